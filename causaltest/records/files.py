@@ -85,8 +85,8 @@ def read(path: Path) -> Results:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(
             f"{path} is not whole JSON: {error}.\n"
-            "The run was probably killed while it ended, or the file was edited. Run the hypotheses "
-            f"again, or read the running file beside it ({path.with_suffix('.jsonl').name})."
+            "The run was probably killed while it ended, or the file was edited. Run the "
+            f"hypotheses again, or read the running file beside it ({path.with_suffix('.jsonl').name})."
         ) from error
     if not isinstance(tree, dict) or "schema_version" not in tree:
         found = (
@@ -141,14 +141,15 @@ def append_jsonl(path: Path, record: Claim | Run) -> None:
     >>> read_jsonl(path).run.alpha
     0.05
     """
+    place = "run" if isinstance(record, Run) else name_of(record)
+    tree = plain(record, place)
     if isinstance(record, Run):
-        tree = plain(record, "run")
-        typed(tree, Run, "the run")
-        tree = {"run": tree, "schema_version": SCHEMA_VERSION}
+        typed(tree, Run, place)
+        line = {"run": tree, "schema_version": SCHEMA_VERSION}
     else:
-        tree = plain(record, name_of(record))
-        check_claim(typed(tree, Claim, name_of(record)), name_of(record))
-    line = msgspec.json.encode(tree, order="sorted") + b"\n"
+        line = tree
+        check_claim(typed(tree, Claim, place), place)
+    data = msgspec.json.encode(line, order="sorted") + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
@@ -156,8 +157,8 @@ def append_jsonl(path: Path, record: Claim | Run) -> None:
                 file.seek(-1, os.SEEK_END)
                 # A killed run may have left half a line; the new claim must not be glued to it.
                 if file.read(1) != b"\n":
-                    line = b"\n" + line
-            file.write(line)
+                    data = b"\n" + data
+            file.write(data)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -198,7 +199,7 @@ def read_jsonl(path: Path) -> Running:
         if isinstance(tree, dict) and "schema_version" in tree:
             run = _run_line(cast("dict[str, object]", tree), place)
         else:
-            claim = typed(tree, Claim, place)
+            claim = typed(cast(object, tree), Claim, place)
             check_claim(claim, place)
             claims[claim.id] = claim
     return Running(run, ordered(claims.values()), tuple(notes))
@@ -308,11 +309,8 @@ def _listed(tree: dict[str, object]) -> str:
 
 def _json_kind(tree: object) -> str:
     """Name a JSON value that is not an object."""
-    kinds = {
-        list: "array",
-        str: "string",
-        bool: "boolean",
-        int: "number",
-        float: "number",
-    }
-    return kinds.get(type(tree), "null")
+    if isinstance(tree, list):
+        return "array"
+    if isinstance(tree, str):
+        return "string"
+    return "null" if tree is None else "boolean" if isinstance(tree, bool) else "number"

@@ -150,7 +150,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p_support: float | None = None
     p_refute: float | None = None
     p_adjusted: float | None = None
-    """Holm-adjusted one-sided p of the verdict's direction within the family; holds at alpha / 2."""
+    """Holm-adjusted one-sided p of the verdict's direction in the family; holds at alpha / 2."""
     edits: tuple[Edit, ...] = ()
     notes: tuple[str, ...] = ()
     """Warnings and remarks a reader must see, e.g. an undeclared cluster."""
