@@ -16,8 +16,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     >>> nearest("zebra", ["mlp_input"]) is None
     True
     """
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return close[0] if close else None
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return close[0]
+    return next((each for each in known if name and each.startswith(name)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

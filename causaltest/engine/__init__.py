@@ -1,0 +1,5 @@
+"""The hook engine: reads and edits activations of any PyTorch model, and leaves it as found."""
+
+from causaltest.engine.model import Model, Output
+
+__all__ = ["Model", "Output"]

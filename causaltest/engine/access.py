@@ -1,0 +1,145 @@
+"""Where a component lives in a module's input or output, and how to take and put its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from causaltest.errors import InterventionError
+
+
+@dataclass(frozen=True)
+class Access:
+    """A component's place: a module, its input or output, and the columns of the last axis.
+
+    Parameters
+    ----------
+    path
+        Dotted module path.
+    side
+        Whether the component is the module's input or its output.
+    columns
+        Columns of the last axis that make up the component, in the component's own order; None
+        for all of them.
+    width
+        Number of columns, measured.
+    heads
+        Number of equal heads that the columns split into; None where there are no heads.
+    """
+
+    path: str
+    side: Literal["input", "output"]
+    columns: Tensor | slice | None = None
+    width: int | None = None
+    heads: int | None = None
+
+    def head(self, index: int) -> Access:
+        """Return the access to one head."""
+        assert self.heads and self.width
+        size = self.width // self.heads
+        return replace(
+            self, columns=_sub(self.columns, slice(index * size, (index + 1) * size)), width=size
+        )
+
+    def dims(self, indices: tuple[int, ...]) -> Access:
+        """Return the access to some dims of the component."""
+        return replace(
+            self, columns=_sub(self.columns, torch.tensor(indices)), width=len(indices)
+        )
+
+
+def _sub(columns: Tensor | slice | None, inner: Tensor | slice) -> Tensor | slice:
+    if columns is None:
+        return inner
+    if isinstance(columns, slice):
+        if isinstance(inner, slice):
+            return slice(columns.start + inner.start, columns.start + inner.stop)
+        return inner + columns.start
+    return columns[inner]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Rows and token positions of a batch, one entry for each (row, token) that is meant.
+
+    `positions` is None where an activation has no token axis.
+    """
+
+    rows: Tensor
+    positions: Tensor | None
+
+    def to(self, device: torch.device) -> Places:
+        """Move to a device."""
+        positions = None if self.positions is None else self.positions.to(device)
+        return Places(self.rows.to(device), positions)
+
+
+def primary(value: Any, where: str) -> Tensor:
+    """Return the tensor that carries the activation in a module's input or output."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+        return value[0]
+    if isinstance(value, Mapping):
+        for item in value.values():
+            if isinstance(item, Tensor):
+                return item
+    raise InterventionError(
+        f"{where} holds no tensor to read or edit (it is a {type(value).__name__}); "
+        "choose the input or output of another module"
+    )
+
+
+def with_primary(value: Any, new: Tensor) -> Any:
+    """Return `value` with its primary tensor replaced; `value` itself is not touched."""
+    if isinstance(value, Tensor):
+        return new
+    if isinstance(value, tuple):
+        if hasattr(value, "_fields"):
+            return type(value)(new, *value[1:])
+        return (new, *value[1:])
+    if isinstance(value, list):
+        return [new, *value[1:]]
+    for key, item in value.items():
+        if isinstance(item, Tensor):
+            changed = dict(value)
+            changed[key] = new
+            return type(value)(**changed) if type(value) is not dict else changed
+    raise AssertionError("primary() accepts only what with_primary() can rebuild")
+
+
+def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
+    """Copy out the numbers at some places.
+
+    Returns
+    -------
+    Tensor
+        (entries, width); (rows, ...) where the activation has no token axis.
+    """
+    places = places.to(tensor.device)
+    picked = tensor[places.rows] if places.positions is None else tensor[
+        places.rows, places.positions
+    ]
+    if access.columns is None:
+        return picked
+    return picked[..., _on(access.columns, tensor.device)]
+
+
+def put(tensor: Tensor, places: Places, access: Access, values: Tensor) -> Tensor:
+    """Return a copy of the tensor with new numbers at some places; gradients flow through both."""
+    places = places.to(tensor.device)
+    values = values.to(device=tensor.device, dtype=tensor.dtype)
+    index = (places.rows,) if places.positions is None else (places.rows, places.positions)
+    if access.columns is not None:
+        row = tensor[index].clone()
+        row[..., _on(access.columns, tensor.device)] = values
+        values = row
+    return tensor.index_put(index, values)
+
+
+def _on(columns: Tensor | slice, device: torch.device) -> Tensor | slice:
+    return columns if isinstance(columns, slice) else columns.to(device)

@@ -1,0 +1,113 @@
+"""Hooks: the only place that registers them, and removes its own and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from causaltest.engine.access import primary, with_primary
+from causaltest.errors import InterventionError
+
+Side = Literal["input", "output"]
+Operation = Callable[[Tensor], Tensor | None]
+
+
+class AllRead(Exception):  # noqa: N818 - a signal, not an error
+    """Raised inside a forward pass when everything wanted has been read."""
+
+
+@contextmanager
+def attached(
+    network: nn.Module, operations: Sequence[tuple[str, Side, Operation]]
+) -> Iterator[None]:
+    """Attach operations to module inputs and outputs for the length of the context.
+
+    Parameters
+    ----------
+    network
+        The model; its own hooks and those of the caller stay as they are.
+    operations
+        (module path, side, operation) in the order they apply. An operation gets the activation
+        and returns its replacement, or None to leave it alone.
+
+    Raises
+    ------
+    InterventionError
+        A module has no tensor at that side.
+    """
+    grouped: dict[tuple[str, Side], list[Operation]] = {}
+    for path, side, operation in operations:
+        grouped.setdefault((path, side), []).append(operation)
+    handles: list[Any] = []
+    try:
+        for (path, side), chain in grouped.items():
+            target = network.get_submodule(path)
+            if side == "output":
+                hook = _output_hook(path, chain)
+                handles.append(target.register_forward_hook(hook, with_kwargs=True))
+            else:
+                pre_hook = _input_hook(path, chain)
+                handles.append(target.register_forward_pre_hook(pre_hook, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _output_hook(path: str, chain: list[Operation]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Any:
+        before = primary(output, f"{path}.output")
+        after = _run(chain, before)
+        return None if after is before else with_primary(output, after)
+
+    return hook
+
+
+def _input_hook(path: str, chain: list[Operation]) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        key = None if args else _input_name(kwargs, path)
+        before = primary(args[0] if key is None else kwargs[key], f"{path}.input")
+        after = _run(chain, before)
+        if after is before:
+            return None
+        if key is None:
+            return (with_primary(args[0], after), *args[1:]), kwargs
+        return args, {**kwargs, key: with_primary(kwargs[key], after)}
+
+    return hook
+
+
+def _input_name(kwargs: Mapping[str, Any], path: str) -> str:
+    for name in ("hidden_states", "input", "x"):
+        if isinstance(kwargs.get(name), Tensor):
+            return name
+    tensors = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
+    if len(tensors) == 1:
+        return tensors[0]
+    raise InterventionError(
+        f"{path}.input: cannot tell which argument is the activation ({', '.join(kwargs)}); "
+        "use the output of the module before it"
+    )
+
+
+def _run(chain: list[Operation], tensor: Tensor) -> Tensor:
+    for operation in chain:
+        changed = operation(tensor)
+        tensor = tensor if changed is None else changed
+    return tensor
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Switch dropout and batch statistics off, and restore every module's own training flag."""
+    training = [module for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,134 @@
+"""Loading networks and tokenizers from a folder or a model hub."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from causaltest.errors import ModelError
+from causaltest.spelling import did_you_mean
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]:
+    """Load a transformers model and its tokenizer, without remote code.
+
+    Parameters
+    ----------
+    name
+        A folder written by `save_pretrained`, or a name on the hub.
+    device
+        A torch device, or `auto`: an accelerator where there is one, else the CPU.
+    dtype
+        A name in `DTYPES`.
+
+    Returns
+    -------
+    network, tokenizer
+        The tokenizer is None where the model comes without one.
+
+    Raises
+    ------
+    ModelError
+        The name, device or dtype is unknown, or the files do not make a model.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
+    folder = Path(name)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise ModelError(f"the folder {name} holds no model: config.json is missing")
+    import transformers  # noqa: PLC0415 - takes seconds; only loading a model by name needs it
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        chosen = _class_of(config, transformers)
+        with _quiet(transformers):
+            network = chosen.from_pretrained(name, dtype=DTYPES[dtype])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_cannot_load(name, error)) from error
+    tokenizer = _load_tokenizer(name, folder, transformers)
+    try:
+        network.to(_device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {device!r} cannot be used: {error}") from error
+    return network.eval(), tokenizer
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep the progress bar of small local loads out of test output, as the user set it before."""
+    log = transformers.utils.logging
+    shown = log.is_progress_bar_enabled()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            log.enable_progress_bar()
+
+
+def _class_of(config: Any, transformers: Any) -> Any:
+    for architecture in getattr(config, "architectures", None) or ():
+        found = getattr(transformers, architecture, None)
+        if found is not None:
+            return found
+    return transformers.AutoModelForCausalLM
+
+
+def _cannot_load(name: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    folder = Path(name)
+    if folder.exists():
+        return f"the folder {name} holds no model that can be loaded: {first}"
+    siblings = [str(path) for path in folder.parent.glob("*") if path.is_dir()]
+    return (
+        f"no model {name!r}: there is no such folder{did_you_mean(name, siblings)}, and the hub gave "
+        f"none of that name ({first[:200]})"
+    )
+
+
+def _load_tokenizer(name: str, folder: Path, transformers: Any) -> Any:
+    if folder.exists() and not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+        return None
+    try:
+        return transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the tokenizer of {name} cannot be loaded: {error}") from error
+
+
+def _device(device: str) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Return a hash of all weights and buffers that are saved with the model.
+
+    Returns
+    -------
+    str
+        SHA-256 over names, dtypes, shapes and bytes, independent of device.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        data = tensor.detach().to("cpu").contiguous()
+        digest.update(f"{name}|{data.dtype}|{tuple(data.shape)}|".encode())
+        digest.update(data.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,443 @@
+"""Model: any PyTorch network, with its tokenizer, its components and nothing changed in it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from causaltest.engine.access import Access, Places, primary, take
+from causaltest.engine.architecture import Architecture, discover
+from causaltest.engine.hooks import AllRead, Operation, Side, attached, evaluating
+from causaltest.engine.loading import fingerprint, load_network
+from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
+from causaltest.errors import InterventionError, MetricError, ModelError
+from causaltest.pairs import Pair, Prompt
+from causaltest.sites import Pos, Site
+
+_MOST_ROWS = 256
+_LOGIT_BYTES = 512 * 1024 * 1024
+
+Forward = Callable[[nn.Module, Tensor, Tensor], object]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the model said about one prompt.
+
+    Parameters
+    ----------
+    logits
+        (tokens, classes) for a model that answers at every token, (classes,) for one that answers
+        once for each prompt.
+    row
+        The prompt it belongs to.
+    model
+        The model that said it.
+    """
+
+    logits: Tensor
+    row: Row
+    model: Model
+
+    def at(self, pos: Pos = "end") -> Tensor:
+        """Return the logits at one position, (classes,).
+
+        Raises
+        ------
+        MetricError
+            The position covers several tokens.
+        """
+        if self.logits.ndim == 1:
+            return self.logits
+        found = self.model.prompts.positions(self.row, pos)
+        if len(found) != 1:
+            raise MetricError(
+                f"position {pos!r} covers {len(found)} tokens of {self.model.prompts.text(self.row.prompt)!r}"
+                "; a metric reads the answer at one: use '<name>.first' or '<name>.last'"
+            )
+        return self.logits[found[0]]
+
+    def answer_id(self, answer: str | int) -> int:
+        """Return the class index of an answer: a token, or a class number."""
+        pair = self.row.pair
+        assert pair is not None
+        index = self.model.prompts.answer_id(self.row.prompt, answer, pair)
+        if not 0 <= index < self.logits.shape[-1]:
+            raise MetricError(
+                f"pair {pair.id}: answer {answer!r} is class {index}, but {self.model.name} has "
+                f"classes 0-{self.logits.shape[-1] - 1}"
+            )
+        return index
+
+
+class Model:
+    """A network that can be run, read and intervened on; the network itself stays as it is.
+
+    Parameters
+    ----------
+    network
+        Any `torch.nn.Module`.
+    tokenizer
+        A transformers tokenizer; None where prompts are token ids.
+    name
+        What to call it in messages and reports.
+    forward
+        How to run it: a function of (network, ids, mask) that returns logits, with ids and mask of
+        shape (rows, tokens), mask 1 on real tokens. None for transformers models and for modules
+        that are called with ids alone; prompts of unequal length are then never padded.
+
+    Raises
+    ------
+    ModelError
+        `network` is no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> toy = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5))
+    >>> Model(toy, name="toy").run([(0, 1, 2)])[0].logits.shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        tokenizer: Any = None,
+        name: str = "",
+        forward: Forward | None = None,
+    ) -> None:
+        if not isinstance(network, nn.Module):
+            raise ModelError(
+                f"Model takes a torch.nn.Module; got {type(network).__name__}. "
+                "To load one by name: Model.load('gpt2')"
+            )
+        self.network = network
+        self.name = name or type(network).__name__
+        self.prompts = Prompts(tokenizer, self.name)
+        self._forward = forward
+
+    @staticmethod
+    def load(name: str, *, device: str = "auto", dtype: str = "float32") -> Model:
+        """Load a model by folder or hub name.
+
+        Parameters
+        ----------
+        name
+            A folder written by `save_pretrained`, or a name on the hub.
+        device
+            A torch device, or `auto`.
+        dtype
+            `float32`, `bfloat16`, `float16` or `float64`.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ModelError
+            There is no such model, or it cannot be loaded.
+        """
+        network, tokenizer = load_network(str(name), device=device, dtype=dtype)
+        folder = Path(name)
+        shown = folder.resolve().name if folder.exists() else str(name)
+        return Model(network, tokenizer=tokenizer, name=shown)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}: {type(self.network).__name__}>"
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """Components and where they live, found and verified on first use."""
+        return discover(self.network, lambda ids: self.forward(ids, None), self.name)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all weights."""
+        return fingerprint(self.network)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network takes its ids."""
+        parameter = next(self.network.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the network's weights."""
+        kinds = (each.dtype for each in self.network.parameters() if each.is_floating_point())
+        return next(kinds, torch.float32)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the components this model has."""
+        return self.architecture.components
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.architecture.blocks)
+
+    def n_heads(self, component: str = "head_attention_value_output", layer: int = 0) -> int:
+        """Return how many heads a component has; keys and values count key-value heads.
+
+        Raises
+        ------
+        SiteError
+            The model has no such component or layer.
+        """
+        whole = component.removeprefix("head_")
+        return self.access(Site(whole, layer=layer)).heads or 1
+
+    def access(self, site: Site) -> Access:
+        """Return where a site lives in the network.
+
+        Raises
+        ------
+        SiteError
+            The network has no such component, layer, head, dim or module.
+        """
+        return self.architecture.resolve(site, self.network, self.name)
+
+    @cached_property
+    def _pads(self) -> bool:
+        return self._forward is not None or "attention_mask" in self._parameters
+
+    @cached_property
+    def _parameters(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.network.forward).parameters)
+
+    def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """Run the network on token ids and return its logits (or last hidden states).
+
+        Parameters
+        ----------
+        ids
+            (rows, tokens).
+        mask
+            (rows, tokens), 1 on real tokens; None for no padding.
+
+        Returns
+        -------
+        Tensor
+            (rows, tokens, classes) or (rows, classes).
+        """
+        if self._forward is not None:
+            ones = torch.ones_like(ids) if mask is None else mask
+            result = self._forward(self.network, ids, ones)
+        elif "input_ids" in self._parameters:
+            extra: dict[str, Any] = {"use_cache": False} if "use_cache" in self._parameters else {}
+            if mask is not None:
+                extra["attention_mask"] = mask
+            result = self.network(input_ids=ids, **extra)
+        else:
+            result = self.network(ids)
+        logits = getattr(result, "logits", None)
+        return logits if isinstance(logits, Tensor) else primary(result, "the model's output")
+
+    def batches(self, rows: Sequence[Row]) -> Iterable[tuple[list[int], Batch]]:
+        """Cut rows into batches of bounded memory, similar lengths together.
+
+        Returns
+        -------
+        iterable of (indices, Batch)
+            The indices say which of `rows` are in the batch.
+        """
+        order = sorted(range(len(rows)), key=lambda i: len(self.prompts.ids(rows[i].prompt)))
+        classes = max(1, int(getattr(getattr(self.network, "config", None), "vocab_size", 1) or 1))
+        start = 0
+        while start < len(order):
+            stop = start + 1
+            while stop < len(order) and stop - start < _MOST_ROWS:
+                tokens = len(self.prompts.ids(rows[order[stop]].prompt))
+                first = len(self.prompts.ids(rows[order[start]].prompt))
+                if tokens != first and not self._pads:
+                    break
+                if (stop - start + 1) * tokens * classes * 4 > _LOGIT_BYTES:
+                    break
+                stop += 1
+            chosen = order[start:stop]
+            yield chosen, batch([rows[i] for i in chosen], self.prompts, self.device, 0)
+            start = stop
+
+    def run_batch(
+        self, rows: Batch, operations: Sequence[tuple[str, Side, Operation]] = ()
+    ) -> list[Output]:
+        """Run one batch with hooks attached for its length.
+
+        Parameters
+        ----------
+        rows
+            The batch.
+        operations
+            As for `attached`.
+
+        Returns
+        -------
+        list of Output
+            One for each row, without padding.
+        """
+        # A mask of ones still picks another attention kernel in some models; omit it if unneeded.
+        mask = rows.mask if rows.ragged else None
+        with evaluating(self.network), attached(self.network, operations):
+            logits = self.forward(rows.ids, mask)
+        if logits.shape[0] != len(rows.rows):
+            raise ModelError(
+                f"{self.name} returned {logits.shape[0]} rows for {len(rows.rows)} prompts; "
+                "expected logits of shape (rows, tokens, classes) or (rows, classes)"
+            )
+        per_token = logits.ndim >= 3 and logits.shape[1] == rows.ids.shape[1]  # noqa: PLR2004
+        return [
+            Output(logits[i, : rows.lengths[i]] if per_token else logits[i], row, self)
+            for i, row in enumerate(rows.rows)
+        ]
+
+    def run(self, prompts: Iterable[Prompt | Pair | Row]) -> list[Output]:
+        """Run prompts without any intervention.
+
+        Parameters
+        ----------
+        prompts
+            Texts, token ids, or pairs (their base prompt is run).
+
+        Returns
+        -------
+        list of Output
+            In the order of the prompts.
+        """
+        rows = [as_row(prompt) for prompt in prompts]
+        outputs: dict[int, Output] = {}
+        with torch.no_grad():
+            for indices, each in self.batches(rows):
+                outputs.update(zip(indices, self.run_batch(each), strict=True))
+        return [outputs[index] for index in range(len(rows))]
+
+    def read(
+        self, sites: Site | Iterable[Site], prompts: Iterable[Prompt | Pair | Row]
+    ) -> dict[Site, list[Tensor]]:
+        """Read activations at any number of sites in one pass over the prompts.
+
+        The pass ends at the last module that is read.
+
+        Parameters
+        ----------
+        sites
+            Where to read.
+        prompts
+            Texts, token ids, or pairs (their base prompt is read).
+
+        Returns
+        -------
+        dict
+            Site to one tensor for each prompt, (positions, width).
+
+        Raises
+        ------
+        SiteError
+            A site does not exist in this model.
+        InterventionError
+            A module at a site did not run, or its activation has no (rows, tokens) axes.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from causaltest.sites import module
+        >>> toy = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5))
+        >>> Model(toy).read(module("0"), [(0, 1, 2)])[module("0")][0].shape
+        torch.Size([3, 4])
+        """
+        wanted = (sites,) if isinstance(sites, Site) else tuple(sites)
+        rows = [as_row(prompt) for prompt in prompts]
+        collected: dict[Site, dict[int, Tensor]] = {site: {} for site in wanted}
+        with torch.no_grad():
+            for indices, each in self.batches(rows):
+                for site, (flat, counts) in self.read_batch(wanted, each).items():
+                    parts = torch.split(flat, counts)
+                    collected[site].update(zip(indices, parts, strict=True))
+        return {
+            site: [found[index] for index in range(len(rows))] for site, found in collected.items()
+        }
+
+    def read_batch(
+        self, sites: Sequence[Site], rows: Batch
+    ) -> dict[Site, tuple[Tensor, list[int]]]:
+        """Read one batch: each site's (entries, width) and the number of entries of each row."""
+        reads: dict[Site, tuple[Tensor, list[int]]] = {}
+        operations: list[tuple[str, Side, Operation]] = []
+
+        def reader(site: Site, access: Access) -> Operation:
+            def operation(tensor: Tensor) -> None:
+                where, counts = self.places(site, access, tensor, rows)
+                reads[site] = (take(tensor, where, access), counts)
+                if len(reads) == len(sites):
+                    raise AllRead
+
+            return operation
+
+        for site in dict.fromkeys(sites):
+            access = self.access(site)
+            operations.append((access.path, access.side, reader(site, access)))
+        try:
+            self.run_batch(rows, operations)
+        except AllRead:
+            pass
+        unread = [str(site) for site in sites if site not in reads]
+        if unread:
+            raise InterventionError(
+                f"{', '.join(unread)} could not be read: {self.name} never called the module"
+            )
+        return reads
+
+    def places(
+        self, site: Site, access: Access, tensor: Tensor, rows: Batch
+    ) -> tuple[Places, list[int]]:
+        """Return the entries of a batch that a site means, and how many each row has.
+
+        Raises
+        ------
+        InterventionError
+            The activation has no (rows, tokens) axes where they are needed.
+        """
+        shape = tuple(tensor.shape)
+        found = [self.prompts.positions(row, site.pos) for row in rows.rows]
+        if shape[:2] == tuple(rows.ids.shape) and tensor.ndim >= 3:  # noqa: PLR2004
+            return places(found, tensor.device), [len(each) for each in found]
+        if site.pos is None and shape[0] == len(rows.rows):
+            everything = torch.arange(len(rows.rows), device=tensor.device)
+            return Places(everything, None), [1] * len(rows.rows)
+        raise InterventionError(
+            f"{site}: {access.path}.{access.side} has shape {shape}; expected (rows, tokens, ...) = "
+            f"{tuple(rows.ids.shape)} and a width. Without pos= the whole activation can be edited"
+        )
+
+    def top(self, output: Output, pos: Pos = "end") -> str | int:
+        """Return the model's most probable answer at a position: text, or a class index.
+
+        Examples
+        --------
+        >>> import torch
+        >>> toy = Model(torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5)))
+        >>> toy.top(toy.run([(0, 1, 2)])[0]) in range(5)
+        True
+        """
+        index = int(output.at(pos).argmax())
+        if self.prompts.tokenizer is None:
+            return index
+        return str(self.prompts.tokenizer.decode([index]))
+
+
+def as_row(prompt: Prompt | Pair | Row) -> Row:
+    """Return a prompt, or a pair's base, as a row."""
+    if isinstance(prompt, Row):
+        return prompt
+    if isinstance(prompt, Pair):
+        return Row.of(prompt, "base")
+    return Row(prompt if isinstance(prompt, str) else tuple(prompt))

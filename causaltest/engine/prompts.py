@@ -1,0 +1,278 @@
+"""Prompts as the model sees them: token ids, named places as token positions, padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from causaltest.engine.access import Places
+from causaltest.errors import ModelError, PairError, SiteError
+from causaltest.pairs import Characters, Pair, Place, Prompt, Tokens
+from causaltest.sites import END, Pos
+from causaltest.spelling import did_you_mean
+
+Side = Literal["base", "source"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt to run; `pair` and `side` say whose named positions apply."""
+
+    prompt: Prompt
+    pair: Pair | None = None
+    side: Side = "base"
+
+    @staticmethod
+    def of(pair: Pair, side: Side) -> Row:
+        """Return the row of one side of a pair."""
+        prompt = pair.base if side == "base" else pair.source
+        if prompt is None:
+            raise PairError(
+                f"pair {pair.id} has no source prompt, and the intervention or metric needs one"
+            )
+        return Row(prompt, pair, side)
+
+
+class Prompts:
+    """Turns prompts, places and answers into token ids and positions, and remembers them.
+
+    Parameters
+    ----------
+    tokenizer
+        A transformers tokenizer, or None for a model that takes token ids.
+    name
+        What to call the model in messages.
+    """
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        self.tokenizer = tokenizer
+        self.name = name
+        self._ids: dict[Prompt, tuple[int, ...]] = {}
+        self._answers: dict[tuple[Prompt, str], int] = {}
+
+    def ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return a prompt's token ids, special tokens included.
+
+        Raises
+        ------
+        ModelError
+            The prompt is text and the model has no tokenizer, or the prompt is empty.
+        """
+        known = self._ids.get(prompt)
+        if known is None:
+            known = self._encode(prompt)
+            self._ids[prompt] = known
+        return known
+
+    def _encode(self, prompt: Prompt) -> tuple[int, ...]:
+        if isinstance(prompt, str):
+            if self.tokenizer is None:
+                raise ModelError(
+                    f"{self.name} has no tokenizer, but the prompt {prompt!r} is text; "
+                    "give prompts as token ids, or pass a tokenizer to Model(...)"
+                )
+            ids = tuple(self.tokenizer(prompt)["input_ids"])
+        else:
+            ids = tuple(prompt)
+        if not ids:
+            raise PairError(f"the prompt {prompt!r} has no tokens")
+        return ids
+
+    def text(self, prompt: Prompt) -> str:
+        """Return a prompt for readers."""
+        return prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
+
+    def tokens(self, prompt: Prompt) -> list[str]:
+        """Return each token as text."""
+        ids = list(self.ids(prompt))
+        if self.tokenizer is None:
+            return [str(token) for token in ids]
+        return list(self.tokenizer.convert_ids_to_tokens(ids))
+
+    def answer_id(self, prompt: Prompt, answer: str | int, pair: Pair) -> int:
+        """Return the token that continues a prompt with an answer.
+
+        Raises
+        ------
+        PairError
+            The answer is not a single token there.
+        """
+        if isinstance(answer, int):
+            return answer
+        key = (prompt, answer)
+        if key not in self._answers:
+            self._answers[key] = self._answer(prompt, answer, pair)
+        return self._answers[key]
+
+    def _answer(self, prompt: Prompt, answer: str, pair: Pair) -> int:
+        if self.tokenizer is None:
+            raise PairError(
+                f"pair {pair.id}: answer {answer!r} is text, but {self.name} has no tokenizer; "
+                "give answers as token ids"
+            )
+        if isinstance(prompt, str):
+            before = tuple(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+            whole = tuple(self.tokenizer(prompt + answer, add_special_tokens=False)["input_ids"])
+            if whole[: len(before)] == before and len(whole) > len(before):
+                ids = whole[len(before) :]
+            else:
+                ids = tuple(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
+        else:
+            ids = tuple(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
+        if len(ids) == 1 and ids[0] == getattr(self.tokenizer, "unk_token_id", None):
+            raise PairError(
+                f"pair {pair.id}: answer {answer!r} is not in the vocabulary of {self.name}"
+            )
+        if len(ids) != 1:
+            pieces = ", ".join(repr(piece) for piece in self.tokenizer.convert_ids_to_tokens(ids))
+            raise PairError(
+                f"pair {pair.id}: answer {answer!r} is {len(ids)} tokens for {self.name}"
+                f" ({pieces}); answers are compared as single tokens. Choose another answer"
+                " (a leading space often matters), or write a metric of your own"
+            )
+        return int(ids[0])
+
+    def positions(self, row: Row, pos: Pos) -> tuple[int, ...]:
+        """Return the token indices that a site's position means in one row.
+
+        Parameters
+        ----------
+        row
+            The prompt, with its pair where positions have names.
+        pos
+            As on `Site`.
+
+        Returns
+        -------
+        tuple of int
+            Indices from 0 into the unpadded prompt.
+
+        Raises
+        ------
+        PairError
+            The pair has no position of that name, or it does not fit the prompt's tokens.
+        SiteError
+            A token index beyond the prompt, or a name where there is no pair.
+        """
+        length = len(self.ids(row.prompt))
+        if pos is None:
+            return tuple(range(length))
+        if isinstance(pos, int):
+            return (self._index(pos, length, row),)
+        if isinstance(pos, tuple):
+            return tuple(self._index(index, length, row) for index in pos)
+        name, dot, which = pos.rpartition(".")
+        if not dot:
+            name, which = pos, ""
+        elif which not in ("first", "last"):
+            raise SiteError(
+                f"position {pos!r}: the suffix {which!r} is not known{did_you_mean(which, ['first', 'last'])}"
+                "\nexpected name, name.first or name.last"
+            )
+        found = self._named(row, name, length)
+        return {"": found, "first": found[:1], "last": found[-1:]}[which]
+
+    def _named(self, row: Row, name: str, length: int) -> tuple[int, ...]:
+        if name == END:
+            return (length - 1,)
+        if row.pair is None:
+            raise SiteError(
+                f"position {name!r} has a name, but the prompt is not part of a pair; "
+                "use 'end' or token indices, or pass a Pair"
+            )
+        return self.locate(row, row.pair.place(name, row.side))
+
+    def _index(self, index: int, length: int, row: Row) -> int:
+        if -length <= index < length:
+            return index % length
+        whose = "the prompt" if row.pair is None else f"{row.side} of pair {row.pair.id}"
+        raise SiteError(f"position {index} does not exist: {whose} has {length} tokens")
+
+    def locate(self, row: Row, place: Place) -> tuple[int, ...]:
+        """Return the token indices of a place in one row.
+
+        Raises
+        ------
+        PairError
+            The place is outside the prompt, or its text shares a token with other text.
+        """
+        length = len(self.ids(row.prompt))
+        if isinstance(place, Tokens):
+            return tuple(self._index(index, length, row) for index in place.indices)
+        return self._characters(row, place)
+
+    def _characters(self, row: Row, place: Characters) -> tuple[int, ...]:
+        text = row.prompt
+        whose = "the prompt" if row.pair is None else f"{row.side} of pair {row.pair.id}"
+        if not isinstance(text, str) or self.tokenizer is None:
+            raise PairError(f"{whose} is token ids; give its positions as token indices")
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise PairError(
+                f"the tokenizer of {self.name} does not tell where its tokens stand in the text; "
+                "give positions as token indices"
+            )
+        offsets = self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        wanted = text[place.start : place.stop]
+        found = tuple(
+            index
+            for index, (start, stop) in enumerate(offsets)
+            if start < place.stop and stop > place.start and text[start:stop].strip()
+        )
+        if not found:
+            raise PairError(f"{wanted!r} in {whose} falls on no token of {self.name}")
+        for index in found:
+            start, stop = offsets[index]
+            outside = text[start : max(start, place.start)] + text[min(stop, place.stop) : stop]
+            if outside.strip():
+                raise PairError(
+                    f"{wanted!r} in {whose} shares the token {text[start:stop]!r} with other text; "
+                    "choose a position that covers whole tokens"
+                )
+        return found
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows padded on the right to one length.
+
+    Parameters
+    ----------
+    ids
+        (rows, tokens), padded with `padding`.
+    lengths
+        Unpadded length of each row.
+    """
+
+    rows: tuple[Row, ...]
+    ids: Tensor
+    lengths: tuple[int, ...]
+
+    @property
+    def mask(self) -> Tensor:
+        """(rows, tokens), 1 on real tokens."""
+        reach = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return (reach[None] < torch.tensor(self.lengths, device=self.ids.device)[:, None]).long()
+
+    @property
+    def ragged(self) -> bool:
+        """Whether any row is padded."""
+        return len(set(self.lengths)) > 1
+
+
+def batch(rows: Sequence[Row], prompts: Prompts, device: torch.device, padding: int) -> Batch:
+    """Pad rows on the right, so that a token's index is the same in and out of a batch."""
+    ids = [prompts.ids(row.prompt) for row in rows]
+    longest = max(map(len, ids))
+    padded = [list(each) + [padding] * (longest - len(each)) for each in ids]
+    return Batch(tuple(rows), torch.tensor(padded, device=device), tuple(map(len, ids)))
+
+
+def places(found: Sequence[tuple[int, ...]], device: torch.device) -> Places:
+    """Flatten per-row positions into one entry for each (row, token)."""
+    rows = [row for row, positions in enumerate(found) for _ in positions]
+    flat = [position for positions in found for position in positions]
+    return Places(torch.tensor(rows, device=device), torch.tensor(flat, device=device))

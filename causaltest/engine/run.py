@@ -1,0 +1,388 @@
+"""Running interventions: over whole pair sets, or on one prompt inside a context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from causaltest.engine.access import Access, put, take
+from causaltest.engine.apply import Edit, donors, replacement
+from causaltest.engine.hooks import Operation, Side
+from causaltest.engine.ledger import Entry, check_changed, total
+from causaltest.engine.model import Model, Output, as_row
+from causaltest.engine.prompts import Batch, Row, batch
+from causaltest.errors import InterventionError, PairError
+from causaltest.interventions import Interchange, Intervention, MeanAblation, ResampleAblation
+from causaltest.pairs import Pair, Pairs, Prompt
+from causaltest.sites import Site
+
+Score = Callable[[Output], float]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One number for each pair, and the proof that the edits happened.
+
+    Parameters
+    ----------
+    values
+        In the order of the pairs; random draws are averaged within each pair.
+    ledger
+        One entry for each intervention and site.
+    """
+
+    values: tuple[float, ...]
+    ledger: tuple[Entry, ...]
+
+
+def score(
+    model: Model,
+    intervention: Intervention,
+    pairs: Pairs,
+    metric: Score,
+    *,
+    allow_inert: bool = False,
+) -> Scores:
+    """Run an intervention on the base prompt of every pair and score the outputs.
+
+    Parameters
+    ----------
+    model
+        The model.
+    intervention
+        What to edit.
+    pairs
+        Where.
+    metric
+        A number for one output.
+    allow_inert
+        Accept an intervention that changes nothing (the identity does, on purpose).
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    InterventionError
+        An edit did not fire exactly once for each run, does not fit, or nothing changed.
+    """
+    means = _means(model, intervention, pairs)
+    sums = [0.0] * len(pairs)
+    entries: list[Entry] = []
+    rows = [Row.of(pair, "base") for pair in pairs]
+    draws = intervention.draws
+    with torch.no_grad():
+        for indices, each in model.batches(rows):
+            chosen = [pairs[index] for index in indices]
+            for draw in range(draws):
+                stored = _stored(model, intervention, chosen, pairs, draw)
+                outputs, ledger = _edited(model, intervention, each, draw, stored, means)
+                entries.extend(ledger)
+                for index, output in zip(indices, outputs, strict=True):
+                    sums[index] += metric(output) / draws
+    ledger = total(entries)
+    if not allow_inert:
+        check_changed(ledger, str(intervention))
+    return Scores(tuple(sums), ledger)
+
+
+def score_identity(
+    model: Model, sites: Sequence[Site], pairs: Sequence[Pair], metric: Score
+) -> list[float]:
+    """Score the base prompts with every site replaced by its own activation.
+
+    Whatever differs from a plain run is numeric noise or a defect of the hooks.
+    """
+    rows = [Row.of(pair, "base") for pair in pairs]
+    part = Interchange(tuple(sites))
+    values: dict[int, float] = {}
+    with torch.no_grad():
+        for indices, each in model.batches(rows):
+            own = model.read_batch(part.sites, each)
+            outputs, _ = _edited(model, part, each, 0, {part: own}, {})
+            values.update((i, metric(output)) for i, output in zip(indices, outputs, strict=True))
+    return [values[index] for index in range(len(rows))]
+
+
+Stored = dict[Intervention, dict[Site, tuple[Tensor, list[int]]]]
+
+
+def _stored(
+    model: Model, intervention: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int
+) -> Stored:
+    """Read what the parts put in, one pass for all parts that read the same prompts."""
+    wanted: dict[tuple[Row, ...], list[Intervention]] = {}
+    for part in intervention.parts:
+        rows = donors(part, pairs, over, draw)
+        if rows is not None:
+            wanted.setdefault(tuple(rows), []).append(part)
+    stored: Stored = {}
+    for rows, parts in wanted.items():
+        sites = list(dict.fromkeys(site for part in parts for site in part.sites))
+        reads = _read_aligned(model, sites, rows)
+        for part in parts:
+            stored[part] = {site: reads[site] for site in part.sites}
+    return stored
+
+
+def _read_aligned(
+    model: Model, sites: Sequence[Site], rows: Sequence[Row]
+) -> dict[Site, tuple[Tensor, list[int]]]:
+    """Read sites on rows of any lengths, entries in the order of the rows."""
+    found = model.read(sites, rows)
+    return {site: (torch.cat(each), [len(part) for part in each]) for site, each in found.items()}
+
+
+def _means(
+    model: Model, intervention: Intervention, pairs: Pairs
+) -> dict[tuple[Intervention, Site], Tensor]:
+    """Average each mean-ablated site over all prompts and tokens of its reference set."""
+    means: dict[tuple[Intervention, Site], Tensor] = {}
+    for part in intervention.parts:
+        if not isinstance(part, MeanAblation):
+            continue
+        reference = part.over or pairs
+        rows = [Row.of(pair, "base") for pair in reference]
+        rows += [Row.of(pair, "source") for pair in reference if pair.source is not None]
+        for site, activations in model.read(part.sites, rows).items():
+            entries = torch.cat(activations)
+            means[part, site] = entries.double().mean(dim=0, keepdim=True).to(entries.dtype)
+    return means
+
+
+def _edited(
+    model: Model,
+    intervention: Intervention,
+    rows: Batch,
+    draw: int,
+    stored: Stored,
+    means: dict[tuple[Intervention, Site], Tensor],
+) -> tuple[list[Output], list[Entry]]:
+    """Run one batch with all edits and prove that each fired exactly once."""
+    edits: list[_Applied] = []
+    operations: list[tuple[str, Side, Operation]] = []
+    for part in intervention.parts:
+        for site in part.sites:
+            access = model.access(site)
+            applied = _Applied(model, part, site, access, rows, draw)
+            if part in stored:
+                applied.values, applied.value_counts = stored[part][site]
+            elif (part, site) in means:
+                applied.values = means[part, site]
+            edits.append(applied)
+            operations.append((access.path, access.side, applied))
+    outputs = model.run_batch(rows, operations)
+    return outputs, [edit.entry() for edit in edits]
+
+
+@dataclass
+class _Applied:
+    """An edit in action: called by a hook with the activation, it keeps count of what it did."""
+
+    model: Model
+    part: Intervention
+    site: Site
+    access: Access
+    rows: Batch
+    draw: int
+    values: Tensor | None = None
+    value_counts: list[int] | None = None
+    fired: int = 0
+    counts: list[int] = field(default_factory=list)
+    width: int = 0
+    changed: int = 0
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        self.fired += 1
+        where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
+        if self.value_counts is not None and self.value_counts != self.counts:
+            self._refuse_unequal_spans()
+        old = take(tensor, where, self.access)
+        edit = Edit(self.site, self.rows.rows, tuple(self.counts), self.draw, self.values)
+        new = replacement(self.part, old, edit)
+        if new.shape != old.shape:
+            raise InterventionError(
+                f"{self.part}: {self.site} takes numbers of shape {tuple(old.shape)}, but got "
+                f"{tuple(new.shape)}"
+            )
+        self.width = old[0].numel() // (1 if where.positions is not None else 1)
+        differs = (new.detach() != old.detach()).flatten(1).any(dim=1)
+        self.changed += int(torch.unique(where.rows[differs]).numel())
+        return put(tensor, where, self.access, new)
+
+    def _refuse_unequal_spans(self) -> None:
+        assert self.value_counts is not None
+        for row, given, wanted in zip(self.rows.rows, self.value_counts, self.counts, strict=True):
+            if given == wanted:
+                continue
+            pair = row.pair.id if row.pair is not None else "?"
+            giver = "source" if isinstance(self.part, Interchange) else "the prompt drawn"
+            if self.site.pos is None:
+                raise PairError(
+                    f"site {self.site} has no pos, but base ({wanted} tokens) and {giver} ({given} "
+                    f"tokens) differ in pair {pair}; give pos= or positions of equal span"
+                )
+            raise PairError(
+                f"position {self.site.pos!r} covers {wanted} tokens in base and {given} in {giver} "
+                f"of pair {pair}; use '{self.site.pos}.last' or '{self.site.pos}.first', or pairs "
+                "of equal span"
+            )
+
+    def entry(self) -> Entry:
+        """Return what was done, or refuse to go on if it was not done exactly once."""
+        if self.fired != 1:
+            how = "was never reached" if self.fired == 0 else f"ran {self.fired} times"
+            raise InterventionError(
+                f"{self.part} did not happen as declared: {self.access.path} {how} in one forward "
+                f"pass of {self.model.name}\n"
+                "Each edit must happen exactly once; choose a site whose module runs once"
+            )
+        return Entry(
+            str(self.part),
+            str(self.site),
+            f"{self.access.path}.{self.access.side}",
+            fired=1,
+            rows=len(self.rows.rows),
+            positions=sum(self.counts),
+            dims=self.width,
+            changed=self.changed,
+        )
+
+
+class Intervened:
+    """Runs prompts under one intervention; given by `intervene`.
+
+    Attributes
+    ----------
+    ledger
+        What the edits did so far, one entry for each intervention and site.
+    """
+
+    def __init__(self, model: Model, intervention: Intervention, pair: Pair | None) -> None:
+        self._model = model
+        self._intervention = intervention
+        self._pair = pair
+        self._entries: list[Entry] = []
+        self._open = True
+
+    @property
+    def ledger(self) -> tuple[Entry, ...]:
+        """What the edits did so far."""
+        return total(self._entries)
+
+    def __call__(self, prompt: Prompt) -> Output:
+        """Run one prompt with the edits in place.
+
+        Parameters
+        ----------
+        prompt
+            The pair's base or source, or any prompt if no site's position has a name of the pair.
+
+        Returns
+        -------
+        Output
+
+        Raises
+        ------
+        InterventionError
+            The context has ended, or an edit did not happen.
+        """
+        if not self._open:
+            raise InterventionError("this intervention has ended; run prompts inside its `with`")
+        row = self._row(prompt)
+        each = batch([row], self._model.prompts, self._model.device, 0)
+        pairs = [self._pair or Pair(row.prompt)]
+        over = Pairs(pairs, name="one pair", cluster=None)
+        with torch.no_grad():
+            means = _means(self._model, self._intervention, over)
+            stored = _stored(self._model, self._intervention, list(over), over, 0)
+            outputs, entries = _edited(self._model, self._intervention, each, 0, stored, means)
+        check_changed(entries, str(self._intervention))
+        self._entries.extend(entries)
+        return outputs[0]
+
+    def _row(self, prompt: Prompt) -> Row:
+        if self._pair is not None and prompt == self._pair.base:
+            return Row(prompt, self._pair, "base")
+        if self._pair is not None and prompt == self._pair.source:
+            return Row(prompt, self._pair, "source")
+        return as_row(prompt)
+
+    def close(self) -> None:
+        """End the intervention."""
+        self._open = False
+
+
+@contextmanager
+def intervene(
+    model: Model, intervention: Intervention, pair: Pair | None = None
+) -> Iterator[Intervened]:
+    """Run prompts under an intervention.
+
+    Parameters
+    ----------
+    model
+        The model.
+    intervention
+        What to edit.
+    pair
+        Gives the source run and the named positions; None where neither is needed.
+
+    Yields
+    ------
+    Intervened
+        Call it with a prompt to run the prompt with the edits in place.
+
+    Raises
+    ------
+    InterventionError
+        The intervention needs a pair and there is none, or no prompt was run inside.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from causaltest.interventions import zero_ablate
+    >>> from causaltest.sites import module
+    >>> toy = Model(torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5)))
+    >>> with intervene(toy, zero_ablate(module("0", pos=-1))) as run:
+    ...     same = torch.equal(run((0, 1)).at(), toy.network[1].bias)
+    >>> same
+    True
+    """
+    if not isinstance(intervention, Intervention):
+        raise InterventionError(
+            f"intervene takes an intervention such as interchange(block_output(0)); got "
+            f"{intervention!r} ({type(intervention).__name__})"
+        )
+    _check_pair(intervention, pair)
+    for site in intervention.sites:
+        model.access(site)
+    run = Intervened(model, intervention, pair)
+    try:
+        yield run
+        if not run.ledger:
+            raise InterventionError(
+                f"no prompt was run under {intervention}: call the value of `with ... as run:`, "
+                "e.g. run(pair.base)"
+            )
+    finally:
+        run.close()
+
+
+def _check_pair(intervention: Intervention, pair: Pair | None) -> None:
+    for part in intervention.parts:
+        if isinstance(part, Interchange) and (pair is None or pair.source is None):
+            raise InterventionError(
+                f"{part} needs a source run: pass a pair, e.g. intervene({part}, pair)"
+            )
+        if isinstance(part, (MeanAblation, ResampleAblation)) and part.over is None:
+            raise InterventionError(
+                f"{part} needs reference prompts for one pair: say over=<pair set>"
+            )
+
+

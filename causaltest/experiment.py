@@ -1,0 +1,453 @@
+"""Causal: measures effects of interventions over pair sets and hands them to the statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+
+from causaltest.circuits import Circuit
+from causaltest.engine.ledger import Entry
+from causaltest.engine.model import Model, Output
+from causaltest.engine.prompts import Row
+from causaltest.engine.run import Scores, score, score_identity
+from causaltest.errors import CausaltestError, InterventionError, MetricError, PairError
+from causaltest.interventions import Intervention, mean_ablate
+from causaltest.metrics import Metric, answers_with, as_metric, logit_diff
+from causaltest.pairs import Pair, Pairs
+from causaltest.sites import Pos, Site
+from causaltest.stats import Effect, Judge, Rate
+
+_IDENTITY_PAIRS = 16
+_IDENTITY_TOLERANCE = 1e-3
+_WEAK_BASELINE = 0.8
+
+Ablation = Callable[..., Intervention]
+
+
+@dataclass
+class Trail:
+    """What was done since the trail was last cleared; reports are written from it."""
+
+    edits: list[Entry] = field(default_factory=list)
+    pair_sets: dict[str, Pairs] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Start afresh."""
+        self.edits.clear()
+        self.pair_sets.clear()
+        self.notes.clear()
+
+
+class Causal:
+    """Measures causal effects on one model.
+
+    Parameters
+    ----------
+    model
+        A `Model`, or any module (wrapped without a tokenizer).
+    judge
+        Returns how comparisons are decided at the moment; the default decides each on its own at
+        level 0.05.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from causaltest.interventions import interchange
+    >>> from causaltest.pairs import Pair, Pairs
+    >>> from causaltest.sites import module
+    >>> _ = torch.manual_seed(0)
+    >>> toy = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Linear(4, 9))
+    >>> pairs = Pairs(
+    ...     [Pair((i,), (i + 1,), base_answer=i, source_answer=i + 1) for i in range(8)],
+    ...     name="neighbours", cluster=None,
+    ... )
+    >>> from causaltest.metrics import recovery
+    >>> whole = Causal(toy).effect(interchange(module("0")), on=pairs, metric=recovery)
+    >>> bool(whole > 0.99)
+    True
+    """
+
+    def __init__(
+        self, model: Model | nn.Module, *, judge: Callable[[], Judge] | None = None
+    ) -> None:
+        self.model = model if isinstance(model, Model) else Model(model)
+        self.trail = Trail()
+        self._judge = judge or Judge
+        self._clean: dict[tuple[str, Metric, str], tuple[float, ...]] = {}
+        self._floors: dict[tuple[tuple[Site, ...], str, Metric], float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Causal on {self.model.name}>"
+
+    def effect(
+        self,
+        intervention: Intervention,
+        *,
+        on: Pairs,
+        metric: Metric | Callable[[Output, Pair], float] = logit_diff,
+    ) -> Effect:
+        """Measure what an intervention does to a metric.
+
+        Parameters
+        ----------
+        intervention
+            What to edit in the base run.
+        on
+            The pairs.
+        metric
+            `logit_diff`, `recovery`, `probability`, `log_probability`, or a function of
+            (output, pair).
+
+        Returns
+        -------
+        Effect
+            Intervened minus base for each pair; for `recovery` as a fraction of source minus base.
+            Compare it with a bound to make a claim.
+
+        Raises
+        ------
+        InterventionError
+            An edit did not happen, nothing changed, or the identity edit is not exact.
+        SiteError, PairError, MetricError
+            A site, position, answer or number that does not fit.
+        """
+        score_of = as_metric(metric)
+        pairs = self._check(intervention, on)
+        base = self._scores(score_of, pairs, "base")
+        total: tuple[float, ...] | None = None
+        if score_of.normalised:
+            source = self._scores(score_of, pairs, "source")
+            total = tuple(there - here for there, here in zip(source, base, strict=True))
+        measured = self._run(intervention, pairs, score_of)
+        values = [after - before for after, before in zip(measured.values, base, strict=True)]
+        floor = self._floor(intervention.sites, pairs, score_of, total)
+        return self._effect(values, total, pairs, f"{score_of} of {intervention}", floor)
+
+    def accuracy(
+        self,
+        intervention: Intervention | None = None,
+        *,
+        on: Pairs,
+        expect: Literal["base_answer", "source_answer"] | Callable[[Pair], str | int] | None = None,
+        at: Pos = "end",
+    ) -> Rate:
+        """Measure how often the model's top answer is the expected one.
+
+        Parameters
+        ----------
+        intervention
+            What to edit; None asks how well the model does the task on its own.
+        on
+            The pairs.
+        expect
+            The expected answer: a field of the pair or a function of it. The default is the source
+            answer under an intervention (interchange-intervention accuracy) and the base answer
+            without one.
+        at
+            Position at which the answer is read.
+
+        Returns
+        -------
+        Rate
+
+        Raises
+        ------
+        InterventionError, SiteError, PairError, MetricError
+            As for `effect`.
+
+        Notes
+        -----
+        Interchange-intervention accuracy: Geiger et al. 2021 (arXiv 2106.02997), section 3.
+        """
+        wanted = expect or ("base_answer" if intervention is None else "source_answer")
+        metric = Metric("accuracy", "fraction", _correctness(wanted), position=at)
+        if intervention is None:
+            pairs = self._check_pairs(on)
+            values = self._scores(metric, pairs, "base")
+            subject = f"accuracy of {self.model.name}"
+        else:
+            pairs = self._check(intervention, on)
+            values = self._run(intervention, pairs, metric).values
+            subject = f"accuracy of {intervention}"
+        if at != "end":
+            subject += f" at {at}"
+        return Rate(
+            values,
+            units=pairs.units,
+            unit=pairs.unit,
+            pair_ids=[pair.id for pair in pairs],
+            pair_set=(pairs.name, pairs.sha256),
+            subject=subject,
+            judge=self._judge,
+        )
+
+    def faithfulness(
+        self,
+        circuit: Circuit | Iterable[Site],
+        *,
+        among: Circuit | Iterable[Site],
+        on: Pairs,
+        metric: Metric | Callable[[Output, Pair], float] = logit_diff,
+        ablation: Ablation = mean_ablate,
+    ) -> Effect:
+        """Measure what share of the behaviour remains when only a circuit is left intact.
+
+        Parameters
+        ----------
+        circuit
+            Sites left intact.
+        among
+            All sites considered; those outside the circuit are ablated.
+        on
+            The pairs.
+        metric
+            As for `effect`, but not `recovery`: the share is already a fraction.
+        ablation
+            `mean_ablate`, `zero_ablate`, `resample_ablate` or `interchange`, or a function of
+            sites.
+
+        Returns
+        -------
+        Effect
+            (F(circuit) - F(nothing)) / (F(model) - F(nothing)), a ratio of means.
+
+        Raises
+        ------
+        InterventionError
+            The circuit is empty, everything, or not within `among`; or as for `effect`.
+
+        Notes
+        -----
+        Faithfulness as normalised in MIB (arXiv 2504.13151), equation 1, tested through
+        z = (F(C) - F(0)) - x (F(M) - F(0)) and never through a mean of per-pair ratios.
+        """
+        inside, everything = _subsets(circuit, among)
+        outside = everything - inside
+        score_of, pairs, model, nothing = self._extremes(everything, on, metric, ablation)
+        intact = self._run(ablation(*outside), pairs, score_of).values
+        values = [kept - none for kept, none in zip(intact, nothing, strict=True)]
+        total = tuple(full - none for full, none in zip(model, nothing, strict=True))
+        subject = f"faithfulness of {inside} among {len(everything)} sites ({_name_of(ablation)})"
+        floor = self._floor(outside.sites, pairs, score_of, total)
+        return self._effect(values, total, pairs, f"{subject}, {score_of}", floor)
+
+    def necessity(
+        self,
+        circuit: Circuit | Iterable[Site],
+        *,
+        among: Circuit | Iterable[Site],
+        on: Pairs,
+        metric: Metric | Callable[[Output, Pair], float] = logit_diff,
+        ablation: Ablation = mean_ablate,
+    ) -> Effect:
+        """Measure what share of the behaviour is lost when a circuit is ablated.
+
+        Parameters
+        ----------
+        circuit
+            Sites to ablate.
+        among
+            All sites considered; ablating them all is the total effect.
+        on, metric, ablation
+            As for `faithfulness`.
+
+        Returns
+        -------
+        Effect
+            (F(model) - F(model without circuit)) / (F(model) - F(nothing)), a ratio of means.
+
+        Raises
+        ------
+        InterventionError
+            The circuit is empty, everything, or not within `among`; or as for `effect`.
+        """
+        inside, everything = _subsets(circuit, among)
+        score_of, pairs, model, nothing = self._extremes(everything, on, metric, ablation)
+        without = self._run(ablation(*inside), pairs, score_of).values
+        values = [full - cut for full, cut in zip(model, without, strict=True)]
+        total = tuple(full - none for full, none in zip(model, nothing, strict=True))
+        subject = f"necessity of {inside} among {len(everything)} sites ({_name_of(ablation)})"
+        floor = self._floor(inside.sites, pairs, score_of, total)
+        return self._effect(values, total, pairs, f"{subject}, {score_of}", floor)
+
+    def _extremes(
+        self,
+        everything: Circuit,
+        on: Pairs,
+        metric: Metric | Callable[[Output, Pair], float],
+        ablation: Ablation,
+    ) -> tuple[Metric, Pairs, tuple[float, ...], tuple[float, ...]]:
+        score_of = as_metric(metric)
+        if score_of.normalised:
+            raise MetricError(
+                f"{score_of} is already a fraction of the total effect; use metric=logit_diff"
+            )
+        all_ablated = ablation(*everything)
+        pairs = self._check(all_ablated, on)
+        model = self._scores(score_of, pairs, "base")
+        return score_of, pairs, model, self._run(all_ablated, pairs, score_of).values
+
+    def _effect(
+        self,
+        values: Sequence[float],
+        scale: tuple[float, ...] | None,
+        pairs: Pairs,
+        subject: str,
+        floor: float,
+    ) -> Effect:
+        return Effect(
+            tuple(values),
+            scale=scale,
+            units=pairs.units,
+            unit=pairs.unit,
+            pair_ids=[pair.id for pair in pairs],
+            pair_set=(pairs.name, pairs.sha256),
+            subject=subject,
+            floor=floor,
+            judge=self._judge,
+        )
+
+    def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
+        measured = score(self.model, intervention, pairs, metric)
+        self.trail.edits.extend(measured.ledger)
+        return measured
+
+    def _scores(
+        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
+    ) -> tuple[float, ...]:
+        """Score plain runs, once for each pair set, metric and side."""
+        key = (pairs.sha256, metric, side)
+        if key not in self._clean:
+            outputs = self.model.run([Row.of(pair, side) for pair in pairs])
+            self._clean[key] = tuple(metric(output) for output in outputs)
+        return self._clean[key]
+
+    def _floor(
+        self,
+        sites: tuple[Site, ...],
+        pairs: Pairs,
+        metric: Metric,
+        total: tuple[float, ...] | None,
+    ) -> float:
+        """Measure the numeric floor with the identity edit, in units of the effect."""
+        key = (sites, pairs.sha256, metric)
+        base = self._scores(metric, pairs, "base")
+        if key not in self._floors:
+            sample = list(pairs)[:: max(1, math.ceil(len(pairs) / _IDENTITY_PAIRS))]
+            plain = dict(zip((pair.id for pair in pairs), base, strict=True))
+            again = score_identity(self.model, sites, sample, metric)
+            moved = max(abs(a - plain[p.id]) for a, p in zip(again, sample, strict=True))
+            self._floors[key] = max(moved, 1e-6 * math.fsum(map(abs, base)) / len(base))
+        floor = self._floors[key]
+        size = _mean_size(total) if total is not None else _mean_size(base)
+        tolerance = max(_IDENTITY_TOLERANCE, 8 * torch.finfo(self.model.dtype).eps)
+        if size > 0 and floor > tolerance * size:
+            raise InterventionError(
+                f"replacing {', '.join(map(str, sites[:3]))} by its own activation moves {metric} "
+                f"by up to {floor:.3g}, more than {tolerance:.1g} of its size ({size:.3g})\n"
+                "The model is not deterministic, or its precision is too low for this effect; "
+                "try float32 on one device"
+            )
+        if total is None:
+            return floor
+        # Effects that are fractions have their floor as a fraction of the mean total effect.
+        mean_total = abs(math.fsum(total)) / len(total)
+        return floor / mean_total if mean_total > 0 else 0.0
+
+    def _check(self, intervention: Intervention, on: Pairs) -> Pairs:
+        if not isinstance(intervention, Intervention):
+            hint = "interchange(...)" if isinstance(intervention, Site) else "interchange(site)"
+            raise InterventionError(
+                f"expected an intervention such as {hint}; got {intervention!r} "
+                f"({type(intervention).__name__})"
+            )
+        for site in intervention.sites:
+            self.model.access(site)
+        return self._check_pairs(on)
+
+    def _check_pairs(self, on: Pairs) -> Pairs:
+        if not isinstance(on, Pairs):
+            raise PairError(
+                f"on= takes a pair set (Pairs); got {type(on).__name__}. "
+                "Wrap pairs as Pairs([...], name=..., cluster=...)"
+            )
+        self.trail.pair_sets[on.sha256] = on
+        if on.cluster is None:
+            self.trail.notes[
+                f"pair set {on.name} has cluster=None: each pair counts as its own unit, so the "
+                "verdict speaks of new pairs of this kind, not of new templates"
+            ] = None
+        if all(pair.base_answer is not None for pair in on):
+            self._note_weak_baseline(on)
+        return on
+
+    def _note_weak_baseline(self, pairs: Pairs) -> None:
+        metric = Metric("accuracy", "fraction", _correctness("base_answer"))
+        try:
+            right = self._scores(metric, pairs, "base")
+        except CausaltestError:
+            return  # answers of several tokens: only metrics of the user's own can score them
+        share = math.fsum(right) / len(right)
+        if share < _WEAK_BASELINE:
+            self.trail.notes[
+                f"{self.model.name} gives the base answer on {int(math.fsum(right))} of "
+                f"{len(right)} base prompts of {pairs.name}; a claim about how it does a task it "
+                "mostly fails at is weak"
+            ] = None
+
+
+def _mean_size(values: Sequence[float]) -> float:
+    return math.fsum(map(abs, values)) / len(values)
+
+
+@dataclass(frozen=True)
+class _Correct:
+    """Scores 1 where the top answer is the expected one; equal to another that expects the same."""
+
+    expect: str | Callable[[Pair], str | int]
+
+    def __call__(self, output: Output, pair: Pair, pos: Pos) -> float:
+        if callable(self.expect):
+            return answers_with(output, self.expect(pair), pos)
+        answer = pair.base_answer if self.expect == "base_answer" else pair.source_answer
+        if answer is None:
+            raise MetricError(f"pair {pair.id} has no {self.expect}; accuracy needs it")
+        return answers_with(output, answer, pos)
+
+
+def _correctness(expect: object) -> _Correct:
+    if callable(expect) or expect in ("base_answer", "source_answer"):
+        return _Correct(cast("str", expect))
+    raise MetricError(
+        f"expect is {expect!r}; expected 'base_answer', 'source_answer' or a function of the pair"
+    )
+
+
+def _subsets(
+    circuit: Circuit | Iterable[Site], among: Circuit | Iterable[Site]
+) -> tuple[Circuit, Circuit]:
+    inside = circuit if isinstance(circuit, Circuit) else Circuit(*circuit)
+    everything = among if isinstance(among, Circuit) else Circuit(*among)
+    stray = [str(site) for site in inside if site not in everything]
+    if stray:
+        raise InterventionError(
+            f"{', '.join(stray[:4])} of the circuit is not among the {len(everything)} sites "
+            "considered; faithfulness is relative to what is ablated"
+        )
+    if not len(inside) or len(inside) == len(everything):
+        what = "empty" if not len(inside) else "everything considered"
+        raise InterventionError(
+            f"the circuit is {what}, so its score is 0 or 1 by definition; "
+            "choose a proper part of among="
+        )
+    return inside, everything
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)

@@ -1,0 +1,169 @@
+"""Metrics: one number for one output; sign, range and unit are fixed once, here."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from causaltest.engine.model import Output
+from causaltest.errors import MetricError
+from causaltest.pairs import Pair
+from causaltest.sites import Pos
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named score of an output.
+
+    Parameters
+    ----------
+    name
+        As printed in reports.
+    unit
+        `logits`, `probability`, `nats`, `fraction`, or empty for a metric of the user's own.
+    function
+        (output, pair, position) to a number.
+    position
+        Where in the prompt the answer is read.
+    normalised
+        Whether effects are divided by the total effect (source run minus base run), so that 0
+        means "as in the base run" and 1 "as in the source run".
+    """
+
+    name: str
+    unit: str
+    function: Callable[[Output, Pair, Pos], float]
+    position: Pos = "end"
+    normalised: bool = False
+
+    def at(self, pos: Pos) -> Metric:
+        """Return the same metric, read at another position.
+
+        Examples
+        --------
+        >>> str(logit_diff.at("verb"))
+        'logit_diff@verb'
+        """
+        return replace(self, position=pos)
+
+    def __str__(self) -> str:
+        return self.name if self.position == "end" else f"{self.name}@{self.position}"
+
+    def __call__(self, output: Output) -> float:
+        """Score one output.
+
+        Raises
+        ------
+        MetricError
+            The result is not a finite number.
+        """
+        pair = output.row.pair
+        assert pair is not None
+        value = self.function(output, pair, self.position)
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise MetricError(
+                f"metric {self} gave {value!r} ({type(value).__name__}) for pair {pair.id}; "
+                "expected one number"
+            ) from error
+        if not math.isfinite(number):
+            raise MetricError(
+                f"metric {self} is {number} for the {output.row.side} prompt of pair {pair.id} on "
+                f"{output.model.name}; expected a finite number\n"
+                "look at the logits of that prompt: overflow in half precision, or a division by 0"
+            )
+        return number
+
+
+def as_metric(metric: Metric | Callable[..., Any]) -> Metric:
+    """Return a metric as it is, or wrap a function of (output, pair).
+
+    Raises
+    ------
+    MetricError
+        It is neither.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if not callable(metric):
+        raise MetricError(
+            f"metric is {metric!r} ({type(metric).__name__}); expected logit_diff, recovery, "
+            "probability, log_probability, or a function of (output, pair)"
+        )
+    try:
+        inspect.signature(metric).bind(None, None)
+    except TypeError as error:
+        raise MetricError(
+            f"the metric {getattr(metric, '__name__', metric)!r} must take (output, pair): {error}"
+        ) from error
+    name = getattr(metric, "__name__", type(metric).__name__)
+    return Metric(name, "", _Custom(metric))
+
+
+@dataclass(frozen=True)
+class _Custom:
+    """A user's function; equal to another wrapper of the same function, so that runs are reused."""
+
+    function: Callable[[Output, Pair], float]
+
+    def __call__(self, output: Output, pair: Pair, _pos: Pos) -> float:
+        return self.function(output, pair)
+
+
+def _answer(pair: Pair, which: str) -> str | int:
+    answer = pair.base_answer if which == "base_answer" else pair.source_answer
+    if answer is None:
+        raise MetricError(f"pair {pair.id} has no {which}, which the metric compares")
+    return answer
+
+
+def _logit_difference(output: Output, pair: Pair, pos: Pos) -> float:
+    logits = output.at(pos).double()
+    base = output.answer_id(_answer(pair, "base_answer"))
+    source = output.answer_id(_answer(pair, "source_answer"))
+    if base == source:
+        raise MetricError(
+            f"pair {pair.id}: base_answer and source_answer are the same class ({base}) for "
+            f"{output.model.name}; their difference is always 0"
+        )
+    return float(logits[base] - logits[source])
+
+
+def _towards_source(output: Output, pair: Pair, pos: Pos) -> float:
+    return -_logit_difference(output, pair, pos)
+
+
+def _log_probability(output: Output, pair: Pair, pos: Pos) -> float:
+    logits = output.at(pos).double()
+    answer = output.answer_id(_answer(pair, "base_answer"))
+    return float(torch.log_softmax(logits, dim=-1)[answer])
+
+
+def _probability(output: Output, pair: Pair, pos: Pos) -> float:
+    return math.exp(_log_probability(output, pair, pos))
+
+
+logit_diff = Metric("logit_diff", "logits", _logit_difference)
+"""Logit of the base answer minus logit of the source answer. Unbounded; positive where the model
+prefers the base answer, so interventions that break the behaviour have negative effects."""
+
+recovery = Metric("recovery", "fraction", _towards_source, normalised=True)
+"""How far the answer moved from base to source: 0 as in the base run, 1 as in the source run. The
+ratio of the mean change in logit difference to the mean total change, never a mean of ratios."""
+
+probability = Metric("probability", "probability", _probability)
+"""Probability of the base answer, 0 to 1."""
+
+log_probability = Metric("log_probability", "nats", _log_probability)
+"""Natural logarithm of the probability of the base answer, at most 0."""
+
+
+def answers_with(output: Output, answer: str | int, pos: Pos = "end") -> float:
+    """Return 1.0 if the most probable class at a position is the answer, else 0.0."""
+    return float(int(output.at(pos).argmax()) == output.answer_id(answer))

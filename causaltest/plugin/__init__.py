@@ -1,0 +1,174 @@
+"""The pytest plugin: hooks and fixtures, silent where a suite does not use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from causaltest.plugin import claims, families, models, options
+from causaltest.plugin.session import STATE, Session
+
+if TYPE_CHECKING:
+    from causaltest.engine import Model
+    from causaltest.engine.run import Intervened
+    from causaltest.experiment import Causal
+    from causaltest.interventions import Intervention
+    from causaltest.pairs import Pair
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare options and ini keys."""
+    options.declare(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker and start the session's state."""
+    config.addinivalue_line(
+        "markers",
+        "causal(expect='supported', weight=1): a causal hypothesis; `expect` is the verdict on "
+        "which the test passes, `weight` its share of the file's error rate.",
+    )
+    config.stash[STATE] = Session(config)
+    if not config.stash[STATE].is_worker:
+        config.pluginmanager.register(_Controller(config), "causaltest-controller")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each hypothesis on every configured model."""
+    if models.FIXTURE in metafunc.fixturenames:
+        names = models.configured(metafunc.config)
+        metafunc.parametrize(models.FIXTURE, names, indirect=True, ids=models.ids(names))
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Count the hypotheses of a file before any selection narrows them."""
+    report = yield
+    families.note(collector.config.stash[STATE].families, collector, report)
+    return report
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark hypotheses, so that `-m causal` selects them."""
+    if families.is_hypothesis(item):
+        families.marks(item)
+        item.add_marker(pytest.mark.causal)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Fix each hypothesis's level before any model runs."""
+    config.stash[STATE].settle(items)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
+    """Say in one line what will be tested, where there is anything to test."""
+    return config.stash[STATE].headline()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a hypothesis and turn what its asserts asked into one claim."""
+    if not families.is_hypothesis(item):
+        return (yield)
+    hearing = item.config.stash[STATE].open(item)
+    try:
+        yield
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        raise
+    except BaseException as error:  # noqa: BLE001 - skips and failures are BaseExceptions
+        claims.conclude(item, hearing, error)
+    else:
+        claims.conclude(item, hearing, None)
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send each claim with its test's report, which survives xdist and crashes."""
+    claims.shorten_traceback(call)
+    report = yield
+    if families.is_hypothesis(item):
+        claims.attach(item, call, report)
+    return report
+
+
+class _Controller:
+    """Collects claims in the process that writes; workers only send them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in the claim that a report carries."""
+        payload = claims.payload_of(report)
+        if payload is not None:
+            self._config.stash[STATE].receive(payload)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Show an inconclusive claim as `I`; it stays a failure for pytest."""
+    if getattr(report, "causal_verdict", "") == "inconclusive" and report.failed:
+        return "failed", "I", ("INCONCLUSIVE", {"yellow": True})
+    return None
+
+
+def pytest_assertrepr_compare(
+    config: pytest.Config, op: str, left: object, right: object
+) -> list[str] | None:
+    """Explain a comparison that was refuted."""
+    return claims.explanation(config.stash[STATE].hearing, op, left, right)
+
+
+@pytest.fixture(scope="session")
+def _causal_model_name(request: pytest.FixtureRequest) -> str:
+    """Name of the configured model; absent where a suite overrides `model`."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def model(_causal_model_name: str, pytestconfig: pytest.Config) -> Model:
+    """The model under test; override it to bring any `torch.nn.Module`."""
+    return models.load(_causal_model_name, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def causal(model: Model, pytestconfig: pytest.Config) -> Causal:
+    """Measures effects on the model under test; comparing one makes a claim."""
+    return pytestconfig.stash[STATE].causal(model)
+
+
+@pytest.fixture(scope="session")
+def intervene(
+    causal: Causal,
+) -> Callable[[Intervention, Pair | None], AbstractContextManager[Intervened]]:
+    """The bare engine: `with intervene(interchange(site), pair) as run: run(pair.base)`."""
+    from causaltest.engine.run import intervene as run_under  # noqa: PLC0415 - imports torch
+
+    def on_this_model(
+        intervention: Intervention, pair: Pair | None = None
+    ) -> AbstractContextManager[Intervened]:
+        return run_under(causal.model, intervention, pair)
+
+    return on_this_model
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write results and report once all claims are in."""
+    _ = exitstatus
+    session.config.stash[STATE].finish()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table of claims and where the report is."""
+    config.stash[STATE].summarise(terminalreporter)

@@ -1,0 +1,344 @@
+"""From asserts to claims: what one hypothesis asked, what came out, what its test does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+import causaltest
+from causaltest.errors import CausaltestError, Inconclusive
+from causaltest.plugin import families, source
+
+if TYPE_CHECKING:
+    from causaltest.experiment import Causal
+    from causaltest.plugin.payload import Payload
+    from causaltest.records import Claim, Part, VerdictName
+    from causaltest.stats import Verdict
+
+_PAYLOAD = "causal_payload"
+_PACKAGE = str(Path(causaltest.__file__).parent)
+
+
+@dataclass
+class Hearing:
+    """One hypothesis while it runs.
+
+    Parameters
+    ----------
+    alpha
+        Level at which it is decided.
+    asserts
+        Comparisons written in it.
+    seed
+        Seed of its resamples.
+    family_size
+        Hypotheses in its family.
+    causal
+        The instrument it measures with; None where a suite brings its own.
+    verdicts
+        Verdicts whose truth was asked, in order.
+    """
+
+    alpha: float
+    asserts: int
+    seed: int
+    family_size: int
+    causal: Causal | None
+    verdicts: list[Verdict] = field(default_factory=list)
+    name: VerdictName = "not run"
+    deciding: int | None = None
+    error: str = ""
+    lines: list[int] = field(default_factory=list)
+
+
+def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -> None:
+    """Name the claim's verdict and let the test pass or fail accordingly.
+
+    Raises
+    ------
+    BaseException
+        Whatever the test shall end with.
+    """
+    hearing.name, hearing.deciding = _verdict(hearing, error)
+    session_inconclusive = _on_inconclusive(item)
+    marked = families.marks(item)
+    item.user_properties.append((f"causal:{item.nodeid}", _property(hearing)))
+    if isinstance(error, pytest.skip.Exception):
+        raise error
+    if hearing.name == "error":
+        if error is not None:
+            hearing.error = str(error) or type(error).__name__
+            raise error
+        hearing.error = (
+            "the test asked no claim: it measured, but no comparison's truth was asked\n"
+            "write the claim as an assert, e.g. assert effect > 0.5"
+        )
+        pytest.fail(hearing.error, pytrace=False)
+    if hearing.name == marked.expect:
+        return
+    if marked.expect != "supported":
+        pytest.fail(_unexpected(hearing, marked.expect), pytrace=False)
+    if hearing.name == "inconclusive" and session_inconclusive != "fail":
+        explained = _explain(hearing)
+        if session_inconclusive == "skip":
+            pytest.skip(explained)
+        pytest.xfail(explained)
+    if error is not None:
+        raise error
+    if hearing.name == "inconclusive":
+        # The test swallowed the exception; lack of evidence must not pass.
+        raise Inconclusive(_explain(hearing))
+
+
+def _on_inconclusive(item: pytest.Item) -> str:
+    from causaltest.plugin.session import STATE  # noqa: PLC0415 - session imports this module
+
+    return item.config.stash[STATE].settings.inconclusive
+
+
+def _verdict(hearing: Hearing, error: BaseException | None) -> tuple[VerdictName, int | None]:
+    """Decide the whole claim: all parts must hold, and the first that does not decides."""
+    if isinstance(error, pytest.skip.Exception):
+        return "not run", None
+    names = [verdict.name for verdict in hearing.verdicts]
+    failed = next((i for i, name in enumerate(names) if name != "supported"), None)
+    if error is not None:
+        # An assertion that has nothing to do with a verdict is no evidence about the claim.
+        if isinstance(error, AssertionError) and failed is not None:
+            return cast("VerdictName", names[failed]), failed
+        return "error", None
+    if not names:
+        return "error", None
+    if failed is not None:
+        return cast("VerdictName", names[failed]), failed
+    weakest = max(range(len(names)), key=lambda i: hearing.verdicts[i].p_support)
+    return "supported", weakest
+
+
+def _explain(hearing: Hearing) -> str:
+    if hearing.deciding is None:
+        return hearing.name
+    return "\n".join(hearing.verdicts[hearing.deciding].explain())
+
+
+def _unexpected(hearing: Hearing, expected: str) -> str:
+    return f"the claim was expected to be {expected}, but it is {hearing.name}\n{_explain(hearing)}"
+
+
+def _property(hearing: Hearing) -> str:
+    if hearing.deciding is None:
+        return hearing.name
+    verdict = hearing.verdicts[hearing.deciding]
+    low, high = verdict.interval.low, verdict.interval.high
+    return (
+        f"{hearing.name} {verdict.estimate:+.3f} [{low:+.3f}, {high:+.3f}] n={verdict.n_pairs}"
+    )
+
+
+def explanation(
+    hearing: Hearing | None, op: str, left: object, right: object
+) -> list[str] | None:
+    """Return the lines that pytest prints below a comparison that was refuted."""
+    if hearing is None or not hearing.verdicts or op not in (">", "<"):
+        return None
+    if not any(type(side).__module__.startswith("causaltest.stats") for side in (left, right)):
+        return None
+    return list(hearing.verdicts[-1].explain())
+
+
+def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Put the claim on the report of the phase that settles it."""
+    from causaltest.plugin.payload import Payload, encode  # noqa: PLC0415
+    from causaltest.plugin.session import STATE  # noqa: PLC0415 - session imports this module
+
+    assert isinstance(item, pytest.Function)
+    session = item.config.stash[STATE]
+    if report.when == "call" and session.hearing is not None:
+        hearing, session.hearing = session.hearing, None
+        report.causal_verdict = hearing.name  # pyright: ignore[reportAttributeAccessIssue]
+        payload = _payload(item, hearing, report)
+    elif report.when == "setup" and not report.passed:
+        payload = Payload(_claim_without_verdict(item, call, report))
+    else:
+        return
+    setattr(report, _PAYLOAD, encode(payload))
+
+
+def payload_of(report: pytest.TestReport) -> Payload | None:
+    """Return the claim that travelled with a report, if any."""
+    text = getattr(report, _PAYLOAD, None)
+    if text is None:
+        return None
+    from causaltest.plugin.payload import decode  # noqa: PLC0415 - only where claims are heard
+
+    return decode(text)
+
+
+def _payload(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -> Payload:
+    import msgspec  # noqa: PLC0415 - only where claims are heard
+
+    from causaltest.engine.ledger import total  # noqa: PLC0415
+    from causaltest.plugin.environment import describe_model, describe_pairs  # noqa: PLC0415
+    from causaltest.plugin.payload import Payload  # noqa: PLC0415
+    from causaltest.records import Edit  # noqa: PLC0415
+
+    causal = hearing.causal
+    claim = _claim(item, hearing, report)
+    if causal is None:
+        return Payload(claim)
+    edits = tuple(
+        Edit(
+            intervention=each.intervention, site=each.site, module=each.module, fired=each.fired,
+            rows=each.rows, positions=each.positions, dims=each.dims, changed=each.changed,
+        )
+        for each in total(causal.trail.edits)
+    )  # fmt: skip
+    claim = msgspec.structs.replace(claim, edits=edits, notes=tuple(causal.trail.notes))
+    return Payload(
+        claim,
+        models=(describe_model(causal.model, claim.model),),
+        pair_sets=tuple(map(describe_pairs, causal.trail.pair_sets.values())),
+    )
+
+
+def _claim(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -> Claim:
+    from causaltest.records import Claim  # noqa: PLC0415
+
+    parts = tuple(_part(verdict, item) for verdict in hearing.verdicts)
+    numbers: dict[str, Any] = {}
+    if hearing.deciding is not None:
+        chosen = parts[hearing.deciding]
+        numbers = {
+            name: getattr(chosen, name)
+            for name in (
+                "estimate", "interval", "adjusted_interval", "relation", "bound", "n_pairs",
+                "n_units", "unit", "p_support", "p_refute",
+            )
+        }  # fmt: skip
+    return Claim(
+        **_identity(item),
+        verdict=hearing.name,
+        outcome=_outcome(hearing, report),
+        parts=parts,
+        deciding=hearing.deciding,
+        family_size=hearing.family_size,
+        error=hearing.error,
+        seconds=report.duration,
+        **numbers,
+    )
+
+
+def _outcome(hearing: Hearing, report: pytest.TestReport) -> Any:
+    if hearing.name == "error":
+        return "error"
+    return report.outcome
+
+
+def _identity(item: pytest.Function) -> dict[str, Any]:
+    file, model = families.key(item)
+    text, docstring = families.claim_text(item)
+    return {
+        "id": item.nodeid,
+        "claim": text,
+        "file": file,
+        "line": (item.reportinfo()[1] or 0) + 1,
+        "expected": families.marks(item).expect,
+        "model": _model_name(item, model),
+        "docstring": docstring,
+        "source": source.source_of(item.function),
+        "family": f"{file} [{_model_name(item, model)}]" if model else file,
+    }
+
+
+def _model_name(item: pytest.Function, model: str) -> str:
+    causal = item.funcargs.get("causal") if hasattr(item, "funcargs") else None
+    if causal is not None and hasattr(causal, "model"):
+        return str(causal.model.name)
+    return Path(model).name if model else ""
+
+
+def _part(verdict: Verdict, item: pytest.Function) -> Part:
+    from causaltest.records import Interval, Part, Sizes  # noqa: PLC0415
+
+    def interval(given: Any) -> Interval:
+        return Interval(low=given.low, high=given.high, level=given.level)
+
+    sizes = verdict.sizes
+    return Part(
+        statement=verdict.statement,
+        subject=verdict.subject,
+        verdict=verdict.name,
+        relation=verdict.relation,
+        bound=verdict.bound,
+        estimate=verdict.estimate,
+        interval=interval(verdict.interval),
+        adjusted_interval=interval(verdict.adjusted_interval),
+        p_support=verdict.p_support,
+        p_refute=verdict.p_refute,
+        alpha=verdict.alpha_claim,
+        n_pairs=verdict.n_pairs,
+        n_units=verdict.n_units,
+        unit=verdict.unit,
+        method=verdict.method,
+        floor=verdict.floor,
+        pairs_needed=verdict.pairs_needed,
+        sizes=Sizes(
+            share_in_direction=sizes.share_in_direction,
+            share_interval=None if sizes.share_interval is None else interval(sizes.share_interval),
+            d_z=sizes.d_z,
+            d_z_interval=None if sizes.d_z_interval is None else interval(sizes.d_z_interval),
+        ),
+        source_text=_source_text(verdict, item),
+        values=tuple(verdict.values),
+        units=tuple(verdict.units),
+        pair_set=verdict.pair_set[0] if verdict.pair_set else "",
+    )
+
+
+def _source_text(verdict: Verdict, item: pytest.Function) -> str:
+    """Return the assert as written, where there is just one it can have been."""
+    _ = verdict
+    written = source.asserts(item.function)
+    return written[0][1] if len(written) == 1 else ""
+
+
+def _claim_without_verdict(
+    item: pytest.Function, call: pytest.CallInfo[None], report: pytest.TestReport
+) -> Claim:
+    from causaltest.records import Claim  # noqa: PLC0415
+
+    skipped = report.skipped
+    message = "" if call.excinfo is None else str(call.excinfo.value)
+    return Claim(
+        **_identity(item),
+        verdict="not run" if skipped else "error",
+        outcome="skipped" if skipped else "error",
+        error=message,
+        seconds=report.duration,
+    )
+
+
+def claim_not_run(item: pytest.Function) -> Claim:
+    """Return the record of a selected hypothesis that was never reached."""
+    from causaltest.records import Claim  # noqa: PLC0415
+
+    return Claim(**_identity(item), verdict="not run", outcome="skipped")
+
+
+def shorten_traceback(call: pytest.CallInfo[None]) -> None:
+    """Cut a deliberate error down to the user's own lines."""
+    excinfo = call.excinfo
+    if excinfo is None or not isinstance(excinfo.value, (CausaltestError, Inconclusive)):
+        return
+    own = excinfo.traceback.filter(lambda entry: not _inside(entry))
+    if len(own):
+        excinfo.traceback = own
+
+
+def _inside(entry: Any) -> bool:
+    path = str(entry.path)
+    return path.startswith(_PACKAGE) or f"{Path('/')}_pytest{Path('/')}" in path or "pluggy" in path
+

@@ -1,0 +1,64 @@
+"""Which models a run is about, and loading them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from causaltest.plugin import options
+
+if TYPE_CHECKING:
+    from causaltest.engine import Model
+
+FIXTURE = "_causal_model_name"
+
+
+def configured(config: pytest.Config) -> list[str]:
+    """Return the models named on the command line, else in the ini file.
+
+    Raises
+    ------
+    pytest.UsageError
+        None is named: an empty list would silently skip every hypothesis.
+    """
+    given = config.getoption("causal_model", None) or config.getini("causal_models")
+    names = list(dict.fromkeys(given))
+    if not names:
+        raise pytest.UsageError(
+            "no model to test: pass --causal-model NAME (a folder or a hub name), set "
+            "causal_models in the pytest configuration, or override the fixture `model`"
+        )
+    return names
+
+
+def ids(names: list[str]) -> list[str]:
+    """Return short, distinct, slash-free names for test ids."""
+    parts = [Path(name).as_posix().strip("/").split("/") for name in names]
+    depth = 1
+    shown = ["--".join(each[-depth:]) for each in parts]
+    while len(set(shown)) < len(shown) and depth < max(map(len, parts)):
+        depth += 1
+        shown = ["--".join(each[-depth:]) for each in parts]
+    return shown
+
+
+def load(name: str, config: pytest.Config) -> Model:
+    """Load a model; a folder may be relative to where pytest runs or to the project's root.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, or it cannot be loaded.
+    """
+    from causaltest.engine import Model  # noqa: PLC0415 - torch stays out of collection
+
+    beside_root = config.rootpath / name
+    if not Path(name).exists() and beside_root.exists():
+        name = str(beside_root)
+    return Model.load(
+        name,
+        device=options.text(config, "device", "auto"),
+        dtype=options.text(config, "dtype", "float32"),
+    )

@@ -1,0 +1,128 @@
+"""Options and ini keys of the plugin: command line before ini before default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from causaltest.spelling import did_you_mean
+
+Inconclusive = Literal["fail", "xfail", "skip"]
+Correction = Literal["bonferroni", "none"]
+
+_CORRECTIONS = ("bonferroni", "none")
+_INCONCLUSIVE = ("fail", "xfail", "skip")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What applies to every hypothesis of the run.
+
+    Parameters
+    ----------
+    alpha
+        Error rate of each family.
+    correction
+        How it is divided among the family's hypotheses.
+    seed
+        Root of every random stream.
+    report
+        Folder of report and results; None for none.
+    inconclusive
+        What an undecided claim does to its test.
+    """
+
+    alpha: float
+    correction: Correction
+    seed: int
+    report: Path | None
+    inconclusive: Inconclusive
+
+
+def declare(parser: pytest.Parser) -> None:
+    """Add the options to pytest's command line and configuration."""
+    group = parser.getgroup("causaltest", "causal hypotheses")
+    group.addoption(
+        "--causal-model",
+        action="append",
+        metavar="NAME",
+        help="run the hypotheses on this model: a folder or a hub name (may be repeated)",
+    )
+    parser.addini("causal_models", "models to run the hypotheses on", type="linelist", default=[])
+    declared = (
+        ("alpha", "FLOAT", "error rate of each family (test file); default 0.05"),
+        ("correction", "NAME", "bonferroni (default) or none"),
+        ("seed", "INT", "root of every random stream; default 0"),
+        ("report", "DIR", "folder of report.html and results.json, or none; default reports"),
+        ("device", "NAME", "torch device, or auto (default)"),
+        ("dtype", "NAME", "float32 (default), bfloat16, float16 or float64"),
+    )
+    for name, metavar, text in declared:
+        group.addoption(f"--causal-{name}", metavar=metavar, default=None, help=text)
+        parser.addini(f"causal_{name}", text, type="string", default=None)
+    parser.addini(
+        "causal_inconclusive",
+        "what an inconclusive claim does to its test: fail (default), xfail or skip",
+        type="string",
+        default=None,
+    )
+
+
+def text(config: pytest.Config, name: str, default: str) -> str:
+    """Return an option: from the command line, else from the ini file, else the default."""
+    given = config.getoption(f"causal_{name}", None)
+    if given is None:
+        given = config.getini(f"causal_{name}")
+    return default if given is None or given == "" else str(given)
+
+
+def read(config: pytest.Config) -> Settings:
+    """Read and check the settings.
+
+    Raises
+    ------
+    pytest.UsageError
+        A value is out of range or unknown.
+    """
+    report = text(config, "report", "reports")
+    return Settings(
+        alpha=_alpha(text(config, "alpha", "0.05")),
+        correction=_choice("correction", text(config, "correction", "bonferroni"), _CORRECTIONS),
+        seed=_seed(text(config, "seed", "0")),
+        report=None if report == "none" else config.rootpath / report,
+        inconclusive=_choice("inconclusive", _inconclusive(config), _INCONCLUSIVE),
+    )
+
+
+def _inconclusive(config: pytest.Config) -> str:
+    return str(config.getini("causal_inconclusive") or "fail")
+
+
+def _alpha(given: str) -> float:
+    try:
+        alpha = float(given)
+    except ValueError:
+        alpha = float("nan")
+    if not 0 < alpha < 1:
+        raise pytest.UsageError(
+            f"causal_alpha is {given!r}; expected an error rate between 0 and 1, such as 0.05"
+        )
+    return alpha
+
+
+def _seed(given: str) -> int:
+    if given.isdecimal():
+        return int(given)
+    raise pytest.UsageError(f"causal_seed is {given!r}; expected a whole number from 0")
+
+
+def _choice(name: str, given: str, allowed: tuple[str, ...]) -> Any:
+    if given in allowed:
+        return given
+    raise pytest.UsageError(
+        f"causal_{name} is {given!r}{did_you_mean(given, allowed)}; "
+        f"expected {', '.join(allowed[:-1])} or {allowed[-1]}"
+    )

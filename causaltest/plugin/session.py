@@ -1,0 +1,234 @@
+"""The session: levels of all hypotheses, claims as they come in, results at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from causaltest.errors import EvidenceError
+from causaltest.plugin import families, options, source
+from causaltest.plugin.claims import Hearing, claim_not_run
+from causaltest.plugin.environment import describe_environment
+
+if TYPE_CHECKING:
+    from causaltest.experiment import Causal
+    from causaltest.plugin.payload import Payload
+    from causaltest.records import Claim, ModelRecord, PairSetRecord, Results
+
+STATE: pytest.StashKey[Session] = pytest.StashKey()
+
+
+class Session:
+    """What the plugin knows in one process.
+
+    Parameters
+    ----------
+    config
+        pytest's configuration.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.families = families.Families()
+        self.hearing: Hearing | None = None
+        self._settings: options.Settings | None = None
+        self._items: dict[str, pytest.Function] = {}
+        self._sizes: dict[str, int] = {}
+        self._collected = 0
+        self._claims: dict[str, Claim] = {}
+        self._models: dict[str, ModelRecord] = {}
+        self._pair_sets: dict[str, PairSetRecord] = {}
+        self._started = datetime.now(UTC)
+        self._clock = time.perf_counter()
+        self._results: Results | None = None
+        self._trouble = ""
+
+    @property
+    def settings(self) -> options.Settings:
+        """Checked settings, read on first use: a suite without hypotheses never reads them."""
+        if self._settings is None:
+            self._settings = options.read(self.config)
+        return self._settings
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process is an xdist worker, which writes nothing."""
+        return hasattr(self.config, "workerinput")
+
+    def settle(self, items: Sequence[pytest.Item]) -> None:
+        """Fix levels after selection: they depend on what was collected, not on what is left.
+
+        Raises
+        ------
+        pytest.UsageError
+            A setting is wrong, or a level is too small for any verdict.
+        """
+        self._items = {
+            item.nodeid: item
+            for item in items
+            if isinstance(item, pytest.Function) and families.is_hypothesis(item)
+        }
+        if not self._items:
+            return
+        families.complete(self.families)
+        from causaltest.stats.judge import check_resolution  # noqa: PLC0415 - imports scipy
+
+        for nodeid, item in self._items.items():
+            try:
+                check_resolution(self.level(item), parts=source.count_asserts(item.function))
+            except EvidenceError as error:
+                raise pytest.UsageError(f"{nodeid}: {error}") from error
+        self._collected = sum(map(len, self.families.weights.values()))
+
+    def level(self, item: pytest.Function) -> float:
+        """Return the level at which a hypothesis is decided."""
+        if self.settings.correction == "none":
+            return self.settings.alpha
+        return families.level(self.families, item, self.settings.alpha)
+
+    def headline(self) -> str | list[str]:
+        """Return the line after collection."""
+        if not self._items or self.config.getoption("verbose", 0) < 0:
+            return []
+        names = {families.model_key(item) for item in self._items.values()}
+        models = f"{len(names)} model{'s' if len(names) != 1 else ''}"
+        settings = self.settings
+        return (
+            f"causaltest: {len(self._items)} hypotheses on {models}, alpha {settings.alpha:g} a "
+            f"file ({settings.correction}), seed {settings.seed}"
+        )
+
+    def causal(self, model: Any) -> Causal:
+        """Return the measuring instrument of one model."""
+        from causaltest.engine import Model  # noqa: PLC0415 - torch stays out of collection
+        from causaltest.experiment import Causal  # noqa: PLC0415
+
+        wrapped = model if isinstance(model, Model) else Model(model)
+        return Causal(wrapped, judge=self._judge)
+
+    def _judge(self) -> Any:
+        from causaltest.stats import Judge  # noqa: PLC0415
+
+        hearing = self.hearing
+        if hearing is None:
+            return Judge(alpha=self.settings.alpha, alpha_claim=self.settings.alpha)
+        return Judge(
+            alpha=self.settings.alpha,
+            alpha_claim=hearing.alpha,
+            parts=hearing.asserts,
+            seed=hearing.seed,
+            observe=hearing.verdicts.append,
+        )
+
+    def open(self, item: pytest.Item) -> Hearing:
+        """Start to hear one hypothesis."""
+        assert isinstance(item, pytest.Function)
+        causal = item.funcargs.get("causal")
+        self.hearing = Hearing(
+            alpha=self.level(item),
+            asserts=source.count_asserts(item.function),
+            seed=_seed(self.settings.seed, item),
+            family_size=families.size(self.families, item),
+            causal=causal if hasattr(causal, "trail") else None,
+        )
+        if self.hearing.causal is not None:
+            self.hearing.causal.trail.clear()
+        return self.hearing
+
+    def receive(self, payload: Payload) -> None:
+        """Take in one claim, on the process that writes."""
+        claim = payload.claim
+        first = not self._claims
+        self._claims[claim.id] = claim
+        self._models.update({each.name: each for each in payload.models})
+        self._pair_sets.update({each.sha256: each for each in payload.pair_sets})
+        if self.settings.report is not None:
+            self._stream(claim, first=first)
+
+    def _stream(self, claim: Claim, *, first: bool) -> None:
+        from causaltest.records import append_jsonl  # noqa: PLC0415
+
+        assert self.settings.report is not None
+        path = self.settings.report / "results.jsonl"
+        try:
+            if first:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+            append_jsonl(path, claim)
+        except OSError as error:
+            self._trouble = f"cannot write {path}: {error.strerror or error}"
+
+    def finish(self) -> None:
+        """Assemble the results and write them, once, where claims were heard."""
+        if self.is_worker or not self._claims:
+            return
+        from causaltest.plugin.results import assemble  # noqa: PLC0415
+
+        ran = set(self._claims)
+        left_out = [claim_not_run(item) for item in self._items.values() if item.nodeid not in ran]
+        self._results = assemble(
+            self._claims.values(),
+            left_out,
+            settings=self.settings,
+            partial=len(ran) < self._collected,
+            models=tuple(self._models.values()),
+            pair_sets=tuple(self._pair_sets.values()),
+            environment=describe_environment(self.config),
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - self._clock,
+        )
+        if self.settings.report is not None:
+            self._write(self._results)
+
+    def _write(self, results: Results) -> None:
+        from causaltest.records import write  # noqa: PLC0415
+        from causaltest.report import html  # noqa: PLC0415
+
+        assert self.settings.report is not None
+        try:
+            self.settings.report.mkdir(parents=True, exist_ok=True)
+            write(results, self.settings.report / "results.json")
+            html.write(results, self.settings.report / "report.html")
+        except OSError as error:
+            self._trouble = f"cannot write to {self.settings.report}: {error.strerror or error}"
+
+    def summarise(self, reporter: Any) -> None:
+        """Print the table of claims and the path of the report."""
+        if self._results is None:
+            return
+        from causaltest.report.terminal import claims_table  # noqa: PLC0415
+
+        writer = reporter._tw  # noqa: SLF001 - pytest offers no public way to its width and encoding
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        reporter.section("causal claims")
+        table = claims_table(
+            self._results,
+            width=writer.fullwidth,
+            unicode=encoding.lower().replace("-", "") == "utf8",
+            colour=False,
+        )
+        reporter.write_line(table)
+        if self._trouble:
+            reporter.write_line(f"causaltest: {self._trouble}", red=True)
+        elif self.settings.report is not None:
+            reporter.write_line(f"report: {_shown(self.settings.report / 'report.html')}")
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _seed(root: int, item: pytest.Function) -> int:
+    """Derive a hypothesis's seed from its name, so that order and selection do not matter."""
+    digest = hashlib.sha256(f"{root}|{item.nodeid}".encode()).digest()
+    return int.from_bytes(digest[:6], "big")
