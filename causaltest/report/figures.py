@@ -1,0 +1,303 @@
+"""The forest plot of a run, one figure per scale, and saving figures for pages and papers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+from causaltest.errors import RecordError
+from causaltest.records import Claim, Results, count, ordered
+from causaltest.report import numbers, words
+from causaltest.report.axes import axis_range
+from causaltest.report.palette import LIGHT, colour_of
+from causaltest.report.text import cut, visible
+
+if TYPE_CHECKING:
+    import altair
+
+FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
+_LABELS, _PLOT, _NUMBERS, _STEP = 350, 370, 270, 25
+_SHAPES = {"supported": "circle", "refuted": "cross", "inconclusive": "diamond"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure, with the words for those who cannot see it."""
+
+    title: str
+    description: str
+    svg: str
+    scale: str = ""
+    """What its axis counts, e.g. `logits`."""
+    claims: int = 1
+    """How many claims it shows."""
+
+
+def forest(results: Results, *, limit: int = 120) -> list[Figure]:
+    """Draw the claims of a run as forest plots, one figure for each scale of measurement.
+
+    Parameters
+    ----------
+    results
+        The run's results.
+    limit
+        Most claims to draw; those that are not supported come first, and the figure says so.
+
+    Returns
+    -------
+    list of Figure
+        Empty where no claim has an estimate.
+    """
+    measured = [claim for claim in ordered(results.claims) if _drawable(claim)]
+    shown = sorted(measured, key=lambda claim: claim.verdict == "supported")[:limit]
+    left_out = len(measured) - len(shown)
+    scales: dict[str, list[Claim]] = {}
+    for claim in ordered(shown):
+        part = words.deciding_part(claim)
+        scales.setdefault(words.scale_of(part) if part else "effect", []).append(claim)
+    return [
+        _forest_figure(results, claims, scale, left_out)
+        for scale, claims in sorted(scales.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def forest_chart(results: Results, claims: Sequence[Claim], scale: str) -> altair.LayerChart:
+    """Build the forest plot of claims that share a scale, as an Altair chart to adapt.
+
+    Parameters
+    ----------
+    results
+        The run's results.
+    claims
+        Claims with an estimate, an interval and a bound.
+    scale
+        What the axis counts.
+
+    Returns
+    -------
+    altair.LayerChart
+        The chart.
+    """
+    import altair
+
+    low, high = axis_range(
+        [n for c in claims for n in _needed(c)],
+        [n for c in claims if (i := c.adjusted_interval) for n in (i.low, i.high)],
+    )
+    rows = _rows(results, claims, low, high)
+    base = altair.Chart(altair.Data(values=rows))
+    y = altair.Y("row:O", axis=None, scale=altair.Scale(paddingInner=0.28))
+    axis = altair.Axis(
+        title=scale,
+        grid=True,
+        gridColor=LIGHT["line"],
+        gridOpacity=0.6,
+        domain=False,
+        tickColor=LIGHT["line"],
+        labelColor=LIGHT["muted"],
+        titleColor=LIGHT["muted"],
+        titleFontWeight="normal",
+        tickCount=6,
+    )
+    x = altair.Scale(domain=[low, high], nice=False, zero=False)
+    claim = base.transform_filter("datum.kind == 'claim'")
+    colour = altair.Color("colour:N", scale=None)
+    line = {"y": y, "color": colour}
+    layers: list[Any] = [
+        claim.mark_rect(color=LIGHT["region"]).encode(
+            x=altair.X("region_low:Q", scale=x, axis=axis), x2="region_high:Q", y=y
+        ),
+        *(
+            claim.mark_tick(color=LIGHT["muted"], thickness=1.5, size=_STEP - 6).encode(
+                x=altair.X(f"{field}:Q", scale=x), y=y
+            )
+            for field in ("bound", "other_bound")
+        ),
+        claim.mark_rule(strokeWidth=1).encode(
+            x=altair.X("adjusted_low:Q", scale=x), x2="adjusted_high:Q", **line
+        ),
+        claim.mark_rule(strokeWidth=4, opacity=0.85).encode(
+            x=altair.X("low:Q", scale=x), x2="high:Q", **line
+        ),
+        claim.mark_point(filled=True, size=75, opacity=1, stroke=LIGHT["card"]).encode(
+            x=altair.X("estimate:Q", scale=x),
+            shape=altair.Shape("shape:N", scale=None),
+            **line,
+        ),
+        *_texts(base, y),
+    ]
+    return (
+        altair.layer(*layers)
+        .properties(
+            width=_PLOT,
+            height=_STEP * len(rows),
+            padding={"left": _LABELS, "right": _NUMBERS, "top": 4, "bottom": 42},
+            autosize=altair.AutoSizeParams(type="none"),
+            background="transparent",
+        )
+        .configure(font=FONT, aria=False)
+        .configure_view(stroke=None)
+    )
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Save a figure for a page or a paper.
+
+    Parameters
+    ----------
+    figure
+        A figure of this module or of `causaltest.report.strip`.
+    path
+        Where to save it; the ending decides the format: `.svg`, `.pdf`, or `.png` at 300 dpi.
+
+    Raises
+    ------
+    RecordError
+        The ending names no format.
+    """
+    ending = path.suffix.lower()
+    if ending == ".svg":
+        path.write_text(figure.svg, encoding="utf-8")
+        return
+    if ending not in (".png", ".pdf"):
+        raise RecordError(
+            f"{path.name} names no figure format: its ending is {ending or 'missing'!r}.\n"
+            "End the name in .svg, .pdf or .png."
+        )
+    import vl_convert
+
+    if ending == ".pdf":
+        path.write_bytes(vl_convert.svg_to_pdf(figure.svg))
+    else:
+        path.write_bytes(vl_convert.svg_to_png(figure.svg, ppi=300))
+
+
+def described(svg: str, title: str, description: str) -> str:
+    """Give an SVG its title and description, and let it shrink with the page.
+
+    Parameters
+    ----------
+    svg
+        An SVG with `width`, `height` and `viewBox`.
+    title, description
+        Plain text.
+
+    Returns
+    -------
+    str
+        The SVG as one image to a screen reader.
+    """
+    words_in = f"<title>{escape(visible(title))}</title><desc>{escape(visible(description))}</desc>"
+    head, _, rest = svg.partition(">")
+    head = re.sub(r' (class|version|xmlns:xlink)="[^"]*"', "", head)
+    label = escape(visible(title), {'"': "&quot;"})
+    return f'{head} role="img" aria-label="{label}">{words_in}{rest}'
+
+
+def _drawable(claim: Claim) -> bool:
+    """Tell whether a claim has the numbers that a row needs."""
+    return None not in (claim.estimate, claim.interval, claim.bound)
+
+
+def _needed(claim: Claim) -> list[float]:
+    """List the numbers of a claim that must be inside the axis."""
+    if claim.estimate is None or claim.interval is None or claim.bound is None:
+        return []
+    bounds = [claim.bound, -claim.bound] if claim.relation == "within" else [claim.bound]
+    return [claim.estimate, claim.interval.low, claim.interval.high, *bounds]
+
+
+def _forest_figure(
+    results: Results, claims: Sequence[Claim], scale: str, left_out: int
+) -> Figure:
+    """Render the forest plot of one scale."""
+    import vl_convert
+
+    title = f"Forest plot, {scale}: {numbers.plural(len(claims), 'claim')}"
+    counted = words.count_phrases(count(claims))
+    description = (
+        "One row per claim: estimate, interval and bound; the shaded part is where the claim is "
+        f"true. {', '.join(counted)}. The numbers stand in the table of claims."
+    )
+    if left_out:
+        description += (
+            f" {numbers.plural(left_out, 'supported claim')} of the run left out of the figures; "
+            "the table has every claim."
+        )
+    svg = vl_convert.vegalite_to_svg(forest_chart(results, claims, scale).to_dict())
+    return Figure(title, description, described(svg, title, description), scale, len(claims))
+
+
+def _rows(
+    results: Results, claims: Sequence[Claim], low: float, high: float
+) -> list[dict[str, object]]:
+    """Lay the claims out as rows, with a row for the heads and one for each file."""
+    several = len({claim.file for claim in results.claims}) > 1
+    level = numbers.percent(1 - results.run.alpha)
+    rows: list[dict[str, object]] = [
+        {"kind": "head", "row": 0, "estimate_text": f"estimate [{level} interval]",
+         "verdict": "verdict", "label": "claim"}
+    ]
+    file = ""
+    for claim in claims:
+        if several and claim.file != file:
+            file = claim.file
+            rows.append({"kind": "file", "row": len(rows), "label": cut(visible(file), 54)})
+        rows.append(_row(claim, len(rows), low, high))
+    return rows
+
+
+def _row(claim: Claim, index: int, low: float, high: float) -> dict[str, object]:
+    """Lay one claim out as a row."""
+    interval, estimate, bound = claim.interval, claim.estimate, claim.bound
+    if interval is None or estimate is None or bound is None:
+        return {}
+    adjusted = claim.adjusted_interval or interval
+    within = claim.relation == "within"
+    shown = " ".join(numbers.estimate_and_interval(estimate, interval))
+    return {
+        "kind": "claim",
+        "row": index,
+        "label": cut(visible(claim.claim), 54),
+        "estimate": estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "adjusted_low": max(adjusted.low, low),
+        "adjusted_high": min(adjusted.high, high),
+        "bound": bound,
+        "other_bound": -bound if within else bound,
+        "region_low": -bound if within else bound if claim.relation == ">" else low,
+        "region_high": bound if claim.relation in ("within", "<") else high,
+        "estimate_text": shown,
+        "verdict": claim.verdict,
+        "colour": colour_of(claim.verdict),
+        "shape": _SHAPES.get(claim.verdict, "square"),
+    }
+
+
+def _texts(base: altair.Chart, y: altair.Y) -> list[Any]:
+    """Write the words left and right of the plot."""
+    import altair
+
+    kinds = {
+        "head": {"color": LIGHT["muted"], "fontSize": 11},
+        "file": {"color": LIGHT["muted"], "fontSize": 12, "fontWeight": "bold"},
+        "claim": {"color": LIGHT["text"], "fontSize": 12},
+    }
+    places = (("label", -_LABELS + 4), ("estimate_text", _PLOT + 14), ("verdict", _PLOT + 186))
+    layers: list[Any] = []
+    for kind, style in kinds.items():
+        rows = base.transform_filter(f"datum.kind == '{kind}'")
+        for field, place in places:
+            if kind == "file" and field != "label":
+                continue
+            coloured = kind == "claim" and field == "verdict"
+            text = rows.mark_text(align="left", baseline="middle", **style).encode(
+                x=altair.value(place), y=y, text=f"{field}:N"
+            )
+            layers.append(text.encode(color=altair.Color("colour:N", scale=None)) if coloured else text)
+    return layers

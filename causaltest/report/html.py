@@ -1,0 +1,283 @@
+"""The HTML report: one file that needs no network, no server and no scripts to be read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from markupsafe import Markup, escape
+
+from causaltest.errors import RecordError
+from causaltest.records import Claim, Results, count, ordered
+from causaltest.report import figures, numbers, words
+from causaltest.report.cards import Card, anchor_of, cards_of
+from causaltest.report.environment import environment_of
+from causaltest.report.palette import DARK, LIGHT, role_of, themed, variables
+from causaltest.report.templating import asset, fill
+from causaltest.report.text import short_name
+
+BUDGET = 5_000_000
+"""Most bytes of a page; beyond it single pairs are left out, first those of supported claims."""
+
+_COLUMNS = (
+    ("claim", "claim", False),
+    ("verdict", "verdict", False),
+    ("effect", "effect", True),
+    ("low", "interval", True),
+    ("bound", "bound", False),
+    ("pairs", "pairs / units", True),
+    ("p", "p, adjusted", True),
+)
+
+
+def render(results: Results, *, budget: int = BUDGET) -> str:
+    """Render the results of a run as one self-contained HTML page.
+
+    Parameters
+    ----------
+    results
+        The run's results; they may be partial.
+    budget
+        Most bytes of the page. Where it does not suffice, the values of single pairs are left out,
+        first those of supported claims, and the page says so.
+
+    Returns
+    -------
+    str
+        The page. Nothing in it is loaded from elsewhere, and nothing in the records can execute.
+
+    Examples
+    --------
+    >>> from causaltest.records import Run
+    >>> page = render(Results(1, "complete", Run(alpha=0.05, correction="none", seed=0)))
+    >>> page.startswith("<!doctype html>")
+    True
+    """
+    claims = ordered(results.claims)
+    decided = [claim for claim in claims if claim.verdict not in ("error", "not run")]
+    apart = [claim for claim in claims if claim.verdict in ("error", "not run")]
+    table = [(file, [_row(c, results) for c in group]) for file, group in _by_file(decided)]
+    frame = _frame(results, decided)
+    apart_cards = cards_of(results, apart, budget // 4).cards
+    # The page without its cards is rendered once to know what they may take.
+    page = {
+        **frame,
+        "rows": table,
+        "apart": Markup("").join(card.html for card in apart_cards),
+    }
+    bare = fill("report.html.j2", **page, cards="", details_note=" " * 400)
+    cards = cards_of(results, decided, budget - len(bare.encode()) - 40 * len(claims))
+    html = {card.anchor: card for card in cards.cards}
+    return str(
+        fill("report.html.j2", **page, cards=_filed(decided, html), details_note=cards.note)
+    )
+
+
+def write(results: Results, path: Path) -> None:
+    """Render the results of a run and put the page in place, whole or not at all.
+
+    Parameters
+    ----------
+    results
+        The run's results.
+    path
+        Where the page goes, e.g. `reports/report.html`; missing folders are made.
+
+    Raises
+    ------
+    RecordError
+        The page cannot be written there.
+    """
+    page = render(results)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(page, encoding="utf-8", newline="\n")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"{path} cannot be written: {error.strerror or error}.\n"
+            "Choose another folder for the report, or make this one writable."
+        ) from error
+
+
+def _by_file(claims: Sequence[Claim]) -> list[tuple[str, list[Claim]]]:
+    """Group claims, which are in order, by their file."""
+    grouped: dict[str, list[Claim]] = {}
+    for claim in claims:
+        grouped.setdefault(claim.file, []).append(claim)
+    return list(grouped.items())
+
+
+def _filed(claims: Sequence[Claim], cards: dict[str, Card]) -> Markup:
+    """Put the cards under the names of their files."""
+    pieces: list[Markup] = []
+    for file, members in _by_file(claims):
+        pieces.append(Markup("<h3><code>{}</code></h3>").format(escape(words.visible(file))))
+        pieces.extend(cards[anchor_of(claim)].html for claim in members)
+    return Markup("\n").join(pieces)
+
+
+def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
+    """Prepare everything on the page but its claims."""
+    script = asset("report.js")
+    style = asset("report.css")
+    style = style.replace("@LIGHT@", variables(LIGHT)).replace("@DARK@", variables(DARK))
+    drawn = figures.forest(results)
+    shown = sum(figure.claims for figure in drawn)
+    measured = sum(claim.interval is not None for claim in decided)
+    left_out = ""
+    if shown < measured:
+        left_out = (
+            f"The figures show {shown:,} of {measured:,} claims: those that are not supported "
+            "first. The table has every claim."
+        )
+    return {
+        "summary": words.summary(results),
+        "outcome": words.outcome(results),
+        "run": results.run,
+        "notes": _notes(results),
+        "counts": _counts(results),
+        "bar": _bar(results),
+        "figures": [{"title": f.title, "svg": Markup(themed(f.svg))} for f in drawn],  # noqa: S704
+        "left_out": left_out,
+        "level": numbers.percent(1 - results.run.alpha),
+        "caption": _caption(results),
+        "columns": _COLUMNS,
+        "numbers": _sort_keys(decided),
+        "methods": " ".join(words.methods(results)),
+        "environment": environment_of(results),
+        "style": Markup(style),  # noqa: S704 (our own file)
+        "style_hash": _hash(style),
+        "script": Markup(script),  # noqa: S704 (our own file)
+        "script_hash": _hash(script),
+    }
+
+
+def _hash(text: str) -> str:
+    """Hash an inline script or style, so that the page allows this one and no other."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _notes(results: Results) -> list[str]:
+    """List what a reader must know before believing the summary."""
+    notes = list(results.run.notes)
+    if results.run.partial or results.status == "partial":
+        notes.insert(
+            0,
+            "A selection of the hypotheses ran. Verdicts are what they would be in a full run, "
+            "since the level of each is fixed when the hypotheses are collected.",
+        )
+    if results.status == "started":
+        notes.insert(0, "The run had not ended when this page was written.")
+    weak = words.unadjusted_only(results)
+    if weak:
+        held = numbers.plural(count(results.claims)["supported"], "supported claim")
+        verb = "does" if len(weak) == 1 else "do"
+        names = ", ".join(short_name(claim, several_models=False) for claim in weak[:12])
+        notes.append(
+            f"{len(weak)} of {held} {verb} not survive Holm at α = "
+            f"{numbers.plain(results.run.alpha)}: {names}{' …' if len(weak) > 12 else ''}."
+        )
+    return notes
+
+
+def _counts(results: Results) -> list[dict[str, object]]:
+    """Prepare the counts of verdicts."""
+    return [
+        {
+            "number": number,
+            "verdict": verdict,
+            "word": "errors" if verdict == "error" and number > 1 else verdict,
+            "role": role_of(verdict),
+            "mark": words.MARKS[verdict],
+            "decided": verdict not in ("error", "not run"),
+        }
+        for verdict, number in count(results.claims).items()
+        if results.claims and (number or verdict in ("supported", "refuted", "inconclusive"))
+    ]
+
+
+def _bar(results: Results) -> Markup:
+    """Draw the counts as one bar of 1,000 units, with gaps between its parts."""
+    counts = [(verdict, n) for verdict, n in count(results.claims).items() if n]
+    pieces: list[Markup] = []
+    at = 0.0
+    for verdict, number in counts:
+        width = (1000 - 4 * (len(counts) - 1)) * number / len(results.claims)
+        pieces.append(
+            Markup('<rect class="{}" x="{}" width="{}" height="10"/>').format(
+                role_of(verdict), f"{at:.1f}", f"{width:.1f}"
+            )
+        )
+        at += width + 4
+    return Markup("").join(pieces)
+
+
+def _caption(results: Results) -> str:
+    """Explain the columns of the table."""
+    level = numbers.percent(1 - results.run.alpha)
+    text = f"Effects with {level} intervals, unadjusted."
+    if results.run.correction != "none":
+        text += (
+            " Verdicts are decided at a level adjusted for the hypotheses of the file, "
+            "so an interval here may clear its bound while the claim is still inconclusive."
+        )
+    apart = [claim for claim in results.claims if claim.verdict in ("error", "not run")]
+    if apart:
+        verb = "is" if len(apart) == 1 else "are"
+        text += f" {numbers.plural(len(apart), 'test')} without a verdict {verb} listed apart."
+    return text
+
+
+def _row(claim: Claim, results: Results) -> dict[str, str]:
+    """Prepare one row of the table."""
+    part = words.deciding_part(claim)
+    scale = words.scale_of(part) if part else ""
+    estimate, interval = "–", "–"
+    if claim.estimate is not None and claim.interval is not None:
+        estimate, interval = numbers.estimate_and_interval(claim.estimate, claim.interval)
+    return {
+        "anchor": anchor_of(claim),
+        "sentence": claim.claim,
+        "name": short_name(claim, several_models=len(results.run.models) > 1),
+        "verdict": claim.verdict,
+        "mark": words.MARKS[claim.verdict],
+        "expected": _expected(claim),
+        "estimate": estimate,
+        "scale": "" if scale == "fraction" else scale,
+        "interval": interval,
+        "bound": "–" if claim.bound is None else numbers.bound_text(claim.relation, claim.bound),
+        "counts": f"{claim.n_pairs:,} / {claim.n_units:,}",
+        "p": "–" if claim.p_adjusted is None else numbers.p_text(claim.p_adjusted),
+    }
+
+
+def _expected(claim: Claim) -> str:
+    """Say beside the verdict how it compares with the expected one."""
+    if claim.expected == "supported":
+        return ""
+    return "as expected" if claim.expected == claim.verdict else f"expected {claim.expected}"
+
+
+def _sort_keys(claims: Sequence[Claim]) -> Markup:
+    """Give the numbers that the table sorts by, as JSON that cannot end its script."""
+    columns = {
+        "verdict": [claim.verdict for claim in claims],
+        "effect": [claim.estimate for claim in claims],
+        "low": [claim.interval.low if claim.interval else None for claim in claims],
+        "bound": [claim.bound for claim in claims],
+        "pairs": [claim.n_pairs for claim in claims],
+        "p": [claim.p_adjusted for claim in claims],
+    }
+    text = msgspec.json.encode(columns).decode()
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 (no character of it can be markup)

@@ -1,0 +1,159 @@
+"""The pairs of a claim as a table: prompts, answers and measured values, those against it first."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from causaltest.records import PairRecord, PairSetRecord, Part
+from causaltest.report import numbers
+from causaltest.report.strip import pair_values
+from causaltest.report.templating import fill
+from causaltest.report.text import cut, shortened, visible
+
+_LONGEST = 2_000
+
+
+def pair_tables(parts: Sequence[Part], sets: dict[str, PairSetRecord]) -> Markup:
+    """Show the pairs of a claim, one table for each pair set.
+
+    Parameters
+    ----------
+    parts
+        The parts of the claim.
+    sets
+        The pair sets of the run by name.
+
+    Returns
+    -------
+    Markup
+        Tables that are folded away; empty where no values are recorded.
+    """
+    grouped: dict[tuple[str, tuple[str, ...]], list[Part]] = {}
+    for part in parts:
+        if part.values:
+            grouped.setdefault((part.pair_set, part.units), []).append(part)
+    return Markup("").join(
+        _table(members, sets.get(name)) for (name, _), members in grouped.items()
+    )
+
+
+def order_of(part: Part) -> list[int]:
+    """Order pairs from the one that speaks most against the claim to the one most in favour.
+
+    Parameters
+    ----------
+    part
+        A part with values.
+
+    Returns
+    -------
+    list of int
+        Indices of the pairs; those without a value come first.
+    """
+    values = pair_values(part)
+    sign = {">": 1.0, "<": -1.0, "within": -1.0}[part.relation]
+
+    def support(index: int) -> tuple[float, int]:
+        value = values[index]
+        if math.isnan(value):
+            return -math.inf, index
+        return sign * (abs(value) if part.relation == "within" else value), index
+
+    return sorted(range(len(values)), key=support)
+
+
+def against(part: Part) -> int:
+    """Count the pairs whose own value lies outside the claim.
+
+    Parameters
+    ----------
+    part
+        A part with values.
+
+    Returns
+    -------
+    int
+        How many.
+    """
+    return sum(not _inside(part, value) for value in pair_values(part))
+
+
+def _inside(part: Part, value: float) -> bool:
+    """Tell whether a value alone would satisfy the claim."""
+    if part.relation == "within":
+        return abs(value) < part.bound
+    return value > part.bound if part.relation == ">" else value < part.bound
+
+
+def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
+    """Build the table of parts that share their pairs."""
+    first = parts[-1]
+    total = len(first.values)
+    # A slice of a pair set may keep its name; prompts are shown only where they surely match.
+    pairs = pair_set.pairs if pair_set is not None and len(pair_set.pairs) == total else ()
+    clustered = len(set(first.units)) < total
+    rows = [
+        {
+            **(_prompts(pairs[index]) if pairs else {"id": str(index)}),
+            "unit": cut(visible(first.units[index]), 60) if clustered else "",
+            "cells": [cell for part in parts for cell in _cells(part, index)],
+        }
+        for index in order_of(first)
+    ]
+    outside = against(first)
+    name = f" of {first.pair_set}" if first.pair_set else ""
+    return fill(
+        "pairs.html.j2",
+        title=f"The {numbers.plural(total, 'pair')}{name}, each with its value",
+        caption=f"The pairs that speak most against the claim come first; {outside} of {total} "
+        "lie outside it by themselves.",
+        named=bool(pairs),
+        unit=(first.unit or "unit") if clustered else "",
+        heads=[head for part in parts for head in _heads(part, several=len(parts) > 1)],
+        rows=rows,
+    )
+
+
+def _heads(part: Part, *, several: bool) -> list[str]:
+    """Name the columns of a part."""
+    value = part.statement if several else "value"
+    return [value, "numerator", "denominator"] if part.denominators else [value]
+
+
+def _cells(part: Part, index: int) -> list[str]:
+    """Write the numbers of one pair."""
+    value = pair_values(part)[index]
+    shown = "undefined" if math.isnan(value) else f"{value:+.4g}"
+    if not part.denominators:
+        return [shown]
+    return [shown, f"{part.values[index]:+.4g}", f"{part.denominators[index]:+.4g}"]
+
+
+def _prompts(pair: PairRecord) -> dict[str, object]:
+    """Show a pair, with what differs between base and source marked."""
+    base, source = shortened(pair.base, _LONGEST), shortened(pair.source, _LONGEST)
+    answers = [json.dumps(a, ensure_ascii=False) for a in (pair.base_answer, pair.source_answer) if a]
+    return {
+        "base": _marked(base, source),
+        "source": _marked(source, base),
+        "answers": " → ".join(answers),
+    }
+
+
+def _marked(text: str, other: str) -> Markup:
+    """Mark what of a text differs from another, in whole words."""
+    words, others = text.split(" "), other.split(" ")
+    shorter = min(len(words), len(others))
+    start = next((i for i in range(shorter) if words[i] != others[i]), shorter)
+    room = shorter - start
+    end = next((i for i in range(room) if words[-1 - i] != others[-1 - i]), room)
+    stop = len(words) - end
+    pieces = [" ".join(words[a:b]) for a, b in ((0, start), (start, stop), (stop, len(words)))]
+    before, middle, after = (escape(visible(piece)) for piece in pieces)
+    if middle:
+        middle = Markup("<mark>{}</mark>").format(middle)
+    return Markup(" ").join(piece for piece in (before, middle, after) if piece)

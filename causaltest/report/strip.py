@@ -1,0 +1,200 @@
+"""Every pair of a claim as a dot, in rows by unit: drawn directly, since a page may need thousands.
+
+One figure through vl-convert takes about 80 ms; one here takes a fraction of a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.sax.saxutils import escape
+
+from causaltest.records import Part
+from causaltest.report import numbers, words
+from causaltest.report.axes import axis_range, round_numbers
+from causaltest.report.figures import FONT, Figure, described
+from causaltest.report.palette import LIGHT, colour_of
+from causaltest.report.text import cut, visible
+
+_WIDTH, _LABELS, _RIGHT = 640.0, 214.0, 14.0
+_TOP, _ROW, _AXIS, _DOT = 22.0, 17.0, 38.0, 3.6
+_MOST_ROWS = 30
+
+
+def pair_values(part: Part) -> list[float]:
+    """Give the value of each pair on the scale of the estimate.
+
+    Parameters
+    ----------
+    part
+        The part.
+
+    Returns
+    -------
+    list of float
+        The values; where the estimate is a ratio of means, each over its own denominator. A pair
+        whose denominator is zero has no such value and gives NaN.
+
+    Examples
+    --------
+    >>> pair_values.__name__
+    'pair_values'
+    """
+    if not part.denominators:
+        return list(part.values)
+    return [
+        value / below if below else float("nan")
+        for value, below in zip(part.values, part.denominators, strict=True)
+    ]
+
+
+def strip(part: Part) -> Figure | None:
+    """Draw the pairs of one part, a row for each unit, over the estimate and the bound.
+
+    Parameters
+    ----------
+    part
+        A part with values.
+
+    Returns
+    -------
+    Figure or None
+        None where the part has no values.
+    """
+    pairs = [(v, u) for v, u in zip(pair_values(part), _units(part), strict=True) if v == v]
+    if not pairs:
+        return None
+    canvas = _Canvas(part, [value for value, _ in pairs])
+    grouped: dict[str, list[float]] = {}
+    for value, unit in pairs:
+        grouped.setdefault(unit, []).append(value)
+    by_unit = 1 < len(grouped) <= _MOST_ROWS and len(grouped) < len(pairs)
+    if by_unit:
+        canvas.unit_rows(grouped)
+    else:
+        canvas.pile([value for value, _ in pairs])
+    canvas.estimate()
+    scale = words.scale_of(part)
+    title = f"{numbers.plural(len(pairs), 'pair')} of {part.subject}"
+    shown = " ".join(numbers.estimate_and_interval(part.estimate, part.interval))
+    description = (
+        f"Each dot is a pair{', each row a ' + (part.unit or 'unit') if by_unit else ''}. "
+        f"Mean and interval {shown}; the claim is true in the shaded part, "
+        f"{numbers.bound_text(part.relation, part.bound)}."
+    )
+    return Figure(title, description, described(canvas.svg(scale), title, description), scale)
+
+
+def _units(part: Part) -> Sequence[str]:
+    """Give the unit of each value."""
+    return part.units or tuple(str(index) for index in range(len(part.values)))
+
+
+class _Canvas:
+    """An SVG that grows downwards."""
+
+    def __init__(self, part: Part, values: Sequence[float]) -> None:
+        self.part = part
+        bounds = [part.bound, -part.bound] if part.relation == "within" else [part.bound]
+        low, high = part.interval.low, part.interval.high
+        self.low, self.high = axis_range([part.estimate, low, high, *bounds], values)
+        self.marks: list[str] = []
+        self.bottom = _TOP
+
+    def x(self, value: float) -> float:
+        """Place a value, at the edge where it lies outside the axis."""
+        inside = min(max(value, self.low), self.high)
+        share = (inside - self.low) / (self.high - self.low)
+        return round(_LABELS + share * (_WIDTH - _LABELS - _RIGHT), 1)
+
+    def text(self, x: float, y: float, text: str, anchor: str = "start", role: str = "text") -> str:
+        """Write one line of text."""
+        return (
+            f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{LIGHT[role]}">'
+            f"{escape(visible(text))}</text>"
+        )
+
+    def unit_rows(self, grouped: dict[str, list[float]]) -> None:
+        """Draw a row of dots for each unit, with a tick at the unit's mean."""
+        for unit, values in grouped.items():
+            y = self.bottom + _ROW / 2
+            mean = self.x(sum(values) / len(values))
+            dots = "".join(f'<circle cx="{self.x(v):g}" cy="{y:g}" r="{_DOT}"/>' for v in values)
+            self.marks.append(
+                self.text(_LABELS - 12, y + 4, cut(visible(unit), 34), "end", "muted")
+                + f'<g fill="{LIGHT["dot"]}" fill-opacity=".7">{dots}</g>'
+                f'<path d="M{mean:g} {y - 6:g}v12" stroke="{LIGHT["text"]}" stroke-width="1.5"/>'
+            )
+            self.bottom += _ROW
+
+    def pile(self, values: Sequence[float]) -> None:
+        """Pile the dots up where units would be too many, or are the pairs themselves."""
+        columns: dict[int, int] = {}
+        places: list[tuple[float, int]] = []
+        for value in sorted(values):
+            column = round(self.x(value) / (2 * _DOT))
+            columns[column] = columns.get(column, 0) + 1
+            places.append((column * 2 * _DOT, columns[column]))
+        step = min(2 * _DOT, 130 / max(columns.values()))
+        height = max(40.0, step * max(columns.values()) + _DOT)
+        floor = self.bottom + height
+        dots = "".join(
+            f'<circle cx="{x:g}" cy="{floor - step * (rank - 0.5):.4g}" r="{_DOT - 0.2:g}"/>'
+            for x, rank in places
+        )
+        self.marks.append(
+            self.text(_LABELS - 12, floor - 6, numbers.plural(len(values), "pair"), "end", "muted")
+            + f'<g fill="{LIGHT["dot"]}" fill-opacity=".75">{dots}</g>'
+        )
+        self.bottom = floor + 4
+
+    def estimate(self) -> None:
+        """Draw the estimate with both intervals under the dots."""
+        part, colour = self.part, colour_of(self.part.verdict)
+        y = self.bottom + 14
+        thin = f"M{self.x(part.adjusted_interval.low):g} {y:g}"
+        thin += f"H{self.x(part.adjusted_interval.high):g}"
+        thick = f"M{self.x(part.interval.low):g} {y:g}H{self.x(part.interval.high):g}"
+        middle = self.x(part.estimate)
+        self.marks.append(
+            self.text(_LABELS - 12, y + 4, "estimate", "end")
+            + f'<path d="{thin}" stroke="{colour}"/>'
+            f'<path d="{thick}" stroke="{colour}" stroke-width="4"/>'
+            f'<path d="M{middle:g} {y - 7:g}l6 7l-6 7l-6-7z" fill="{colour}"/>'
+        )
+        self.bottom = y + 12
+
+    def svg(self, scale: str) -> str:
+        """Put shading, bound and axis behind the marks."""
+        part, floor = self.part, self.bottom
+        left, right = self.x(self.low), self.x(self.high)
+        within = part.relation == "within"
+        first = self.x(-part.bound) if within else left if part.relation == "<" else None
+        start = first if first is not None else self.x(part.bound)
+        end = right if part.relation == ">" else self.x(part.bound)
+        height = floor - _TOP + 6
+        edges = [start, end] if within else [self.x(part.bound)]
+        behind = [
+            f'<rect x="{start:g}" y="{_TOP - 6:g}" width="{end - start:g}" '
+            f'height="{height:g}" fill="{LIGHT["region"]}"/>'
+        ]
+        behind.extend(
+            f'<path d="M{edge:g} {_TOP - 6:g}V{floor:g}" stroke="{LIGHT["muted"]}" '
+            'stroke-dasharray="4 3"/>'
+            for edge in edges
+        )
+        label = numbers.bound_text(part.relation, part.bound)
+        middle = (start + end) / 2 if within else edges[0]
+        behind.append(self.text(middle, _TOP - 11, label, "middle", "muted"))
+        behind.append(f'<path d="M{left:g} {floor:g}H{right:g}" stroke="{LIGHT["line"]}"/>')
+        behind.extend(
+            f'<path d="M{self.x(tick):g} {floor:g}v4" stroke="{LIGHT["control"]}"/>'
+            + self.text(self.x(tick), floor + 16, numbers.plain(tick), "middle", "muted")
+            for tick in round_numbers(self.low, self.high)
+        )
+        behind.append(self.text((left + right) / 2, floor + 32, scale, "middle", "muted"))
+        total = floor + _AXIS
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH:g}" height="{total:g}" '
+            f'viewBox="0 0 {_WIDTH:g} {total:g}" font-family="{FONT}" font-size="11.5" '
+            f'fill="none">{"".join(behind)}{"".join(self.marks)}</svg>'
+        )
