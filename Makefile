@@ -1,0 +1,46 @@
+# Everything a checkout needs: `make hypotheses` and `make test` set up .venv themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+# Small models are fastest on few threads; set it yourself for large ones.
+export OMP_NUM_THREADS ?= 2
+
+# More arguments for pytest, e.g. make hypotheses ARGS="--causal-model gpt2"
+ARGS ?=
+
+.PHONY: hypotheses test check slow help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make hypotheses   run the claims in hypotheses/ and write reports/report.html"
+	@echo "make test         lint, types and tests of the package"
+	@echo "make check        lint and types only"
+	@echo "make slow         all tests, the slow ones included"
+
+hypotheses: $(READY)
+	@status=0; $(BIN)/python -m pytest hypotheses/ $(ARGS) || status=$$?; \
+	if [ -f reports/report.html ]; then echo "report: $(CURDIR)/reports/report.html"; fi; \
+	exit $$status
+
+test: check
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+slow: $(READY)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright
+
+# Without build isolation the build tools, too, have the versions of constraints.txt.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "causaltest needs Python 3.11 or newer; make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $(READY)

@@ -1,0 +1,3 @@
+"""Settings of pytest that hold for the whole repository."""
+
+pytest_plugins = ["pytester"]
