@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from causaltest.pairs import Pairs
+
 LARGEST = 2_000_000  # bytes
 
 PRIVATE = re.compile(
@@ -115,3 +117,15 @@ def test_the_licence_is_the_whole_licence(repository):
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
     assert "APPENDIX: How to apply the Apache License to your work." in text
+
+
+def test_the_pairs_in_the_readme_are_pairs(repository, tmp_path):
+    """The README's line of JSON is read, and its templates make the sets that it splits."""
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"```(json|python)\n(.*?)```", readme, re.DOTALL))
+    path = tmp_path / "children.jsonl"
+    path.write_text(blocks["json"], encoding="utf-8")
+    assert Pairs.read(path, cluster="template").n_units == 1
+    names: dict[str, Pairs] = {}
+    exec(blocks["python"], names)
+    assert (len(names["train"]), len(names["test"])) == (1, 1)
