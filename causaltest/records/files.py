@@ -85,8 +85,8 @@ def read(path: Path) -> Results:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(
             f"{path} is not whole JSON: {error}.\n"
-            "The run was probably killed while it ended, or the file was edited. Run the "
-            f"hypotheses again, or read the running file beside it ({path.with_suffix('.jsonl').name})."
+            "The run was killed while it ended, or the file was edited. Run the hypotheses again, "
+            f"or read the running file beside it ({path.with_suffix('.jsonl').name})."
         ) from error
     if not isinstance(tree, dict) or "schema_version" not in tree:
         found = (

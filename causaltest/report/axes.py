@@ -24,8 +24,10 @@ def axis_range(must: Iterable[float], may: Sequence[float] = ()) -> tuple[float,
 
     Examples
     --------
+    >>> axis_range([0.0, 1.0], [0.5])
+    (-0.04, 1.04)
     >>> axis_range([0.0, 1.0], [0.5, 1000.0])
-    (-0.04, 2.08)
+    (-0.08, 2.08)
     """
     needed = list(must)
     low, high = min(needed), max(needed)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from markupsafe import Markup
 
-from causaltest.records import Claim, Edit, PairSetRecord, Part, Results, Sizes
+from causaltest.records import Claim, Edit, PairSetRecord, Part, Results, Sizes, count
 from causaltest.report import numbers, words
-from causaltest.report.pair_table import pair_tables
+from causaltest.report.pair_table import pair_tables, prompt_tables
 from causaltest.report.palette import role_of, themed
 from causaltest.report.strip import strip
 from causaltest.report.templating import block, fill, source_code
 
 _OPEN_AT_FIRST = 3
+_NOTHING = Markup("")
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,66 @@ class Cards:
 
     cards: tuple[Card, ...]
     note: str
+    pair_sets: Markup = _NOTHING
+    """The prompts, where the cards refer to pairs by number."""
 
 
 @dataclass(frozen=True)
-class _Draft:
-    """A claim on its way to a card."""
+class _Plan:
+    """How much of each claim a page shows; the richest plan that fits is taken."""
 
-    claim: Claim
-    opened: bool
-    brief: bool = False
-    strips: Markup = Markup("")
-    pairs: Markup = Markup("")
+    supported_pairs: bool = False
+    brief_supported: bool = False
+    brief_others: bool = False
+    by_number: bool = False
+    """Prompts once for the page; cards give pairs by number."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of what depends on single pairs."""
-        return len(self.strips.encode()) + len(self.pairs.encode())
+    def brief(self, claim: Claim) -> bool:
+        """Tell whether a claim is shown without edits, effect sizes and source."""
+        return self.brief_supported if claim.verdict == "supported" else self.brief_others
+
+    def pairs(self, claim: Claim) -> bool:
+        """Tell whether a claim is shown with its single pairs."""
+        return self.supported_pairs or claim.verdict != "supported"
+
+
+_PLANS = (
+    _Plan(supported_pairs=True),
+    _Plan(),
+    _Plan(by_number=True),
+    _Plan(by_number=True, brief_supported=True),
+)
+_LAST_PLAN = _Plan(by_number=True, brief_supported=True, brief_others=True)
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """What the cards are built from."""
+
+    results: Results
+    sets: dict[str, PairSetRecord]
+    opened: frozenset[str]
+    plan: _Plan
+
+    def card(self, claim: Claim, *, pairs: bool) -> Card:
+        """Build one card."""
+        strips, table = Markup(""), Markup("")
+        if pairs:
+            drawn = [figure for part in claim.parts if (figure := strip(part)) is not None]
+            shown = Markup('<figure class="strip">{}</figure>')
+            strips = Markup("").join(
+                shown.format(Markup(themed(figure.svg)))  # noqa: S704 (figures escape)
+                for figure in drawn
+            )
+            table = pair_tables(claim.parts, self.sets, by_number=self.plan.by_number)
+        html = fill(
+            "claim.html.j2",
+            c=_view(claim, self),
+            brief=self.plan.brief(claim),
+            strips=strips,
+            pairs=table,
+        )
+        return Card(anchor_of(claim), html)
 
 
 def anchor_of(claim: Claim) -> str:
@@ -87,113 +132,94 @@ def cards_of(results: Results, claims: Sequence[Claim], budget: int) -> Cards:
     Returns
     -------
     Cards
-        One card for each claim.
+        One card for each claim, with what was left out said in a note.
     """
     sets = {pair_set.name: pair_set for pair_set in results.run.pair_sets}
     odd = [claim.id for claim in claims if claim.outcome != "passed"][:_OPEN_AT_FIRST]
-    drafts = [_Draft(claim, opened=claim.id in odd) for claim in claims]
-    plain = [_html(draft, results, sets) for draft in drafts]
-    room = budget - sum(len(html.encode()) for html in plain)
-    if room < 0:
-        drafts = [replace(draft, brief=draft.claim.verdict == "supported") for draft in drafts]
-        plain = [_html(draft, results, sets) for draft in drafts]
-        room = budget - sum(len(html.encode()) for html in plain)
-    drafts, left_out = _with_pairs(drafts, sets, room)
-    html = [
-        _html(draft, results, sets) if draft.size else bare
-        for draft, bare in zip(drafts, plain, strict=True)
-    ]
-    cards = tuple(Card(anchor_of(d.claim), h) for d, h in zip(drafts, html, strict=True))
-    return Cards(cards, _note(drafts, left_out))
+    opened = frozenset(odd)
+    for plan in _PLANS:
+        pieces = _Pieces(results, sets, opened, plan)
+        cards = _all_that_fit(pieces, claims, budget)
+        if cards is not None:
+            return cards
+    return _as_many_as_fit(_Pieces(results, sets, opened, _LAST_PLAN), claims, budget)
 
 
-def _with_pairs(
-    drafts: list[_Draft], sets: dict[str, PairSetRecord], room: int
-) -> tuple[list[_Draft], list[Claim]]:
-    """Add single pairs: to supported claims only where all of them fit, to others one by one."""
-    filled: dict[str, _Draft] = {}
+def _all_that_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Cards | None:
+    """Build the cards of a plan, or give up as soon as they are too large."""
+    plan = pieces.plan
+    prompts = prompt_tables(pieces.sets.values()) if plan.by_number else Markup("")
+    room = budget - len(prompts.encode())
+    cards: list[Card] = []
+    for claim in claims:
+        cards.append(pieces.card(claim, pairs=plan.pairs(claim)))
+        room -= len(cards[-1].html.encode())
+        if room < 0:
+            return None
+    left_out = [claim for claim in claims if claim.parts and not plan.pairs(claim)]
+    return Cards(tuple(cards), _note(plan, left_out), prompts)
+
+
+def _as_many_as_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Cards:
+    """Build brief cards, with single pairs for the first claims that are not supported."""
+    prompts = prompt_tables(pieces.sets.values())
+    cards = [pieces.card(claim, pairs=False) for claim in claims]
+    room = budget - len(prompts.encode()) - sum(len(card.html.encode()) for card in cards)
     left_out: list[Claim] = []
-    for draft in drafts:
-        if draft.claim.verdict != "supported":
-            candidate = _paired(draft, sets)
-            if candidate.size <= room:
-                room -= candidate.size
-                filled[draft.claim.id] = candidate
-            else:
-                left_out.append(draft.claim)
-    supported: list[_Draft] = []
-    for draft in drafts:
-        if draft.claim.verdict == "supported":
-            supported.append(_paired(draft, sets))
-            room -= supported[-1].size
-            if room < 0:
-                left_out.extend(d.claim for d in drafts if d.claim.verdict == "supported")
-                supported = []
-                break
-    filled.update({draft.claim.id: draft for draft in supported})
-    return [filled.get(draft.claim.id, draft) for draft in drafts], left_out
+    for index, claim in enumerate(claims):
+        if room > 0 and pieces.plan.pairs(claim):
+            full = pieces.card(claim, pairs=True)
+            growth = len(full.html.encode()) - len(cards[index].html.encode())
+            if growth <= room:
+                cards[index] = full
+                room -= growth
+                continue
+        left_out.append(claim)
+    return Cards(tuple(cards), _note(pieces.plan, left_out), prompts)
 
 
-def _paired(draft: _Draft, sets: dict[str, PairSetRecord]) -> _Draft:
-    """Add the strips and tables of single pairs to a draft."""
-    drawn = [
-        f'<figure class="strip">{themed(figure.svg)}</figure>'
-        for part in draft.claim.parts
-        if (figure := strip(part)) is not None
-    ]
-    strips = Markup("".join(drawn))  # noqa: S704 (figures escape what they show)
-    return replace(draft, strips=strips, pairs=pair_tables(draft.claim.parts, sets))
-
-
-def _note(drafts: Sequence[_Draft], left_out: Sequence[Claim]) -> str:
+def _note(plan: _Plan, left_out: Sequence[Claim]) -> str:
     """Say what the cards hold, and what had to be left out of them."""
     text = "How each claim was tested, what its verdict rests on, and the pairs behind it."
     if left_out:
-        supported = sum(claim.verdict == "supported" for claim in left_out)
-        kinds = [
-            f"{number:,} {kind}"
-            for number, kind in (
-                (supported, "supported"),
-                (len(left_out) - supported, "other"),
-            )
-            if number
-        ]
+        counted = " and ".join(
+            phrase for phrase in words.count_phrases(count(left_out)) if phrase[0] != "0"
+        )
+        noun = "claim" if len(left_out) == 1 else "claims"
         text += (
             f" To keep this page small, the values of single pairs are left out for "
-            f"{' and '.join(kinds)} claims; results.json has them."
+            f"{counted} {noun}; results.json has them."
         )
-    if any(draft.brief for draft in drafts):
-        text += " Supported claims are shown without their edits, effect sizes and source."
+    if plan.by_number:
+        text += " Pairs are given by number; their prompts stand under the data of the run."
+    if plan.brief_supported:
+        which = "Claims" if plan.brief_others else "Supported claims"
+        text += f" {which} are shown without their edits, effect sizes and source."
     return text
 
 
-def _html(draft: _Draft, results: Results, sets: dict[str, PairSetRecord]) -> Markup:
-    """Fill the template of a card in."""
-    claim = draft.claim
+def _view(claim: Claim, pieces: _Pieces) -> dict[str, object]:
+    """Prepare a claim for the template."""
     rest = claim.docstring.strip()
     if rest.splitlines()[:1] == [claim.claim.strip()]:
         rest = "\n".join(rest.splitlines()[1:]).strip()
-    view = {
+    return {
         "role": role_of(claim.verdict),
         "anchor": anchor_of(claim),
-        "open": draft.opened,
+        "open": claim.id in pieces.opened,
         "verdict": claim.verdict,
-        "mark": words.MARKS[claim.verdict],
         "sentence": claim.claim,
-        "headline": _headline(claim),
+        "headline": numbers.typeset(_headline(claim)),
         "expected": words.expectation(claim).capitalize(),
         "docstring": block(rest),
-        "notes": [*claim.notes, *_cluster_notes(claim, sets)],
+        "notes": [*claim.notes, *_cluster_notes(claim, pieces.sets)],
         "error": block(claim.error.strip()),
-        "parts": [_part_view(part, claim, results, sets) for part in claim.parts],
+        "parts": [_part_view(part, claim, pieces) for part in claim.parts],
         "edits": [_edit_view(edit) for edit in claim.edits],
         "source": source_code(claim.source) if claim.source.strip() else "",
         "place": f"{claim.file}:{claim.line}",
         "command": f"pytest {shlex.quote(claim.id)}",
     }
-    return fill(
-        "claim.html.j2", c=view, brief=draft.brief, strips=draft.strips, pairs=draft.pairs
-    )
 
 
 def _headline(claim: Claim) -> str:
@@ -215,17 +241,17 @@ def _cluster_notes(claim: Claim, sets: dict[str, PairSetRecord]) -> list[str]:
     ]
 
 
-def _part_view(
-    part: Part, claim: Claim, results: Results, sets: dict[str, PairSetRecord]
-) -> dict[str, object]:
+def _part_view(part: Part, claim: Claim, pieces: _Pieces) -> dict[str, object]:
     """Prepare one part for the template; words.py has made its texts visible."""
     return {
         "verdict": part.verdict,
-        "mark": words.MARKS[part.verdict],
         "statement": part.source_text or part.statement,
-        "why": words.why(part),
-        "change": words.what_would_change(part),
-        "how": " ".join(words.how_tested(part, claim, results.run, sets.get(part.pair_set))),
+        "why": numbers.typeset(words.why(part)),
+        "change": numbers.typeset(words.what_would_change(part)),
+        "measured": words.measured(part),
+        "how": " ".join(
+            words.how_tested(part, claim, pieces.results.run, pieces.sets.get(part.pair_set))
+        ),
         "sizes": _sizes(part, part.sizes),
     }
 
@@ -252,7 +278,7 @@ def _sizes(part: Part, sizes: Sizes) -> list[tuple[str, str]]:
         if sizes.d_z_interval:
             shown += f" [{sizes.d_z_interval.low:.2f}, {sizes.d_z_interval.high:.2f}]"
         rows.append(("d_z with Hedges' correction (normal theory)", shown))
-    return rows
+    return [(name, numbers.typeset(value)) for name, value in rows]
 
 
 def _edit_view(edit: Edit) -> dict[str, object]:

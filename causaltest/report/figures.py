@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
 _LABELS, _PLOT, _NUMBERS, _STEP = 350, 370, 270, 25
-_SHAPES = {"supported": "circle", "refuted": "cross", "inconclusive": "diamond"}
+_CROSS = "M-1-.55L-.55-1L0-.45L.55-1L1-.55L.45,0L1,.55L.55,1L0,.45L-.55,1L-1,.55L-.45,0Z"
+_SHAPES = {"supported": "circle", "refuted": _CROSS, "inconclusive": "diamond"}
 
 
 @dataclass(frozen=True)
@@ -91,56 +92,15 @@ def forest_chart(results: Results, claims: Sequence[Claim], scale: str) -> altai
     rows = _rows(results, claims, low, high)
     base = altair.Chart(altair.Data(values=rows))
     y = altair.Y("row:O", axis=None, scale=altair.Scale(paddingInner=0.28))
-    axis = altair.Axis(
-        title=scale,
-        grid=True,
-        gridColor=LIGHT["line"],
-        gridOpacity=0.6,
-        domain=False,
-        tickColor=LIGHT["line"],
-        labelColor=LIGHT["muted"],
-        titleColor=LIGHT["muted"],
-        titleFontWeight="normal",
-        tickCount=6,
-    )
-    x = altair.Scale(domain=[low, high], nice=False, zero=False)
-    claim = base.transform_filter("datum.kind == 'claim'")
-    colour = altair.Color("colour:N", scale=None)
-    line = {"y": y, "color": colour}
-    layers: list[Any] = [
-        claim.mark_rect(color=LIGHT["region"]).encode(
-            x=altair.X("region_low:Q", scale=x, axis=axis), x2="region_high:Q", y=y
-        ),
-        *(
-            claim.mark_tick(color=LIGHT["muted"], thickness=1.5, size=_STEP - 6).encode(
-                x=altair.X(f"{field}:Q", scale=x), y=y
-            )
-            for field in ("bound", "other_bound")
-        ),
-        claim.mark_rule(strokeWidth=1).encode(
-            x=altair.X("adjusted_low:Q", scale=x), x2="adjusted_high:Q", **line
-        ),
-        claim.mark_rule(strokeWidth=4, opacity=0.85).encode(
-            x=altair.X("low:Q", scale=x), x2="high:Q", **line
-        ),
-        claim.mark_point(filled=True, size=75, opacity=1, stroke=LIGHT["card"]).encode(
-            x=altair.X("estimate:Q", scale=x),
-            shape=altair.Shape("shape:N", scale=None),
-            **line,
-        ),
-        *_texts(base, y),
-    ]
-    return (
-        altair.layer(*layers)
-        .properties(
-            width=_PLOT,
-            height=_STEP * len(rows),
-            padding={"left": _LABELS, "right": _NUMBERS, "top": 4, "bottom": 42},
-            autosize=altair.AutoSizeParams(type="none"),
-            background="transparent",
-        )
-        .configure(font=FONT, aria=False)
-        .configure_view(stroke=None)
+    return altair.LayerChart(
+        layer=[*_marks(base, y, low, high, scale), *_texts(base, y)],
+        width=_PLOT,
+        height=_STEP * len(rows),
+        padding={"left": _LABELS, "right": _NUMBERS, "top": 4, "bottom": 42},
+        # The space for words is fixed: it must not depend on the fonts of this machine.
+        autosize=altair.AutoSizeParams(type="none"),
+        background="transparent",
+        config=altair.Config(font=FONT, aria=False, view=altair.ViewConfig(stroke=None)),
     )
 
 
@@ -211,9 +171,7 @@ def _needed(claim: Claim) -> list[float]:
     return [claim.estimate, claim.interval.low, claim.interval.high, *bounds]
 
 
-def _forest_figure(
-    results: Results, claims: Sequence[Claim], scale: str, left_out: int
-) -> Figure:
+def _forest_figure(results: Results, claims: Sequence[Claim], scale: str, left_out: int) -> Figure:
     """Render the forest plot of one scale."""
     import vl_convert
 
@@ -239,8 +197,13 @@ def _rows(
     several = len({claim.file for claim in results.claims}) > 1
     level = numbers.percent(1 - results.run.alpha)
     rows: list[dict[str, object]] = [
-        {"kind": "head", "row": 0, "estimate_text": f"estimate [{level} interval]",
-         "verdict": "verdict", "label": "claim"}
+        {
+            "kind": "head",
+            "row": 0,
+            "estimate_text": f"estimate [{level} interval]",
+            "verdict": "verdict",
+            "label": "claim",
+        }
     ]
     file = ""
     for claim in claims:
@@ -258,7 +221,7 @@ def _row(claim: Claim, index: int, low: float, high: float) -> dict[str, object]
         return {}
     adjusted = claim.adjusted_interval or interval
     within = claim.relation == "within"
-    shown = " ".join(numbers.estimate_and_interval(estimate, interval))
+    shown = numbers.typeset(" ".join(numbers.estimate_and_interval(estimate, interval)))
     return {
         "kind": "claim",
         "row": index,
@@ -279,11 +242,47 @@ def _row(claim: Claim, index: int, low: float, high: float) -> dict[str, object]
     }
 
 
+def _marks(base: altair.Chart, y: altair.Y, low: float, high: float, scale: str) -> list[Any]:
+    """Draw the claim's region, its bounds, both intervals and the estimate, back to front."""
+    import altair
+
+    axis = altair.Axis(
+        title=scale,
+        grid=True,
+        gridColor=LIGHT["line"],
+        gridOpacity=0.6,
+        domain=False,
+        tickColor=LIGHT["line"],
+        labelColor=LIGHT["muted"],
+        titleColor=LIGHT["muted"],
+        titleFontWeight="normal",
+        tickCount=6,
+    )
+    claim = base.transform_filter("datum.kind == 'claim'")
+
+    def x(field: str) -> altair.X:
+        domain = altair.Scale(domain=[low, high], nice=False, zero=False)
+        return altair.X(f"{field}:Q", scale=domain, axis=axis)
+
+    line: dict[str, Any] = {"y": y, "color": altair.Color("colour:N", scale=None)}
+    bound = claim.mark_tick(color=LIGHT["muted"], thickness=1.5, size=_STEP - 6)
+    return [
+        claim.mark_rect(color=LIGHT["region"]).encode(x=x("region_low"), x2="region_high:Q", y=y),
+        bound.encode(x=x("bound"), y=y),
+        bound.encode(x=x("other_bound"), y=y),
+        claim.mark_rule(strokeWidth=1).encode(x=x("adjusted_low"), x2="adjusted_high:Q", **line),
+        claim.mark_rule(strokeWidth=4, opacity=0.85).encode(x=x("low"), x2="high:Q", **line),
+        claim.mark_point(
+            filled=True, size=90, opacity=1, stroke=LIGHT["paper"], strokeWidth=1
+        ).encode(x=x("estimate"), shape=altair.Shape("shape:N", scale=None), **line),
+    ]
+
+
 def _texts(base: altair.Chart, y: altair.Y) -> list[Any]:
     """Write the words left and right of the plot."""
     import altair
 
-    kinds = {
+    kinds: dict[str, dict[str, Any]] = {
         "head": {"color": LIGHT["muted"], "fontSize": 11},
         "file": {"color": LIGHT["muted"], "fontSize": 12, "fontWeight": "bold"},
         "claim": {"color": LIGHT["text"], "fontSize": 12},
@@ -299,5 +298,7 @@ def _texts(base: altair.Chart, y: altair.Y) -> list[Any]:
             text = rows.mark_text(align="left", baseline="middle", **style).encode(
                 x=altair.value(place), y=y, text=f"{field}:N"
             )
-            layers.append(text.encode(color=altair.Color("colour:N", scale=None)) if coloured else text)
+            layers.append(
+                text.encode(color=altair.Color("colour:N", scale=None)) if coloured else text
+            )
     return layers

@@ -69,12 +69,11 @@ def render(results: Results, *, budget: int = BUDGET) -> str:
         "rows": table,
         "apart": Markup("").join(card.html for card in apart_cards),
     }
-    bare = fill("report.html.j2", **page, cards="", details_note=" " * 400)
+    bare = fill("report.html.j2", **page, cards="", details_note=" " * 400, pair_sets="")
     cards = cards_of(results, decided, budget - len(bare.encode()) - 40 * len(claims))
     html = {card.anchor: card for card in cards.cards}
-    return str(
-        fill("report.html.j2", **page, cards=_filed(decided, html), details_note=cards.note)
-    )
+    page = {**page, "details_note": cards.note, "pair_sets": cards.pair_sets}
+    return str(fill("report.html.j2", **page, cards=_filed(decided, html)))
 
 
 def write(results: Results, path: Path) -> None:
@@ -130,6 +129,7 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
     script = asset("report.js")
     style = asset("report.css")
     style = style.replace("@LIGHT@", variables(LIGHT)).replace("@DARK@", variables(DARK))
+    style = style.replace("@MARKS@", _marks())
     drawn = figures.forest(results)
     shown = sum(figure.claims for figure in drawn)
     measured = sum(claim.interval is not None for claim in decided)
@@ -146,7 +146,14 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
         "notes": _notes(results),
         "counts": _counts(results),
         "bar": _bar(results),
-        "figures": [{"title": f.title, "svg": Markup(themed(f.svg))} for f in drawn],  # noqa: S704
+        "figures": [
+            {
+                "title": f.title,
+                "heading": f"In {f.scale}s" if f.scale == "fraction" else f"In {f.scale}",
+                "svg": Markup(themed(f.svg)),  # noqa: S704 (figures escape what they show)
+            }
+            for f in drawn
+        ],
         "left_out": left_out,
         "level": numbers.percent(1 - results.run.alpha),
         "caption": _caption(results),
@@ -159,6 +166,14 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
         "script": Markup(script),  # noqa: S704 (our own file)
         "script_hash": _hash(script),
     }
+
+
+def _marks() -> str:
+    """Put the mark before each verdict's word; to a screen reader the word is enough."""
+    return "\n".join(
+        f'.{role_of(verdict)} .v::before{{content:"{mark}";content:"{mark}"/""}}'
+        for verdict, mark in words.MARKS.items()
+    )
 
 
 def _hash(text: str) -> str:
@@ -197,7 +212,6 @@ def _counts(results: Results) -> list[dict[str, object]]:
             "verdict": verdict,
             "word": "errors" if verdict == "error" and number > 1 else verdict,
             "role": role_of(verdict),
-            "mark": words.MARKS[verdict],
             "decided": verdict not in ("error", "not run"),
         }
         for verdict, number in count(results.claims).items()
@@ -207,11 +221,14 @@ def _counts(results: Results) -> list[dict[str, object]]:
 
 def _bar(results: Results) -> Markup:
     """Draw the counts as one bar of 1,000 units, with gaps between its parts."""
-    counts = [(verdict, n) for verdict, n in count(results.claims).items() if n]
+    counts = count(results.claims)
+    room = 1000 - 4 * (sum(number > 0 for number in counts.values()) - 1)
     pieces: list[Markup] = []
     at = 0.0
-    for verdict, number in counts:
-        width = (1000 - 4 * (len(counts) - 1)) * number / len(results.claims)
+    for verdict, number in counts.items():
+        if not number:
+            continue
+        width = room * number / len(results.claims)
         pieces.append(
             Markup('<rect class="{}" x="{}" width="{}" height="10"/>').format(
                 role_of(verdict), f"{at:.1f}", f"{width:.1f}"
@@ -243,21 +260,26 @@ def _row(claim: Claim, results: Results) -> dict[str, str]:
     scale = words.scale_of(part) if part else ""
     estimate, interval = "–", "–"
     if claim.estimate is not None and claim.interval is not None:
-        estimate, interval = numbers.estimate_and_interval(claim.estimate, claim.interval)
+        shown = numbers.estimate_and_interval(claim.estimate, claim.interval)
+        estimate, interval = (numbers.typeset(text) for text in shown)
     return {
         "anchor": anchor_of(claim),
         "sentence": claim.claim,
         "name": short_name(claim, several_models=len(results.run.models) > 1),
         "verdict": claim.verdict,
-        "mark": words.MARKS[claim.verdict],
         "expected": _expected(claim),
         "estimate": estimate,
-        "scale": "" if scale == "fraction" else scale,
+        "scale": "" if scale == "fraction" else f" {scale}",
         "interval": interval,
-        "bound": "–" if claim.bound is None else numbers.bound_text(claim.relation, claim.bound),
+        "bound": "–" if claim.bound is None else _bound(claim.relation, claim.bound),
         "counts": f"{claim.n_pairs:,} / {claim.n_units:,}",
         "p": "–" if claim.p_adjusted is None else numbers.p_text(claim.p_adjusted),
     }
+
+
+def _bound(relation: str, bound: float) -> str:
+    """Write a bound for the table."""
+    return numbers.typeset(numbers.bound_text(relation, bound))
 
 
 def _expected(claim: Claim) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from causaltest.records import Interval
 
@@ -199,6 +200,28 @@ def percent(level: float) -> str:
     # Near 1 the digits after the nines are the ones that matter.
     places = 2 if level < 0.9999 else 4
     return f"{100 * level:.{places}f}".rstrip("0").rstrip(".") + " %"
+
+
+def typeset(text: str) -> str:
+    """Set minus signs as wide as plus signs, and keep numbers with their percent sign.
+
+    Parameters
+    ----------
+    text
+        Numbers, and words of ours between them.
+
+    Returns
+    -------
+    str
+        The text with U+2212 for each hyphen that is a minus, for pages and figures.
+
+    Examples
+    --------
+    >>> typeset("[-0.7, +2e-07], template-wise")
+    '[−0.7, +2e−07], template-wise'
+    """
+    text = re.sub(r"(?<![^\s\[(])-(?=\d)|(?<=\de)-(?=\d)", "−", text)
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def plural(number: int, noun: str) -> str:

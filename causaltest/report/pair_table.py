@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
@@ -15,9 +15,12 @@ from causaltest.report.templating import fill
 from causaltest.report.text import cut, shortened, visible
 
 _LONGEST = 2_000
+_MOST_ROWS = 400
 
 
-def pair_tables(parts: Sequence[Part], sets: dict[str, PairSetRecord]) -> Markup:
+def pair_tables(
+    parts: Sequence[Part], sets: dict[str, PairSetRecord], *, by_number: bool = False
+) -> Markup:
     """Show the pairs of a claim, one table for each pair set.
 
     Parameters
@@ -26,6 +29,8 @@ def pair_tables(parts: Sequence[Part], sets: dict[str, PairSetRecord]) -> Markup
         The parts of the claim.
     sets
         The pair sets of the run by name.
+    by_number
+        Give pairs by number instead of showing their prompts.
 
     Returns
     -------
@@ -37,8 +42,46 @@ def pair_tables(parts: Sequence[Part], sets: dict[str, PairSetRecord]) -> Markup
         if part.values:
             grouped.setdefault((part.pair_set, part.units), []).append(part)
     return Markup("").join(
-        _table(members, sets.get(name)) for (name, _), members in grouped.items()
+        _table(members, None if by_number else sets.get(name))
+        for (name, _), members in grouped.items()
     )
+
+
+def prompt_tables(sets: Iterable[PairSetRecord]) -> Markup:
+    """Show the prompts of pair sets, once for a page whose claims give pairs by number.
+
+    Parameters
+    ----------
+    sets
+        The pair sets of the run.
+
+    Returns
+    -------
+    Markup
+        One table for each set, folded away.
+    """
+    tables: list[Markup] = []
+    for pair_set in sets:
+        shown = pair_set.pairs[:_MOST_ROWS]
+        rows: list[dict[str, object]] = [
+            {**_prompts(pair), "id": str(index), "cells": (), "unit": pair.unit}
+            for index, pair in enumerate(shown)
+        ]
+        caption = f"{len(shown):,} of {pair_set.n_pairs:,} pairs, in their order."
+        unit = pair_set.cluster or ""
+        title = f"The pairs of {pair_set.name}"
+        table = fill(
+            "pairs.html.j2",
+            title=title,
+            caption=caption,
+            rows=rows,
+            unit=unit,
+            heads=[],
+            named=True,
+            numbered=True,
+        )
+        tables.append(table)
+    return Markup("").join(tables)
 
 
 def order_of(part: Part) -> list[int]:
@@ -95,23 +138,26 @@ def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
     total = len(first.values)
     # A slice of a pair set may keep its name; prompts are shown only where they surely match.
     pairs = pair_set.pairs if pair_set is not None and len(pair_set.pairs) == total else ()
-    clustered = len(set(first.units)) < total
+    clustered = bool(pairs) and len(set(first.units)) < total
     rows = [
         {
-            **(_prompts(pairs[index]) if pairs else {"id": str(index)}),
+            **(_prompts(pairs[index]) if pairs else {}),
+            "id": str(index),
             "unit": cut(visible(first.units[index]), 60) if clustered else "",
             "cells": [cell for part in parts for cell in _cells(part, index)],
         }
-        for index in order_of(first)
+        for index in order_of(first)[:_MOST_ROWS]
     ]
     outside = against(first)
     name = f" of {first.pair_set}" if first.pair_set else ""
+    left_out = f" The first {_MOST_ROWS} are shown." if total > _MOST_ROWS else ""
     return fill(
         "pairs.html.j2",
         title=f"The {numbers.plural(total, 'pair')}{name}, each with its value",
-        caption=f"The pairs that speak most against the claim come first; {outside} of {total} "
-        "lie outside it by themselves.",
+        caption=f"The pairs that speak most against the claim come first; {outside:,} of "
+        f"{total:,} lie outside it by themselves.{left_out}",
         named=bool(pairs),
+        numbered=not pairs,
         unit=(first.unit or "unit") if clustered else "",
         heads=[head for part in parts for head in _heads(part, several=len(parts) > 1)],
         rows=rows,
@@ -127,16 +173,23 @@ def _heads(part: Part, *, several: bool) -> list[str]:
 def _cells(part: Part, index: int) -> list[str]:
     """Write the numbers of one pair."""
     value = pair_values(part)[index]
-    shown = "undefined" if math.isnan(value) else f"{value:+.4g}"
+    shown = "undefined" if math.isnan(value) else _shown(value)
     if not part.denominators:
         return [shown]
-    return [shown, f"{part.values[index]:+.4g}", f"{part.denominators[index]:+.4g}"]
+    return [shown, _shown(part.values[index]), _shown(part.denominators[index])]
+
+
+def _shown(value: float) -> str:
+    """Write the number of one pair."""
+    return numbers.typeset(f"{value:+.4g}")
 
 
 def _prompts(pair: PairRecord) -> dict[str, object]:
     """Show a pair, with what differs between base and source marked."""
     base, source = shortened(pair.base, _LONGEST), shortened(pair.source, _LONGEST)
-    answers = [json.dumps(a, ensure_ascii=False) for a in (pair.base_answer, pair.source_answer) if a]
+    answers = [
+        json.dumps(a, ensure_ascii=False) for a in (pair.base_answer, pair.source_answer) if a
+    ]
     return {
         "base": _marked(base, source),
         "source": _marked(source, base),

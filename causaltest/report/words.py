@@ -201,6 +201,24 @@ def unadjusted_only(results: Results) -> tuple[Claim, ...]:
     )
 
 
+def measured(part: Part) -> str:
+    """Say in one sentence what was measured, on how many pairs.
+
+    Parameters
+    ----------
+    part
+        The part.
+
+    Returns
+    -------
+    str
+        The first sentence of `how_tested`.
+    """
+    place = f" of {visible(part.pair_set)}" if part.pair_set else ""
+    pairs = plural(part.n_pairs, "counterfactual pair")
+    return f"Measured: {visible(part.subject)}, on {pairs}{place}."
+
+
 def how_tested(part: Part, claim: Claim, run: Run, pair_set: PairSetRecord | None) -> list[str]:
     """Tell how one part was tested, sentence by sentence.
 
@@ -220,9 +238,7 @@ def how_tested(part: Part, claim: Claim, run: Run, pair_set: PairSetRecord | Non
     list of str
         Sentences in plain words.
     """
-    pairs = plural(part.n_pairs, "counterfactual pair")
-    place = f" of {visible(part.pair_set)}" if part.pair_set else ""
-    sentences = [f"{visible(part.subject)}, measured on {pairs}{place}."]
+    sentences = [measured(part)]
     if part.unit == "pair" or part.n_units == part.n_pairs:
         sentences.append("Each pair counts as its own unit.")
     else:
@@ -298,7 +314,8 @@ def what_would_change(part: Part) -> str:
             f"and refute any {above} {refuted:.3g}."
         )
     if part.verdict == "inconclusive":
-        text += f" {settled_by(part)}."
+        settled = settled_by(part)
+        text += f" {settled[0].upper()}{settled[1:]}."
     return text
 
 
@@ -339,10 +356,14 @@ def methods(results: Results) -> list[str]:
     used = sorted({part.method for claim in results.claims for part in claim.parts if part.method})
     sentences = [
         "Each claim compares a mean effect with a bound that its author wrote before the run.",
-        "It is supported where the interval at the deciding level lies inside the claim, refuted "
-        "where it lies outside, and inconclusive where it does neither.",
-        "Pairs of one cluster are averaged first; the clusters are the units of the test, "
-        "and a claim generalises to new ones of their kind.",
+        (
+            "It is supported where the interval at the deciding level lies inside the claim, "
+            "refuted where it lies outside, and inconclusive where it does neither."
+        ),
+        (
+            "Pairs of one cluster are averaged first; the clusters are the units of the test, "
+            "and a claim generalises to new ones of their kind."
+        ),
     ]
     if run.correction == "none":
         sentences.append(

@@ -3,6 +3,7 @@
 import math
 import random
 
+import msgspec
 import pytest
 
 from causaltest.records import (
@@ -82,7 +83,9 @@ def part_of(verdict, mean, spread, relation, bound, *, subject, scale="", seed=0
     estimate = sum(means) / len(means)
     raw, adjusted = interval_of(means, 0.05), interval_of(means, 0.05 / 8)
     metric = subject.split(" of ")[0]
-    shown = f"abs({metric}) < {bound:g}" if relation == "within" else f"{metric} {relation} {bound:g}"
+    shown = (
+        f"abs({metric}) < {bound:g}" if relation == "within" else f"{metric} {relation} {bound:g}"
+    )
     return Part(
         statement=shown,
         subject=subject,
@@ -177,34 +180,114 @@ def pronoun_claims():
     f = PRONOUNS
     early = recovery("block_output[2]@name")
     return (
-        claim_of(f, 12, "test_the_name_decides_the_pronoun",
-                 "The name token's residual stream carries the gender into the middle layers.",
-                 part_of("supported", 0.82, 0.11, ">", 0.5, subject=early, seed=1)),
-        claim_of(f, 20, "test_the_end_takes_over", "At the last layer the end position has the gender.",
-                 part_of("supported", 0.93, 0.05, ">", 0.8,
-                         subject=recovery("block_output[3]@end"), seed=2)),
-        claim_of(f, 28, "test_the_verb_is_not_involved", "The verb's position carries no gender.",
-                 part_of("supported", 0.004, 0.02, "within", 0.1,
-                         subject=recovery("block_output[2]@verb"), seed=3)),
-        claim_of(f, 37, "test_attention_moves_it", "Attention in layer 2 moves the gender to the end.",
-                 part_of("supported", 0.74, 0.12, ">", 0.4,
-                         subject=recovery("attention_output[2]@end"), seed=4),
-                 part_of("supported", 0.03, 0.05, "<", 0.2,
-                         subject=recovery("mlp_output[2]@end"), seed=5)),
-        claim_of(f, 49, "test_one_head_suffices", "One head alone moves most of the gender.",
-                 part_of("inconclusive", 0.55, 0.16, ">", 0.5, needed=212,
-                         subject=recovery("head_attention_value_output[2.1]@end"), seed=11),
-                 p_adjusted=0.52,
-                 notes=("7 of 24 pairs have a gap below 0.3 logits; their recoveries are noisy.",)),
-        claim_of(f, 58, "test_the_first_layer_decides", "The first layer alone decides the pronoun.",
-                 part_of("refuted", 0.12, 0.08, ">", 0.5,
-                         subject=recovery("mlp_output[0]@name"), seed=7), expected="refuted"),
-        claim_of(f, 66, "test_swapping_flips_the_answer", "Swapping the name flips the pronoun.",
-                 part_of("supported", 0.96, 0.03, ">", 0.8, subject="accuracy of "
-                         "interchange(block_output[2]@name)", seed=8)),
-        claim_of(f, 74, "test_the_logits_follow", "Patching the name moves the logits by two or more.",
-                 part_of("supported", 3.4, 0.6, ">", 2.0, subject="logit_diff of "
-                         "interchange(block_output[2]@name)", scale="logits", seed=9)),
+        claim_of(
+            f,
+            12,
+            "test_the_name_decides_the_pronoun",
+            "The name token's residual stream carries the gender into the middle layers.",
+            part_of("supported", 0.82, 0.11, ">", 0.5, subject=early, seed=1),
+        ),
+        claim_of(
+            f,
+            20,
+            "test_the_end_takes_over",
+            "At the last layer the end position has the gender.",
+            part_of(
+                "supported", 0.93, 0.05, ">", 0.8, subject=recovery("block_output[3]@end"), seed=2
+            ),
+        ),
+        claim_of(
+            f,
+            28,
+            "test_the_verb_is_not_involved",
+            "The verb's position carries no gender.",
+            part_of(
+                "supported",
+                0.004,
+                0.02,
+                "within",
+                0.1,
+                subject=recovery("block_output[2]@verb"),
+                seed=3,
+            ),
+        ),
+        claim_of(
+            f,
+            37,
+            "test_attention_moves_it",
+            "Attention in layer 2 moves the gender to the end.",
+            part_of(
+                "supported",
+                0.74,
+                0.12,
+                ">",
+                0.4,
+                subject=recovery("attention_output[2]@end"),
+                seed=4,
+            ),
+            part_of(
+                "supported", 0.03, 0.05, "<", 0.2, subject=recovery("mlp_output[2]@end"), seed=5
+            ),
+        ),
+        claim_of(
+            f,
+            49,
+            "test_one_head_suffices",
+            "One head alone moves most of the gender.",
+            part_of(
+                "inconclusive",
+                0.55,
+                0.16,
+                ">",
+                0.5,
+                needed=212,
+                subject=recovery("head_attention_value_output[2.1]@end"),
+                seed=11,
+            ),
+            p_adjusted=0.52,
+            notes=("7 of 24 pairs have a gap below 0.3 logits; their recoveries are noisy.",),
+        ),
+        claim_of(
+            f,
+            58,
+            "test_the_first_layer_decides",
+            "The first layer alone decides the pronoun.",
+            part_of(
+                "refuted", 0.12, 0.08, ">", 0.5, subject=recovery("mlp_output[0]@name"), seed=7
+            ),
+            expected="refuted",
+        ),
+        claim_of(
+            f,
+            66,
+            "test_swapping_flips_the_answer",
+            "Swapping the name flips the pronoun.",
+            part_of(
+                "supported",
+                0.96,
+                0.03,
+                ">",
+                0.8,
+                subject="accuracy of interchange(block_output[2]@name)",
+                seed=8,
+            ),
+        ),
+        claim_of(
+            f,
+            74,
+            "test_the_logits_follow",
+            "Patching the name moves the logits by two or more.",
+            part_of(
+                "supported",
+                3.4,
+                0.6,
+                ">",
+                2.0,
+                subject="logit_diff of interchange(block_output[2]@name)",
+                scale="logits",
+                seed=9,
+            ),
+        ),
     )
 
 
@@ -212,27 +295,67 @@ def object_claims():
     """Make the four claims of the second file, one of them an error."""
     f = OBJECTS
     return (
-        claim_of(f, 10, "test_the_second_name_is_copied",
-                 "The indirect object's name is copied to the end by attention.",
-                 part_of("supported", 0.71, 0.1, ">", 0.5,
-                         subject=recovery("attention_output[3]@end"), seed=21)),
-        claim_of(f, 19, "test_the_last_mlp_is_necessary",
-                 "Without the last MLP the answer's logit falls by at least four.",
-                 part_of("refuted", -0.51, 0.3, "<", -4.0, scale="logits",
-                         subject="logit_diff of mean_ablate(mlp_output[3]@end)", seed=22)),
-        claim_of(f, 27, "test_three_heads_suffice", "Three heads recover eight tenths of the answer.",
-                 part_of("supported", 0.94, 0.03, ">", 0.8,
-                         subject="faithfulness of head_attention_value_output[0.1, 1.0, 3.2]",
-                         seed=23)),
+        claim_of(
+            f,
+            10,
+            "test_the_second_name_is_copied",
+            "The indirect object's name is copied to the end by attention.",
+            part_of(
+                "supported",
+                0.71,
+                0.1,
+                ">",
+                0.5,
+                subject=recovery("attention_output[3]@end"),
+                seed=21,
+            ),
+        ),
+        claim_of(
+            f,
+            19,
+            "test_the_last_mlp_is_necessary",
+            "Without the last MLP the answer's logit falls by at least four.",
+            part_of(
+                "refuted",
+                -0.51,
+                0.3,
+                "<",
+                -4.0,
+                scale="logits",
+                subject="logit_diff of mean_ablate(mlp_output[3]@end)",
+                seed=22,
+            ),
+        ),
+        claim_of(
+            f,
+            27,
+            "test_three_heads_suffice",
+            "Three heads recover eight tenths of the answer.",
+            part_of(
+                "supported",
+                0.94,
+                0.03,
+                ">",
+                0.8,
+                subject="faithfulness of head_attention_value_output[0.1, 1.0, 3.2]",
+                seed=23,
+            ),
+        ),
         Claim(
             id=f"{f}::test_the_subject_is_inhibited[{MODEL}]",
             claim="The subject's name is inhibited by heads of layer 2.",
-            file=f, line=36, verdict="error", expected="supported", outcome="error", model=MODEL,
+            file=f,
+            line=36,
+            verdict="error",
+            expected="supported",
+            outcome="error",
+            model=MODEL,
             docstring="The subject's name is inhibited by heads of layer 2.",
             source="def test_the_subject_is_inhibited(causal, objects):\n    ...\n",
-            family=f, family_size=4,
+            family=f,
+            family_size=4,
             error="SiteError: layer 7 does not exist; toy-english has layers 0 to 3.\n"
-                  "Use head_attention_value_output(layer=0..3, head=0..3).",
+            "Use head_attention_value_output(layer=0..3, head=0..3).",
         ),
     )
 
@@ -248,15 +371,24 @@ def run_record(**changes):
         "seconds": 9.2,
         "models": (
             ModelRecord(
-                name=MODEL, architecture="GPT2LMHeadModel", parameters=412_928,
-                sha256="51d0c2" * 10 + "beef", dtype="float32", device="cpu", layers=4,
+                name=MODEL,
+                architecture="GPT2LMHeadModel",
+                parameters=412_928,
+                sha256="51d0c2" * 10 + "beef",
+                dtype="float32",
+                device="cpu",
+                layers=4,
             ),
         ),
         "pair_sets": (pair_set(),),
         "environment": Environment(
-            python="3.12.8", platform="Linux-6.8-x86_64",
+            python="3.12.8",
+            platform="Linux-6.8-x86_64",
             packages={"causaltest": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
-            git_commit="2f6c1b7e90aa", git_dirty=True, command="pytest hypotheses", threads=4,
+            git_commit="2f6c1b7e90aa",
+            git_dirty=True,
+            command="pytest hypotheses",
+            threads=4,
         ),
     }
     return Run(**{**settings, **changes})
@@ -271,3 +403,19 @@ def results_of(claims, **changes):
 def sample():
     """Give the run of twelve claims."""
     return results_of((*pronoun_claims(), *object_claims()))
+
+
+def many(number, *, share_supported=0.8):
+    """Repeat the sample's claims over many files, with the share of supported ones given."""
+    supported = [c for c in (*pronoun_claims(), *object_claims()) if c.verdict == "supported"]
+    others = [c for c in pronoun_claims() if c.verdict in ("refuted", "inconclusive")]
+    claims = []
+    for index in range(number):
+        pool = supported if index % 100 < 100 * share_supported else others
+        claim = pool[index % len(pool)]
+        file = f"hypotheses/test_area_{index // 50:02d}.py"
+        name = claim.id.split("::")[1].replace("[", f"_{index}[")
+        claims.append(
+            msgspec.structs.replace(claim, id=f"{file}::{name}", file=file, line=10 * index)
+        )
+    return results_of(claims)

@@ -85,7 +85,7 @@
     const terms = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     rows.forEach((row, i) => {
-      const show = wanted.has(row.dataset.v) && terms.every((term) => textOf(i).includes(term));
+      const show = wanted.has(row.className) && terms.every((term) => textOf(i).includes(term));
       row.hidden = !show;
       decided[i].hidden = !show;
       shown += show;
