@@ -1,0 +1,126 @@
+"""causaltest: hypotheses about neural networks as tests, with effects, intervals and verdicts."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from causaltest.engine import Model as Model
+    from causaltest.errors import CausaltestError as CausaltestError
+    from causaltest.errors import EvidenceError as EvidenceError
+    from causaltest.errors import Inconclusive as Inconclusive
+    from causaltest.errors import InterventionError as InterventionError
+    from causaltest.errors import MetricError as MetricError
+    from causaltest.errors import ModelError as ModelError
+    from causaltest.errors import PairError as PairError
+    from causaltest.errors import RecordError as RecordError
+    from causaltest.errors import SiteError as SiteError
+    from causaltest.experiment import Causal as Causal
+    from causaltest.interventions import add as add
+    from causaltest.interventions import interchange as interchange
+    from causaltest.interventions import mean_ablate as mean_ablate
+    from causaltest.interventions import noise as noise
+    from causaltest.interventions import resample_ablate as resample_ablate
+    from causaltest.interventions import zero_ablate as zero_ablate
+    from causaltest.metrics import logit_diff as logit_diff
+    from causaltest.metrics import probability as probability
+    from causaltest.metrics import recovery as recovery
+    from causaltest.metrics import top_answer_matches as top_answer_matches
+    from causaltest.pairs import Pair as Pair
+    from causaltest.pairs import Pairs as Pairs
+    from causaltest.sites import Site as Site
+    from causaltest.sites import attention_input as attention_input
+    from causaltest.sites import attention_output as attention_output
+    from causaltest.sites import attention_value_output as attention_value_output
+    from causaltest.sites import block_input as block_input
+    from causaltest.sites import block_output as block_output
+    from causaltest.sites import embedding as embedding
+    from causaltest.sites import head_attention_value_output as head_attention_value_output
+    from causaltest.sites import head_key_output as head_key_output
+    from causaltest.sites import head_query_output as head_query_output
+    from causaltest.sites import head_value_output as head_value_output
+    from causaltest.sites import key_output as key_output
+    from causaltest.sites import mlp_activation as mlp_activation
+    from causaltest.sites import mlp_input as mlp_input
+    from causaltest.sites import mlp_output as mlp_output
+    from causaltest.sites import module as module
+    from causaltest.sites import query_output as query_output
+    from causaltest.sites import value_output as value_output
+    from causaltest.stats import Effect as Effect
+    from causaltest.stats import Judge as Judge
+    from causaltest.stats import Rate as Rate
+    from causaltest.stats import Verdict as Verdict
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "causaltest.errors": (
+        "CausaltestError",
+        "SiteError",
+        "PairError",
+        "ModelError",
+        "InterventionError",
+        "MetricError",
+        "EvidenceError",
+        "RecordError",
+        "Inconclusive",
+    ),
+    "causaltest.stats": ("Effect", "Rate", "Verdict", "Judge"),
+    "causaltest.pairs": ("Pair", "Pairs"),
+    "causaltest.sites": (
+        "Site",
+        "block_input",
+        "block_output",
+        "mlp_input",
+        "mlp_activation",
+        "mlp_output",
+        "attention_input",
+        "attention_output",
+        "attention_value_output",
+        "query_output",
+        "key_output",
+        "value_output",
+        "head_attention_value_output",
+        "head_query_output",
+        "head_key_output",
+        "head_value_output",
+        "embedding",
+        "module",
+    ),
+    "causaltest.interventions": (
+        "interchange",
+        "zero_ablate",
+        "mean_ablate",
+        "resample_ablate",
+        "noise",
+        "add",
+    ),
+    "causaltest.metrics": ("logit_diff", "recovery", "probability", "top_answer_matches"),
+    "causaltest.engine": ("Model",),
+    "causaltest.experiment": ("Causal",),
+}
+"""Public names by the module that defines them; each module is imported on first use."""
+
+_HOMES = {name: home for home, names in _PUBLIC.items() for name in names}
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    message = f"module 'causaltest' has no attribute {name!r}"
+    # The import system probes for `__path__` and the like: those deserve no guess.
+    if not name.startswith("_"):
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, _HOMES, n=1)
+        message += f"; did you mean {near[0]!r}?" if near else ""
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,176 @@
+"""From per-pair columns to evidence: which method judges which data, and how it is called."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causaltest.errors import EvidenceError
+from causaltest.stats.columns import Columns
+from causaltest.stats.decision import Evidence
+from causaltest.stats.exact import ExactValue, SameInAllUnits
+from causaltest.stats.hull import fit
+from causaltest.stats.judge import FEWEST_UNITS, Judge
+from causaltest.stats.rates import Binomial, PairedFlips, UnitRates
+
+Floats = NDArray[np.float64]
+
+ADVISED_UNITS = 10
+RESPONDERS = 5
+
+
+@dataclass(frozen=True)
+class Found:
+    """Evidence, and how it was come by: for the record, in short, and with remarks."""
+
+    evidence: Evidence
+    method: str
+    over: str
+    notes: tuple[str, ...] = ()
+
+
+def assess_effect(
+    data: Columns, counted: Floats, floor: float, judge: Judge, subject: str
+) -> Found:
+    """Judge a mean or a ratio of means by the hull over unit means.
+
+    Parameters
+    ----------
+    data
+        Pairs and units.
+    counted
+        The values, those within the numeric floor set to 0.
+    floor
+        Numeric floor in the unit of the values.
+    """
+    n = _enough(data, subject)
+    means = data.means(counted)
+    scale = None if data.scale is None else data.means(data.scale)
+    resamples = judge.resamples
+    hull = fit(means, scale, resamples=resamples, seed=judge.seed, floor=floor)
+    if hull is None:
+        divisor = 1.0 if scale is None else math.fsum(scale) / n
+        value = math.fsum(means) / n / divisor
+        exact = ExactValue(value, floor / divisor, resamples)
+        what = "zero" if value == 0.0 else "value"
+        same = f"exact {what}: all {_units(data, 'mean')} are equal"
+        return Found(exact, f"{same}, the value decides", f"{same} ({data.n_pairs} pairs)")
+    return Found(
+        hull, _method(data, "mean", resamples), _over(data, "mean"), _remarks(data, means, floor)
+    )
+
+
+def assess_rate(data: Columns, judge: Judge, subject: str) -> Found:
+    """Judge a rate: exactly where pairs are independent, by the hull over unit rates else."""
+    n = _enough(data, subject)
+    if n == data.n_pairs:
+        exact = Binomial(float(data.values.sum()), n)
+        return Found(
+            exact,
+            f"exact binomial test, Clopper-Pearson interval on {n} {data.unit}s",
+            f"Clopper-Pearson over {n} {data.unit}s",
+            _few(data),
+        )
+    rates = data.means(data.values)
+    resamples = judge.resamples
+    # Without a floor on the resampled spread: near a ceiling the trials below take over.
+    hull = fit(rates, resamples=resamples, seed=judge.seed, spread_floor=math.inf)
+    if hull is None:
+        same = SameInAllUnits(float(rates[0]), n, 0.0, 1.0)
+        return Found(
+            same,
+            f"Clopper-Pearson on {n} {data.unit}s: all their rates are equal",
+            f"Clopper-Pearson over {n} {data.unit}s of equal rate ({data.n_pairs} pairs)",
+            _few(data),
+        )
+    evidence = UnitRates(hull, Binomial(math.fsum(rates), n))
+    return Found(evidence, _method(data, "rate", resamples), _over(data, "rate"), _few(data))
+
+
+def assess_rate_difference(data: Columns, judge: Judge, subject: str) -> Found:
+    """Judge a paired difference of rates: exact flips, or the hull over unit differences."""
+    n = _enough(data, subject)
+    if n == data.n_pairs:
+        flips = PairedFlips(int((data.values > 0).sum()), int((data.values < 0).sum()), n)
+        return Found(
+            flips,
+            f"Agresti-Min interval with McNemar's exact test at 0, on {n} {data.unit}s",
+            f"Agresti-Min and McNemar over {n} {data.unit}s",
+            _few(data),
+        )
+    differences = data.means(data.values)
+    resamples = judge.resamples
+    hull = fit(differences, resamples=resamples, seed=judge.seed)
+    if hull is None:
+        same = SameInAllUnits(float(differences[0]), n, -1.0, 1.0)
+        return Found(
+            same,
+            f"exact bound on {n} {data.unit}s: all their differences are equal",
+            f"exact bound over {n} {data.unit}s of equal difference ({data.n_pairs} pairs)",
+            _few(data),
+        )
+    return Found(
+        hull,
+        _method(data, "difference", resamples),
+        _over(data, "difference"),
+        _remarks(data, differences, 0.0),
+    )
+
+
+def _enough(data: Columns, subject: str) -> int:
+    n = len(data.labels)
+    if n < FEWEST_UNITS:
+        raise EvidenceError(
+            f"{subject}: {n} {data.unit}{'s' if n != 1 else ''} cannot carry a verdict; at least "
+            f"{FEWEST_UNITS} are needed, {ADVISED_UNITS} or more are advised\n"
+            f"{_advice(data)}"
+        )
+    return n
+
+
+def _advice(data: Columns) -> str:
+    if data.unit == "pair":
+        return "add pairs"
+    return (
+        f"add pairs from new {data.unit}s: more pairs of the same {data.unit}s "
+        f"do not tell how the effect varies between {data.unit}s"
+    )
+
+
+def _few(data: Columns) -> tuple[str, ...]:
+    n = len(data.labels)
+    if n >= ADVISED_UNITS:
+        return ()
+    return (f"only {n} {data.unit}s: {ADVISED_UNITS} or more are advised",)
+
+
+def _remarks(data: Columns, means: Floats, floor: float) -> tuple[str, ...]:
+    notes = _few(data)
+    responding = int((np.abs(means) > floor).sum())
+    if responding < RESPONDERS:
+        notes += (
+            f"only {responding} of {len(means)} {data.unit}s respond at all: "
+            "a rare effect can be missed or misjudged",
+        )
+    return notes
+
+
+def _units(data: Columns, what: str) -> str:
+    n = len(data.labels)
+    return f"{n} pairs" if data.unit == "pair" and n == data.n_pairs else f"{n} {data.unit} {what}s"
+
+
+def _method(data: Columns, what: str, resamples: int) -> str:
+    return f"hull on {_units(data, what)}, {resamples:,} resamples"
+
+
+def _over(data: Columns, what: str) -> str:
+    units = _units(data, what)
+    return (
+        f"hull over {units}"
+        if units.endswith(" pairs")
+        else f"hull over {units} ({data.n_pairs} pairs)"
+    )

@@ -1,0 +1,144 @@
+"""Per-pair measurements with their units: checked once, aligned by pair, averaged by unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from causaltest.errors import EvidenceError, PairError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """One value per pair, the pairs' ids and the unit that each pair belongs to."""
+
+    values: Floats
+    scale: Floats | None
+    units: tuple[str, ...]
+    unit: str
+    pair_ids: tuple[str, ...]
+    pair_set: tuple[str, str]
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs."""
+        return len(self.values)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The units in sorted order: resampling must not depend on the order of pairs."""
+        return tuple(sorted(set(self.units)))
+
+    def means(self, values: Floats) -> Floats:
+        """Average values within units, in the order of `labels`; exact, whatever the order."""
+        groups: dict[str, list[float]] = {label: [] for label in self.labels}
+        for unit, value in zip(self.units, values.tolist(), strict=True):
+            groups[unit].append(value)
+        return np.array([math.fsum(group) / len(group) for group in groups.values()])
+
+    def aligned(self, other: Columns) -> Columns:
+        """Bring another measurement of the same pairs into the order of this one.
+
+        Raises
+        ------
+        PairError
+            If the two do not cover the same pairs, or group them differently.
+        """
+        here, there = set(self.pair_ids), set(other.pair_ids)
+        if here != there:
+            only = sorted(here ^ there)
+            example = only[0]
+            side = self if example in here else other
+            raise PairError(
+                f"a comparison needs the same pairs on both sides: {_called(self)} against "
+                f"{_called(other)}\n{len(only)} pairs are on one side only, e.g. {example!r} in "
+                f"{_named(side)}\nmeasure both on the same pair set"
+            )
+        place = {pair: i for i, pair in enumerate(other.pair_ids)}
+        order = [place[pair] for pair in self.pair_ids]
+        units = tuple(other.units[i] for i in order)
+        if units != self.units or other.unit != self.unit:
+            raise PairError(
+                f"{_called(self)} and {_called(other)} group the same pairs differently "
+                f"({self.unit} against {other.unit})\ndeclare the same cluster for both"
+            )
+        return replace(
+            other,
+            values=_frozen(other.values[order]),
+            scale=None if other.scale is None else _frozen(other.scale[order]),
+            units=units,
+            pair_ids=self.pair_ids,
+        )
+
+
+def columns(
+    values: ArrayLike,
+    *,
+    scale: ArrayLike | None,
+    units: Sequence[str],
+    unit: str,
+    pair_ids: Sequence[str],
+    pair_set: tuple[str, str],
+    subject: str,
+) -> Columns:
+    """Check measurements and freeze them.
+
+    Raises
+    ------
+    EvidenceError
+        If a value is not a finite number, or there is none.
+    PairError
+        If the columns differ in length or a pair occurs twice.
+    """
+    checked = _floats(values, "values", pair_ids, subject)
+    divisors = None if scale is None else _floats(scale, "scale", pair_ids, subject)
+    lengths = {"values": len(checked), "units": len(units), "pair_ids": len(pair_ids)}
+    if divisors is not None:
+        lengths["scale"] = len(divisors)
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{count} {name}" for name, count in lengths.items())
+        raise PairError(f"{subject}: expected one entry per pair in each column, got {listed}")
+    if not len(checked):
+        raise EvidenceError(f"{subject}: there are no pairs to measure")
+    if len(set(pair_ids)) < len(pair_ids):
+        twice = next(pair for i, pair in enumerate(pair_ids) if pair in pair_ids[:i])
+        raise PairError(f"{subject}: pair {twice!r} is measured twice; give each pair its own id")
+    return Columns(checked, divisors, tuple(units), unit, tuple(pair_ids), pair_set)
+
+
+def _floats(values: ArrayLike, name: str, pair_ids: Sequence[str], subject: str) -> Floats:
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise PairError(
+            f"{subject}: expected one number per pair, got {name} of shape {array.shape}"
+        )
+    wrong = np.flatnonzero(~np.isfinite(array))
+    if len(wrong):
+        first = int(wrong[0])
+        pair = repr(pair_ids[first]) if first < len(pair_ids) else f"number {first}"
+        more = f" and for {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise EvidenceError(
+            f"{subject}: {name} is {array[first]} for pair {pair}{more}\n"
+            "no verdict can rest on it; look at this pair's metric and answers"
+        )
+    return _frozen(array)
+
+
+def _frozen(array: Floats) -> Floats:
+    array.flags.writeable = False
+    return array
+
+
+def _named(side: Columns) -> str:
+    return repr(side.pair_set[0] or "an unnamed set")
+
+
+def _called(side: Columns) -> str:
+    digest = f", {side.pair_set[1][:8]}" if side.pair_set[1] else ""
+    return f"{_named(side)} ({side.n_pairs} pairs{digest})"
