@@ -139,12 +139,13 @@ def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
     # A slice of a pair set may keep its name; prompts are shown only where they surely match.
     pairs = pair_set.pairs if pair_set is not None and len(pair_set.pairs) == total else ()
     clustered = bool(pairs) and len(set(first.units)) < total
+    columns = [column for part in parts for column in _columns(part)]
     rows = [
         {
             **(_prompts(pairs[index]) if pairs else {}),
             "id": str(index),
             "unit": cut(visible(first.units[index]), 60) if clustered else "",
-            "cells": [cell for part in parts for cell in _cells(part, index)],
+            "cells": [column[index] for column in columns],
         }
         for index in order_of(first)[:_MOST_ROWS]
     ]
@@ -170,18 +171,23 @@ def _heads(part: Part, *, several: bool) -> list[str]:
     return [value, "numerator", "denominator"] if part.denominators else [value]
 
 
-def _cells(part: Part, index: int) -> list[str]:
-    """Write the numbers of one pair."""
-    value = pair_values(part)[index]
-    shown = "undefined" if math.isnan(value) else _shown(value)
-    if not part.denominators:
-        return [shown]
-    return [shown, _shown(part.values[index]), _shown(part.denominators[index])]
+def _columns(part: Part) -> list[list[str]]:
+    """Write the numbers of a part, column by column, each with the same decimals throughout."""
+    columns: list[list[float]] = [pair_values(part)]
+    if part.denominators:
+        columns += [list(part.values), list(part.denominators)]
+    return [_aligned(column) for column in columns]
 
 
-def _shown(value: float) -> str:
-    """Write the number of one pair."""
-    return numbers.typeset(f"{value:+.4g}")
+def _aligned(column: Sequence[float]) -> list[str]:
+    """Write a column of numbers with shared decimals."""
+    known = [value for value in column if not math.isnan(value)] or [0.0]
+    low, high = min(known), max(known)
+    places = numbers.decimals(high, low, high)
+    return [
+        "undefined" if math.isnan(value) else numbers.typeset(numbers.signed(value, places))
+        for value in column
+    ]
 
 
 def _prompts(pair: PairRecord) -> dict[str, object]:
