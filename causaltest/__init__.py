@@ -5,7 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from causaltest.spelling import did_you_mean
+
 if TYPE_CHECKING:
+    from causaltest.circuits import Circuit as Circuit
     from causaltest.engine import Model as Model
     from causaltest.errors import CausaltestError as CausaltestError
     from causaltest.errors import EvidenceError as EvidenceError
@@ -23,10 +26,12 @@ if TYPE_CHECKING:
     from causaltest.interventions import noise as noise
     from causaltest.interventions import resample_ablate as resample_ablate
     from causaltest.interventions import zero_ablate as zero_ablate
+    from causaltest.metrics import Metric as Metric
+    from causaltest.metrics import answers_with as answers_with
+    from causaltest.metrics import log_probability as log_probability
     from causaltest.metrics import logit_diff as logit_diff
     from causaltest.metrics import probability as probability
     from causaltest.metrics import recovery as recovery
-    from causaltest.metrics import top_answer_matches as top_answer_matches
     from causaltest.pairs import Pair as Pair
     from causaltest.pairs import Pairs as Pairs
     from causaltest.sites import Site as Site
@@ -96,7 +101,15 @@ _PUBLIC = {
         "noise",
         "add",
     ),
-    "causaltest.metrics": ("logit_diff", "recovery", "probability", "top_answer_matches"),
+    "causaltest.circuits": ("Circuit",),
+    "causaltest.metrics": (
+        "Metric",
+        "logit_diff",
+        "recovery",
+        "probability",
+        "log_probability",
+        "answers_with",
+    ),
     "causaltest.engine": ("Model",),
     "causaltest.experiment": ("Causal",),
 }
@@ -115,10 +128,7 @@ def __getattr__(name: str) -> Any:
     message = f"module 'causaltest' has no attribute {name!r}"
     # The import system probes for `__path__` and the like: those deserve no guess.
     if not name.startswith("_"):
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, _HOMES, n=1)
-        message += f"; did you mean {near[0]!r}?" if near else ""
+        message += did_you_mean(name, _HOMES)
     raise AttributeError(message)
 
 

@@ -49,16 +49,18 @@ class Inconclusive(AssertionError):
     """The evidence decides the claim neither way; raised when its truth is asked."""
 
 
-for _error in (
-    CausaltestError,
-    SiteError,
-    PairError,
-    ModelError,
-    InterventionError,
-    MetricError,
-    EvidenceError,
-    RecordError,
-    Inconclusive,
-):
+__all__ = [
+    "CausaltestError",
+    "EvidenceError",
+    "Inconclusive",
+    "InterventionError",
+    "MetricError",
+    "ModelError",
+    "PairError",
+    "RecordError",
+    "SiteError",
+]
+
+for _name in __all__:
     # Users catch and read `causaltest.SiteError`, wherever the class is defined.
-    _error.__module__ = "causaltest"
+    globals()[_name].__module__ = "causaltest"

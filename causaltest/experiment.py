@@ -65,7 +65,8 @@ class Causal:
     >>> toy = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Linear(4, 9))
     >>> pairs = Pairs(
     ...     [Pair((i,), (i + 1,), base_answer=i, source_answer=i + 1) for i in range(8)],
-    ...     name="neighbours", cluster=None,
+    ...     name="neighbours",
+    ...     cluster=None,
     ... )
     >>> from causaltest.metrics import recovery
     >>> whole = Causal(toy).effect(interchange(module("0")), on=pairs, metric=recovery)
@@ -335,7 +336,7 @@ class Causal:
         metric: Metric,
         total: tuple[float, ...] | None,
     ) -> float:
-        """Measure the numeric floor with the identity edit, in units of the effect."""
+        """Measure the numeric floor with the identity edit, in units of the metric."""
         key = (sites, pairs.sha256, metric)
         base = self._scores(metric, pairs, "base")
         if key not in self._floors:
@@ -354,11 +355,7 @@ class Causal:
                 "The model is not deterministic, or its precision is too low for this effect; "
                 "try float32 on one device"
             )
-        if total is None:
-            return floor
-        # Effects that are fractions have their floor as a fraction of the mean total effect.
-        mean_total = abs(math.fsum(total)) / len(total)
-        return floor / mean_total if mean_total > 0 else 0.0
+        return floor
 
     def _check(self, intervention: Intervention, on: Pairs) -> Pairs:
         if not isinstance(intervention, Intervention):

@@ -63,11 +63,15 @@ class Metric:
             The result is not a finite number.
         """
         pair = output.row.pair
-        assert pair is not None
+        if pair is None:
+            raise MetricError(
+                f"metric {self} compares the answers of a pair, but the prompt is part of none; "
+                "run a Pair, or read output.at() yourself"
+            )
         value = self.function(output, pair, self.position)
         try:
             number = float(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise MetricError(
                 f"metric {self} gave {value!r} ({type(value).__name__}) for pair {pair.id}; "
                 "expected one number"
@@ -98,7 +102,7 @@ def as_metric(metric: Metric | Callable[..., Any]) -> Metric:
         )
     try:
         inspect.signature(metric).bind(None, None)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise MetricError(
             f"the metric {getattr(metric, '__name__', metric)!r} must take (output, pair): {error}"
         ) from error

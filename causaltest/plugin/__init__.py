@@ -71,6 +71,12 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
     return config.stash[STATE].headline()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let `causal` follow a `model` that another file overrides."""
+    models.follow_override(item)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Run a hypothesis and turn what its asserts asked into one claim."""
@@ -81,7 +87,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         yield
     except (KeyboardInterrupt, pytest.exit.Exception):
         raise
-    except BaseException as error:  # noqa: BLE001 - skips and failures are BaseExceptions
+    except BaseException as error:
         claims.conclude(item, hearing, error)
     else:
         claims.conclude(item, hearing, None)
@@ -149,16 +155,16 @@ def causal(model: Model, pytestconfig: pytest.Config) -> Causal:
 
 
 @pytest.fixture(scope="session")
-def intervene(
-    causal: Causal,
-) -> Callable[[Intervention, Pair | None], AbstractContextManager[Intervened]]:
+def intervene(model: Model) -> Callable[..., AbstractContextManager[Intervened]]:
     """The bare engine: `with intervene(interchange(site), pair) as run: run(pair.base)`."""
-    from causaltest.engine.run import intervene as run_under  # noqa: PLC0415 - imports torch
+    from causaltest.engine.run import intervene as run_under
+
+    wrapped = models.wrap(model)
 
     def on_this_model(
         intervention: Intervention, pair: Pair | None = None
     ) -> AbstractContextManager[Intervened]:
-        return run_under(causal.model, intervention, pair)
+        return run_under(wrapped, intervention, pair)
 
     return on_this_model
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-import causaltest
 from causaltest.errors import CausaltestError, Inconclusive
 from causaltest.plugin import families, source
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from causaltest.stats import Verdict
 
 _PAYLOAD = "causal_payload"
-_PACKAGE = str(Path(causaltest.__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 @dataclass
@@ -94,7 +93,7 @@ def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -
 
 
 def _on_inconclusive(item: pytest.Item) -> str:
-    from causaltest.plugin.session import STATE  # noqa: PLC0415 - session imports this module
+    from causaltest.plugin.session import STATE
 
     return item.config.stash[STATE].settings.inconclusive
 
@@ -133,14 +132,10 @@ def _property(hearing: Hearing) -> str:
         return hearing.name
     verdict = hearing.verdicts[hearing.deciding]
     low, high = verdict.interval.low, verdict.interval.high
-    return (
-        f"{hearing.name} {verdict.estimate:+.3f} [{low:+.3f}, {high:+.3f}] n={verdict.n_pairs}"
-    )
+    return f"{hearing.name} {verdict.estimate:+.3f} [{low:+.3f}, {high:+.3f}] n={verdict.n_pairs}"
 
 
-def explanation(
-    hearing: Hearing | None, op: str, left: object, right: object
-) -> list[str] | None:
+def explanation(hearing: Hearing | None, op: str, left: object, right: object) -> list[str] | None:
     """Return the lines that pytest prints below a comparison that was refuted."""
     if hearing is None or not hearing.verdicts or op not in (">", "<"):
         return None
@@ -151,8 +146,8 @@ def explanation(
 
 def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Put the claim on the report of the phase that settles it."""
-    from causaltest.plugin.payload import Payload, encode  # noqa: PLC0415
-    from causaltest.plugin.session import STATE  # noqa: PLC0415 - session imports this module
+    from causaltest.plugin.payload import Payload, encode
+    from causaltest.plugin.session import STATE
 
     assert isinstance(item, pytest.Function)
     session = item.config.stash[STATE]
@@ -172,18 +167,18 @@ def payload_of(report: pytest.TestReport) -> Payload | None:
     text = getattr(report, _PAYLOAD, None)
     if text is None:
         return None
-    from causaltest.plugin.payload import decode  # noqa: PLC0415 - only where claims are heard
+    from causaltest.plugin.payload import decode
 
     return decode(text)
 
 
 def _payload(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -> Payload:
-    import msgspec  # noqa: PLC0415 - only where claims are heard
+    import msgspec
 
-    from causaltest.engine.ledger import total  # noqa: PLC0415
-    from causaltest.plugin.environment import describe_model, describe_pairs  # noqa: PLC0415
-    from causaltest.plugin.payload import Payload  # noqa: PLC0415
-    from causaltest.records import Edit  # noqa: PLC0415
+    from causaltest.engine.ledger import total
+    from causaltest.plugin.environment import describe_model, describe_pairs
+    from causaltest.plugin.payload import Payload
+    from causaltest.records import Edit
 
     causal = hearing.causal
     claim = _claim(item, hearing, report)
@@ -205,7 +200,7 @@ def _payload(item: pytest.Function, hearing: Hearing, report: pytest.TestReport)
 
 
 def _claim(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -> Claim:
-    from causaltest.records import Claim  # noqa: PLC0415
+    from causaltest.records import Claim
 
     parts = tuple(_part(verdict, item) for verdict in hearing.verdicts)
     numbers: dict[str, Any] = {}
@@ -261,7 +256,7 @@ def _model_name(item: pytest.Function, model: str) -> str:
 
 
 def _part(verdict: Verdict, item: pytest.Function) -> Part:
-    from causaltest.records import Interval, Part, Sizes  # noqa: PLC0415
+    from causaltest.records import Interval, Part, Sizes
 
     def interval(given: Any) -> Interval:
         return Interval(low=given.low, high=given.high, level=given.level)
@@ -308,7 +303,7 @@ def _source_text(verdict: Verdict, item: pytest.Function) -> str:
 def _claim_without_verdict(
     item: pytest.Function, call: pytest.CallInfo[None], report: pytest.TestReport
 ) -> Claim:
-    from causaltest.records import Claim  # noqa: PLC0415
+    from causaltest.records import Claim
 
     skipped = report.skipped
     message = "" if call.excinfo is None else str(call.excinfo.value)
@@ -323,7 +318,7 @@ def _claim_without_verdict(
 
 def claim_not_run(item: pytest.Function) -> Claim:
     """Return the record of a selected hypothesis that was never reached."""
-    from causaltest.records import Claim  # noqa: PLC0415
+    from causaltest.records import Claim
 
     return Claim(**_identity(item), verdict="not run", outcome="skipped")
 
@@ -341,4 +336,3 @@ def shorten_traceback(call: pytest.CallInfo[None]) -> None:
 def _inside(entry: Any) -> bool:
     path = str(entry.path)
     return path.startswith(_PACKAGE) or f"{Path('/')}_pytest{Path('/')}" in path or "pluggy" in path
-

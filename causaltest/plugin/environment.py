@@ -22,7 +22,7 @@ _PACKAGES = ("causaltest", "torch", "transformers", "numpy", "scipy", "pytest")
 
 def describe_environment(config: pytest.Config) -> Environment:
     """Describe interpreter, packages, commit and command."""
-    from causaltest.records import Environment  # noqa: PLC0415 - only where claims were heard
+    from causaltest.records import Environment
 
     commit, dirty = _commit(config.rootpath)
     torch = sys.modules.get("torch")
@@ -46,8 +46,8 @@ def _version(package: str) -> str:
 
 def _commit(folder: Path) -> tuple[str, bool | None]:
     def git(*arguments: str) -> str:
-        done = subprocess.run(  # noqa: S603 - a fixed command, no shell
-            ["git", *arguments],  # noqa: S607 - the user's own git
+        done = subprocess.run(
+            ["git", *arguments],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -64,7 +64,7 @@ def _commit(folder: Path) -> tuple[str, bool | None]:
 
 def describe_model(model: Model, name: str) -> ModelRecord:
     """Describe a model that was tested."""
-    from causaltest.records import ModelRecord  # noqa: PLC0415
+    from causaltest.records import ModelRecord
 
     return ModelRecord(
         name=name,
@@ -80,7 +80,7 @@ def describe_model(model: Model, name: str) -> ModelRecord:
 
 def describe_pairs(pairs: Pairs) -> PairSetRecord:
     """Describe a pair set, every pair included."""
-    from causaltest.records import PairRecord, PairSetRecord  # noqa: PLC0415
+    from causaltest.records import PairRecord, PairSetRecord
 
     return PairSetRecord(
         name=pairs.name,
@@ -115,7 +115,7 @@ def _text(prompt: Prompt) -> str:
 
 
 def _place(place: Place, prompt: Prompt | None) -> str:
-    from causaltest.pairs import Characters  # noqa: PLC0415
+    from causaltest.pairs import Characters
 
     if isinstance(place, Characters):
         return prompt[place.start : place.stop] if isinstance(prompt, str) else ""

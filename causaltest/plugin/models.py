@@ -10,6 +10,8 @@ import pytest
 from causaltest.plugin import options
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from causaltest.engine import Model
 
 FIXTURE = "_causal_model_name"
@@ -52,7 +54,7 @@ def load(name: str, config: pytest.Config) -> Model:
     ModelError
         There is no such model, or it cannot be loaded.
     """
-    from causaltest.engine import Model  # noqa: PLC0415 - torch stays out of collection
+    from causaltest.engine import Model
 
     beside_root = config.rootpath / name
     if not Path(name).exists() and beside_root.exists():
@@ -62,3 +64,37 @@ def load(name: str, config: pytest.Config) -> Model:
         device=options.text(config, "device", "auto"),
         dtype=options.text(config, "dtype", "float32"),
     )
+
+
+def wrap(model: Model | nn.Module) -> Model:
+    """Return what the fixture `model` gave as a Model; a suite may bring any module."""
+    from causaltest.engine import Model
+
+    return model if isinstance(model, Model) else Model(model)
+
+
+_LAST_MODEL: pytest.StashKey[object] = pytest.StashKey()
+
+
+def follow_override(item: pytest.Item) -> None:
+    """Forget `causal` where a test resolves `model` to another fixture than the test before.
+
+    pytest keeps a session fixture whatever becomes of the fixtures it asked for, so a second file
+    that overrides `model` would be measured on the model of the first.
+
+    Parameters
+    ----------
+    item
+        The test about to be set up.
+    """
+    info = getattr(item, "_fixtureinfo", None)
+    definitions = {} if info is None else info.name2fixturedefs
+    if "causal" not in definitions or "model" not in definitions:
+        return
+    current = definitions["model"][-1]
+    last = item.config.stash.get(_LAST_MODEL, current)
+    item.config.stash[_LAST_MODEL] = current
+    if last is not current:
+        for definition in definitions["causal"]:
+            # Tears down what was built on it, too.
+            definition.finish(item._request)  # pyright: ignore[reportAttributeAccessIssue]

@@ -109,4 +109,3 @@ def adjusted(claims: Iterable[Claim]) -> list[Claim]:
                 if p is not None and spoken == direction:
                     claims[index] = msgspec.structs.replace(claims[index], p_adjusted=holm_p)
     return claims
-

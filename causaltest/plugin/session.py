@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.errors import EvidenceError
-from causaltest.plugin import families, options, source
+from causaltest.errors import EvidenceError, RecordError
+from causaltest.plugin import families, models, options, source
 from causaltest.plugin.claims import Hearing, claim_not_run
 from causaltest.plugin.environment import describe_environment
 
@@ -78,7 +78,7 @@ class Session:
         if not self._items:
             return
         families.complete(self.families)
-        from causaltest.stats.judge import check_resolution  # noqa: PLC0415 - imports scipy
+        from causaltest.stats.judge import check_resolution
 
         for nodeid, item in self._items.items():
             try:
@@ -98,23 +98,21 @@ class Session:
         if not self._items or self.config.getoption("verbose", 0) < 0:
             return []
         names = {families.model_key(item) for item in self._items.values()}
-        models = f"{len(names)} model{'s' if len(names) != 1 else ''}"
         settings = self.settings
         return (
-            f"causaltest: {len(self._items)} hypotheses on {models}, alpha {settings.alpha:g} a "
-            f"file ({settings.correction}), seed {settings.seed}"
+            f"causaltest: {_counted(len(self._items), 'hypothesis', 'hypotheses')} on "
+            f"{_counted(len(names), 'model', 'models')}, alpha {settings.alpha:g} a file "
+            f"({settings.correction}), seed {settings.seed}"
         )
 
     def causal(self, model: Any) -> Causal:
         """Return the measuring instrument of one model."""
-        from causaltest.engine import Model  # noqa: PLC0415 - torch stays out of collection
-        from causaltest.experiment import Causal  # noqa: PLC0415
+        from causaltest.experiment import Causal
 
-        wrapped = model if isinstance(model, Model) else Model(model)
-        return Causal(wrapped, judge=self._judge)
+        return Causal(models.wrap(model), judge=self._judge)
 
     def _judge(self) -> Any:
-        from causaltest.stats import Judge  # noqa: PLC0415
+        from causaltest.stats import Judge
 
         hearing = self.hearing
         if hearing is None:
@@ -153,7 +151,7 @@ class Session:
             self._stream(claim, first=first)
 
     def _stream(self, claim: Claim, *, first: bool) -> None:
-        from causaltest.records import append_jsonl  # noqa: PLC0415
+        from causaltest.records import append_jsonl
 
         assert self.settings.report is not None
         path = self.settings.report / "results.jsonl"
@@ -162,14 +160,14 @@ class Session:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
             append_jsonl(path, claim)
-        except OSError as error:
-            self._trouble = f"cannot write {path}: {error.strerror or error}"
+        except (OSError, RecordError) as error:
+            self._trouble = f"cannot write {path}: {error}"
 
     def finish(self) -> None:
         """Assemble the results and write them, once, where claims were heard."""
         if self.is_worker or not self._claims:
             return
-        from causaltest.plugin.results import assemble  # noqa: PLC0415
+        from causaltest.plugin.results import assemble
 
         ran = set(self._claims)
         left_out = [claim_not_run(item) for item in self._items.values() if item.nodeid not in ran]
@@ -188,24 +186,24 @@ class Session:
             self._write(self._results)
 
     def _write(self, results: Results) -> None:
-        from causaltest.records import write  # noqa: PLC0415
-        from causaltest.report import html  # noqa: PLC0415
+        from causaltest.records import write
+        from causaltest.report import html
 
         assert self.settings.report is not None
         try:
             self.settings.report.mkdir(parents=True, exist_ok=True)
             write(results, self.settings.report / "results.json")
             html.write(results, self.settings.report / "report.html")
-        except OSError as error:
-            self._trouble = f"cannot write to {self.settings.report}: {error.strerror or error}"
+        except (OSError, RecordError) as error:
+            self._trouble = f"cannot write to {self.settings.report}: {error}"
 
     def summarise(self, reporter: Any) -> None:
         """Print the table of claims and the path of the report."""
         if self._results is None:
             return
-        from causaltest.report.terminal import claims_table  # noqa: PLC0415
+        from causaltest.report.terminal import claims_table
 
-        writer = reporter._tw  # noqa: SLF001 - pytest offers no public way to its width and encoding
+        writer = reporter._tw
         encoding = getattr(sys.stdout, "encoding", None) or "ascii"
         reporter.section("causal claims")
         table = claims_table(
@@ -219,6 +217,10 @@ class Session:
             reporter.write_line(f"causaltest: {self._trouble}", red=True)
         elif self.settings.report is not None:
             reporter.write_line(f"report: {_shown(self.settings.report / 'report.html')}")
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _shown(path: Path) -> str:

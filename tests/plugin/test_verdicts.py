@@ -1,0 +1,162 @@
+"""What a hypothesis's test does with each verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_the_three_verdicts(suite):
+    """Supported passes; refuted and inconclusive fail, the latter with its own letter."""
+    suite.write('''
+def test_supported(causal, strong):
+    """The embedding carries the answer."""
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+
+def test_refuted(causal, strong):
+    """The embedding carries twice the answer."""
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 2
+
+def test_inconclusive(causal, mixed):
+    """The embedding helps."""
+    assert causal.effect(EMBEDDING, on=mixed, metric=written) > 0.25
+''')
+    result = suite.run()
+    result.assert_outcomes(passed=1, failed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["test_claims.py .FI*"])
+    result.stdout.fnmatch_lines(["INCONCLUSIVE test_claims.py::test_inconclusive*"])
+    claims = suite.claims()
+    assert {name: claim["verdict"] for name, claim in claims.items()} == {
+        "test_supported": "supported",
+        "test_refuted": "refuted",
+        "test_inconclusive": "inconclusive",
+    }
+    assert claims["test_supported"]["claim"] == "The embedding carries the answer."
+    assert claims["test_supported"]["estimate"] == pytest.approx(1.019, abs=2e-3)
+    assert claims["test_supported"]["n_pairs"] == 24
+    assert claims["test_supported"]["n_units"] == 12
+    assert claims["test_inconclusive"]["parts"][0]["pairs_needed"] > 24
+
+
+def test_expected_verdicts_pass(suite):
+    """A claim that is marked as false or undecided passes on exactly that verdict."""
+    suite.write('''
+@pytest.mark.causal(expect="refuted")
+def test_false(causal, strong):
+    """The embedding carries twice the answer."""
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 2
+
+@pytest.mark.causal(expect="inconclusive")
+def test_open(causal, mixed):
+    """The embedding helps."""
+    assert causal.effect(EMBEDDING, on=mixed, metric=written) > 0.25
+
+@pytest.mark.causal(expect="refuted")
+def test_true_after_all(causal, strong):
+    """The embedding carries the answer."""
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+''')
+    result = suite.run()
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*the claim was expected to be refuted, but it is supported*"])
+    claims = suite.claims()
+    assert claims["test_false"]["verdict"] == "refuted"
+    assert claims["test_false"]["expected"] == "refuted"
+    assert claims["test_false"]["outcome"] == "passed"
+    assert claims["test_true_after_all"]["outcome"] == "failed"
+
+
+def test_lack_of_evidence_never_passes(suite):
+    """Neither `not`, nor a swallowed Inconclusive, nor a test that asks nothing passes."""
+    suite.write("""
+def test_not(causal, mixed):
+    assert not causal.effect(EMBEDDING, on=mixed, metric=written) > 0.25
+
+def test_swallowed(causal, mixed):
+    try:
+        assert causal.effect(EMBEDDING, on=mixed, metric=written) > 0.25
+    except AssertionError:
+        pass
+
+def test_asks_nothing(causal, strong):
+    causal.effect(EMBEDDING, on=strong, metric=written)
+""")
+    result = suite.run()
+    result.assert_outcomes(failed=3)
+    verdicts = {name: claim["verdict"] for name, claim in suite.claims().items()}
+    assert verdicts == {
+        "test_not": "inconclusive",
+        "test_swallowed": "inconclusive",
+        "test_asks_nothing": "error",
+    }
+    result.stdout.fnmatch_lines(["*the test asked no claim: it measured*"])
+
+
+def test_the_opposite_of_a_refuted_claim_is_recorded_as_refuted(suite):
+    """`assert not` passes on a refuted verdict, and the record keeps verdict and outcome apart."""
+    suite.write("""
+def test_not(causal, strong):
+    assert not causal.effect(EMBEDDING, on=strong, metric=written) > 2
+""")
+    suite.run().assert_outcomes(passed=1)
+    claim = suite.claims()["test_not"]
+    assert (claim["verdict"], claim["outcome"]) == ("refuted", "passed")
+
+
+def test_several_asserts_are_one_claim(suite):
+    """All parts must hold; the first that does not decides."""
+    suite.write("""
+def test_both(causal, strong):
+    effect = causal.effect(EMBEDDING, on=strong, metric=written)
+    assert effect > 0.5
+    assert effect < 0.9
+    assert effect > 0.6
+
+def test_range(causal, strong):
+    assert 0.5 < causal.effect(EMBEDDING, on=strong, metric=written) < 1.5
+""")
+    suite.run().assert_outcomes(passed=1, failed=1)
+    both = suite.claims()["test_both"]
+    assert [part["verdict"] for part in both["parts"]] == ["supported", "refuted"]
+    assert both["deciding"] == 1
+    assert both["verdict"] == "refuted"
+    assert len(suite.claims()["test_range"]["parts"]) == 2
+
+
+def test_an_unrelated_failure_is_no_evidence(suite):
+    """A failing assertion about something else is an error of the test, not a refuted claim."""
+    suite.write("""
+def test_other(causal, strong):
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+    assert len(strong) == 3
+
+def test_crash(causal, strong):
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+    raise KeyError("x")
+""")
+    suite.run().assert_outcomes(failed=2)
+    assert {claim["verdict"] for claim in suite.claims().values()} == {"error"}
+
+
+@pytest.mark.parametrize("choice, outcome", [("xfail", "xfailed"), ("skip", "skipped")])
+def test_inconclusive_can_be_told_not_to_fail(suite, choice, outcome):
+    """`causal_inconclusive` turns an undecided claim into an expected failure or a skip."""
+    suite.write("""
+def test_open(causal, mixed):
+    assert causal.effect(EMBEDDING, on=mixed, metric=written) > 0.25
+""")
+    result = suite.run("-o", f"causal_inconclusive={choice}")
+    result.assert_outcomes(**{outcome: 1})
+    assert suite.claims()["test_open"]["verdict"] == "inconclusive"
+
+
+def test_a_refuted_claim_is_explained(suite):
+    """pytest's explanation says number, bound, interval and what was measured."""
+    suite.write("""
+def test_refuted(causal, strong):
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 2
+""")
+    result = suite.run()
+    result.stdout.fnmatch_lines(
+        ["E*refuted: 1.01917 is not > 2", "E*written of interchange(0.output@-1)", "E*95% CI *"]
+    )
