@@ -117,7 +117,7 @@ _PUBLIC = {
 
 _HOMES = {name: home for home, names in _PUBLIC.items() for name in names}
 
-__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from causaltest.stats.effect import Effect as Effect
-    from causaltest.stats.effect import Rate as Rate
-    from causaltest.stats.effect import RateDifference as RateDifference
     from causaltest.stats.judge import Judge as Judge
     from causaltest.stats.judge import check_resolution as check_resolution
+    from causaltest.stats.rate import Rate as Rate
+    from causaltest.stats.rate import RateDifference as RateDifference
     from causaltest.stats.verdict import Interval as Interval
     from causaltest.stats.verdict import Sizes as Sizes
     from causaltest.stats.verdict import Verdict as Verdict
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # Resolved on first use, so that the plugin can read a Judge without loading numpy and scipy.
 _HOMES = {
     "Effect": "effect",
-    "Rate": "effect",
-    "RateDifference": "effect",
+    "Rate": "rate",
+    "RateDifference": "rate",
     "Judge": "judge",
     "check_resolution": "judge",
     "Interval": "verdict",

@@ -151,10 +151,8 @@ def _remarks(data: Columns, means: Floats, floor: float) -> tuple[str, ...]:
     notes = _few(data)
     responding = int((np.abs(means) > floor).sum())
     if responding < RESPONDERS:
-        notes += (
-            f"only {responding} of {len(means)} {data.unit}s respond at all: "
-            "a rare effect can be missed or misjudged",
-        )
+        found = f"only {responding} of {len(means)} {data.unit}s respond at all"
+        notes += (f"{found}: a rare effect can be missed or misjudged",)
     return notes
 
 

@@ -77,7 +77,7 @@ class Columns:
         )
 
 
-def columns(
+def checked_columns(
     values: ArrayLike,
     *,
     scale: ArrayLike | None,

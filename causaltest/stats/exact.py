@@ -27,7 +27,7 @@ class ExactValue:
         """P-value of the claim that the value does not lie above the bound."""
         return self._resolution if self.estimate + self.floor <= bound else 1.0
 
-    def limits(self, alpha: float) -> tuple[float, float]:
+    def limits(self, alpha: float) -> tuple[float, float]:  # noqa: ARG002 - as all evidence
         """Give the value plus and minus the floor, whatever the level."""
         return self.estimate - self.floor, self.estimate + self.floor
 
@@ -38,7 +38,7 @@ class ExactValue:
 
 @dataclass(frozen=True)
 class SameInAllUnits:
-    """All n units have the same bounded value: how many others may exist that were not met?
+    """All n units have the same bounded value: others may exist that were not met.
 
     Of a share q of deviating units none is among n draws with probability (1 - q)^n. Deviating
     units lie at worst at `least` or `most`, which gives limits of non-zero width. For a rate of

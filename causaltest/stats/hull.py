@@ -12,6 +12,7 @@ Statistics 16; Fieller (1954), Some problems in interval estimation, JRSS B 16.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,9 @@ SPREAD_FLOOR = 10.0
 """A resample's standard error counts as at least a tenth of the sample's: a resample that
 happens to miss every unit that differs would otherwise send a limit to infinity."""
 
-_BISECTIONS = 54
+_BISECTIONS = 42
+"""Halvings of (-1, 1): roots are exact to 5e-13 spreads, and to 5e-11 at ten spreads."""
+_PIECE = 200_000
 _TINY = 1e-300
 
 
@@ -215,35 +218,48 @@ def _studentise(mean: Floats, variance: Floats, n: int, spread_floor: float) -> 
 def _roots(
     residuals: Floats, shift: Floats, *, resamples: int, seed: int, spread_floor: float
 ) -> tuple[Floats, Floats]:
-    """Where each resample crosses its verdict, in units of spread / scale mean from the estimate."""
+    """Find where resamples cross their verdict, from the estimate, in spreads over scale mean."""
     n = len(residuals)
+    plain = not shift.any()
     lower: list[Floats] = []
     upper: list[Floats] = []
-    for indices in resample_indices(n, resamples, seed):
+    for indices in _cached_rows(resample_indices(n, resamples, seed)):
         drawn = residuals[indices]
         mean = drawn.sum(axis=1) / n
-        variance = np.maximum(np.einsum("bn,bn->b", drawn, drawn) / n - mean**2, 0.0) * n / (n - 1)
-        if not shift.any():
-            root = -_studentise(mean, variance, n, spread_floor) / math.sqrt(n)
-            lower.append(root)
-            upper.append(root)
+        variance = _variance(np.einsum("bn,bn->b", drawn, drawn) / n - mean**2, n)
+        if plain:
+            lower.append(-_studentise(mean, variance, n, spread_floor) / math.sqrt(n))
             continue
         moved = shift[indices]
         scale = moved.sum(axis=1) / n
-        moments = _Moments(
-            mean,
-            scale,
-            variance,
-            (np.einsum("bn,bn->b", drawn, moved) / n - mean * scale) * n / (n - 1),
-            np.maximum(np.einsum("bn,bn->b", moved, moved) / n - scale**2, 0.0) * n / (n - 1),
-            float(np.dot(residuals, shift)) / (n - 1),
-            float(np.dot(shift, shift)) / (n - 1),
-            spread_floor,
+        low, high = _bisect(
+            _Moments(
+                mean=mean,
+                scale=scale,
+                variance=variance,
+                covariance=(np.einsum("bn,bn->b", drawn, moved) / n - mean * scale) * (n / (n - 1)),
+                scale_variance=_variance(np.einsum("bn,bn->b", moved, moved) / n - scale**2, n),
+                sample_covariance=math.fsum(residuals * shift) / (n - 1),
+                sample_scale_variance=math.fsum(shift**2) / (n - 1),
+                spread_floor=spread_floor,
+            )
         )
-        low, high = _bisect(moments)
         lower.append(low)
         upper.append(high)
-    return np.concatenate(lower), np.concatenate(upper)
+    roots = np.concatenate(lower)
+    return roots, roots if plain else np.concatenate(upper)
+
+
+def _cached_rows(blocks: Iterator[NDArray[np.intp]]) -> Iterator[NDArray[np.intp]]:
+    """Cut blocks of resamples into pieces that fit a processor's cache: twice as fast."""
+    for block in blocks:
+        rows = max(1, _PIECE // block.shape[1])
+        for start in range(0, len(block), rows):
+            yield block[start : start + rows]
+
+
+def _variance(biased: Floats, n: int) -> Floats:
+    return np.maximum(biased, 0.0) * (n / (n - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,9 +277,9 @@ class _Moments:
 
     def excess(self, near: Floats, far: Floats) -> Floats:
         """T* - t at the bound far / near from the estimate, up to the factor sqrt(n)."""
-        cross = 2.0 * near * far
-        own = near**2 - cross * self.sample_covariance + far**2 * self.sample_scale_variance
-        drawn = near**2 * self.variance - cross * self.covariance + far**2 * self.scale_variance
+        nearer, cross, further = near * near, 2.0 * near * far, far * far
+        own = nearer - cross * self.sample_covariance + further * self.sample_scale_variance
+        drawn = nearer * self.variance - cross * self.covariance + further * self.scale_variance
         error = np.sqrt(np.maximum(drawn, np.maximum(own * self.spread_floor**-2, _TINY)))
         return (near * self.mean - far * self.scale) / error + far / np.sqrt(np.maximum(own, _TINY))
 

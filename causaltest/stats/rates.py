@@ -25,7 +25,7 @@ def wilson(successes: float, n: int, alpha: float) -> tuple[float, float]:
     --------
     >>> low, high = wilson(12, 12, 0.05)
     >>> round(low, 3), high
-    (0.757, 1.0)
+    (0.758, 1.0)
     """
     z2 = normal_quantile(alpha / 2.0) ** 2
     rate = successes / n

@@ -1,0 +1,410 @@
+"""What effects and rates share: per-pair data, comparison with a bound, the verdict."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causaltest.errors import EvidenceError, MetricError
+from causaltest.stats.assess import Found
+from causaltest.stats.columns import Columns
+from causaltest.stats.decision import Region, decide, needed
+from causaltest.stats.exact import ExactValue
+from causaltest.stats.judge import Judge
+from causaltest.stats.sizes import share, standardised_mean
+from causaltest.stats.verdict import Interval, Sizes, Verdict
+
+Floats = NDArray[np.float64]
+
+
+class Measured:
+    """A measurement of many pairs that can be compared with a bound."""
+
+    __array_ufunc__ = None  # numpy numbers leave `0.5 < effect` to us
+    kind = "effect"
+    """The word for it in messages."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        *,
+        subject: str,
+        metric: str,
+        name: str,
+        floor: float,
+        judge: Judge | Callable[[], Judge],
+    ) -> None:
+        if not 0.0 <= floor < math.inf:
+            raise EvidenceError(f"{subject}: the numeric floor is {floor}; expected 0 or more")
+        self._columns = columns
+        self._subject = subject
+        self._metric = metric
+        self._name = name
+        self._floor = floor
+        self._judge = judge
+
+    @property
+    def columns(self) -> Columns:
+        """The measurements with their pairs and units."""
+        return self._columns
+
+    @property
+    def values(self) -> Floats:
+        """The measured value of each pair, shape (pairs,)."""
+        return self._columns.values
+
+    @property
+    def scale(self) -> Floats | None:
+        """The denominator of each pair, shape (pairs,), or None for a plain mean."""
+        return self._columns.scale
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The unit (cluster label) of each pair."""
+        return self._columns.units
+
+    @property
+    def unit(self) -> str:
+        """What the units are, e.g. `template`."""
+        return self._columns.unit
+
+    @property
+    def pair_ids(self) -> tuple[str, ...]:
+        """The id of each pair."""
+        return self._columns.pair_ids
+
+    @property
+    def pair_set(self) -> tuple[str, str]:
+        """Name and hash of the pair set."""
+        return self._columns.pair_set
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs."""
+        return self._columns.n_pairs
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self._columns.labels)
+
+    @property
+    def subject(self) -> str:
+        """What was measured, in words."""
+        return self._subject
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric, e.g. `recovery`; empty where unknown."""
+        return self._metric
+
+    @property
+    def floor(self) -> float:
+        """Numeric floor in the unit of the estimate; effects this small count as 0."""
+        return self._floor
+
+    @property
+    def estimate(self) -> float:
+        """Mean over units of equal weight; a ratio of two such means where there is a scale."""
+        top = math.fsum(self._columns.means(self._counted())) / self.n_units
+        bottom = self._scale_mean()
+        return top / bottom if bottom else math.nan
+
+    @property
+    def interval(self) -> Interval:
+        """Confidence interval of the estimate, not adjusted for any family.
+
+        Raises
+        ------
+        EvidenceError
+            If there are fewer than five units, or the total effect is too weak to divide by.
+        """
+        judge = self._current_judge()
+        return _interval(self._assess(judge), judge.alpha)
+
+    def __repr__(self) -> str:
+        over = f"{self.n_pairs} pairs"
+        if self.n_units < self.n_pairs:
+            over += f", {self.n_units} {self.unit}s"
+        try:
+            found = self.interval
+            around = f", {100 * found.level:.4g}% CI [{found.low:.3g}, {found.high:.3g}]"
+        except EvidenceError:
+            around = ""
+        return f"<{type(self).__name__} {self._subject}: {self.estimate:.3g}{around}, {over}>"
+
+    def __bool__(self) -> NoReturn:
+        word = type(self).__name__
+        raise TypeError(
+            f"{_article(word)} has no truth value; compare it with a bound, "
+            f"e.g. `assert {self.kind.replace(' ', '_')} > 0.5`"
+        )
+
+    def __eq__(self, other: object) -> NoReturn:
+        word = self.kind.replace(" ", "_")
+        raise TypeError(
+            f"{_article(self.kind)} never equals a value exactly; claim a direction, "
+            f"e.g. `assert {word} > 0.5`, or that an effect is negligible, "
+            "e.g. `assert abs(effect) < 0.1`"
+        )
+
+    __hash__ = object.__hash__
+
+    def __gt__(self, other: object) -> Verdict:
+        if isinstance(other, Measured):
+            return self._minus(other) > 0.0
+        bound = bound_of(other, self.kind)
+        if bound is None:
+            return NotImplemented
+        self._check_bound(bound)
+        # Nothing closer to 0 than the numeric floor can be told from 0.
+        decided = self._floor if abs(bound) <= self._floor else bound
+        return self._verdict(Region(decided, math.inf), bound, f"{self._name} > {bound:g}")
+
+    def __lt__(self, other: object) -> Verdict:
+        if isinstance(other, Measured):
+            return self._minus(other) < 0.0
+        bound = bound_of(other, self.kind)
+        if bound is None:
+            return NotImplemented
+        self._check_bound(bound)
+        decided = -self._floor if abs(bound) <= self._floor else bound
+        return self._verdict(Region(-math.inf, decided), bound, f"{self._name} < {bound:g}")
+
+    def __ge__(self, other: object) -> NoReturn:
+        raise TypeError(
+            f"`{self.kind} >= bound` cannot be claimed, since data cannot tell it from `>`; "
+            f"write `{self.kind} > bound`"
+        )
+
+    def __le__(self, other: object) -> NoReturn:
+        raise TypeError(
+            f"`{self.kind} <= bound` cannot be claimed, since data cannot tell it from `<`; "
+            f"write `{self.kind} < bound`"
+        )
+
+    def _verdict(self, region: Region, bound: float, statement: str) -> Verdict:
+        judge = self._current_judge()
+        found = self._assess(judge)
+        decision = decide(found.evidence, region, judge)
+        unsettled = decision.name == "inconclusive" and not isinstance(found.evidence, ExactValue)
+        units = needed(found.evidence, region, judge, self.n_units) if unsettled else None
+        notes = found.notes
+        if self._floor and abs(bound) <= self._floor:
+            notes += (f"a bound of 0 is decided at the numeric floor, {self._floor:.2g}",)
+        return Verdict(
+            name=decision.name,
+            statement=statement,
+            subject=self._subject,
+            relation=region.relation,
+            bound=bound,
+            estimate=found.evidence.estimate,
+            interval=_interval(found, judge.alpha),
+            adjusted_interval=_interval(found, judge.alpha_claim),
+            p_support=decision.p_support,
+            p_refute=decision.p_refute,
+            alpha_claim=judge.alpha_claim,
+            n_pairs=self.n_pairs,
+            n_units=self.n_units,
+            unit=self.unit,
+            method=found.method,
+            floor=self._floor,
+            pairs_needed=None if units is None else math.ceil(units * self.n_pairs / self.n_units),
+            sizes=self._sizes(region, judge.alpha),
+            values=tuple((self.values / self._scale_mean()).tolist()),
+            units=self.units,
+            pair_ids=self.pair_ids,
+            pair_set=self.pair_set,
+            notes=notes,
+            over=found.over,
+            _observe=judge.observe,
+        )
+
+    def _sizes(self, region: Region, alpha: float) -> Sizes:
+        means = self._columns.means(self._counted())
+        part, low, high = share(self._in_direction(means / self._scale_mean(), region), alpha)
+        sizes = Sizes(
+            share_in_direction=part,
+            share_interval=Interval(low, high, 1.0 - alpha),
+            fraction_of_total=None if self.scale is None else self.estimate,
+        )
+        found = standardised_mean(means, alpha) if self.kind == "effect" else None
+        if found is None:
+            return sizes
+        certain = math.isfinite(found.low) and math.isfinite(found.high)
+        return replace(
+            sizes,
+            d_z=found.d_z,
+            d_z_interval=Interval(found.low, found.high, 1.0 - alpha) if certain else None,
+        )
+
+    def _in_direction(self, means: Floats, region: Region) -> NDArray[np.bool_]:
+        """Which units lie in the claimed direction from 0, or inside the margin."""
+        if region.relation == "within":
+            return (means > region.low) & (means < region.high)
+        return means > self._floor if region.relation == ">" else means < -self._floor
+
+    def _scale_mean(self) -> float:
+        if self.scale is None:
+            return 1.0
+        return math.fsum(self._columns.means(self.scale)) / self.n_units
+
+    def _floor_of_values(self) -> float:
+        return self._floor * abs(self._scale_mean())
+
+    def _counted(self) -> Floats:
+        """Values, those within the numeric floor counted as 0."""
+        return np.where(np.abs(self.values) <= self._floor_of_values(), 0.0, self.values)
+
+    def _current_judge(self) -> Judge:
+        return self._judge if isinstance(self._judge, Judge) else self._judge()
+
+    def _check_bound(self, bound: float) -> None:
+        """Refuse bounds that make no sense for this kind of measurement."""
+
+    def _assess(self, judge: Judge) -> Found:
+        raise NotImplementedError
+
+    def _minus(self, other: Measured) -> Measured:
+        raise self._strangers(other)
+
+    def _strangers(self, other: Measured) -> MetricError:
+        return MetricError(
+            f"cannot compare {self._subject} with {other.subject}: "
+            f"{_article(self.kind)} and {_article(other.kind)} have no common unit"
+        )
+
+    def _check_metric(self, other: Measured) -> None:
+        if self._metric and other.metric and self._metric != other.metric:
+            raise MetricError(
+                f"cannot compare {self._subject} with {other.subject}: "
+                f"one is measured in {self._metric}, the other in {other.metric}\n"
+                "measure both with the same metric"
+            )
+
+
+class Magnitude:
+    """`abs(effect)`: can be claimed to lie below a margin, and nothing else."""
+
+    __array_ufunc__ = None
+
+    def __init__(
+        self, measured: Measured, name: str, decide: Callable[[Region, float, str], Verdict]
+    ) -> None:
+        self._measured = measured
+        self._name = name
+        self._decide = decide
+
+    def __repr__(self) -> str:
+        return f"abs({self._measured!r})"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "abs(effect) has no truth value; compare it with a margin, "
+            "e.g. `assert abs(effect) < 0.1`"
+        )
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError("abs(effect) never equals a value exactly; claim `abs(effect) < 0.1`")
+
+    __hash__ = object.__hash__
+
+    def __lt__(self, margin: object) -> Verdict:
+        bound = bound_of(margin, "abs(effect)")
+        if bound is None:
+            return NotImplemented
+        floor = self._measured.floor
+        if bound <= floor:
+            told = f"the numeric floor {floor:.3g}" if floor else "0"
+            raise EvidenceError(
+                f"abs(effect) < {bound:g} cannot be decided: the margin is not above {told}\n"
+                "name the largest effect that would still be negligible"
+            )
+        statement = f"-{bound:g} < {self._name} < {bound:g}"
+        return self._decide(Region(-bound, bound), bound, statement)
+
+    def __gt__(self, margin: object) -> NoReturn:
+        raise TypeError(
+            "`abs(effect) > margin` does not say which way; "
+            "name the direction: `effect > margin` or `effect < -margin`"
+        )
+
+    def __ge__(self, margin: object) -> NoReturn:
+        raise TypeError(
+            "`abs(effect) >= margin` does not say which way; "
+            "name the direction: `effect > margin` or `effect < -margin`"
+        )
+
+    def __le__(self, margin: object) -> NoReturn:
+        raise TypeError(
+            "`abs(effect) <= margin` cannot be claimed, since data cannot tell it from `<`; "
+            "write `abs(effect) < margin`"
+        )
+
+
+def bound_of(other: object, kind: str) -> float | None:
+    """Read a bound; None leaves the comparison to the other operand.
+
+    Raises
+    ------
+    EvidenceError
+        If the bound is not finite.
+    TypeError
+        If it is no number.
+    """
+    if not isinstance(other, bool) and isinstance(other, numbers.Real):
+        bound = float(other)
+        if not math.isfinite(bound):
+            raise EvidenceError(
+                f"the bound is {bound}; {_article(kind)} compares with a finite number"
+            )
+        return bound
+    if _everyday(other):
+        raise TypeError(
+            f"{_article(kind)} compares with a number or with another measurement of the same "
+            f"pairs, not with {type(other).__name__} {str(other)[:40]!r}"
+        )
+    return None
+
+
+def refuse_sum(other: object, kind: str) -> None:
+    """Refuse to add or subtract everyday values, with words.
+
+    Raises
+    ------
+    TypeError
+        If `other` is a number, a string, an array or the like.
+    """
+    if _everyday(other):
+        raise TypeError(
+            f"{_article(kind)} and {_article(type(other).__name__)} do not add up; "
+            "put numbers into the bound, e.g. `assert a - b > 0.1`"
+        )
+
+
+def metric_of(subject: str) -> str:
+    """Read the metric off a subject such as `recovery of interchange(...)`."""
+    metric, of, _ = subject.partition(" of ")
+    return metric if of else ""
+
+
+def _everyday(other: object) -> bool:
+    """Whether a class can know nothing about effects; others may bring their own comparison."""
+    return type(other).__module__.partition(".")[0] in {"builtins", "numpy", "torch"}
+
+
+def _interval(found: Found, alpha: float) -> Interval:
+    low, high = found.evidence.limits(alpha)
+    return Interval(low, high, 1.0 - alpha)
+
+
+def _article(kind: str) -> str:
+    if "(" in kind:
+        return kind
+    return f"an {kind}" if kind[0] in "aeiAEI" else f"a {kind}"
