@@ -229,7 +229,7 @@ def test_foreign_json_is_recognised(tmp_path, text, found):
 def test_another_version_is_refused(tmp_path, version):
     """A file of another version is not read with hope."""
     path = damaged(tmp_path / "r.json", '"schema_version": 1', f'"schema_version": {version}')
-    with pytest.raises(RecordError, match="has schema version .*this causaltest reads 1"):
+    with pytest.raises(RecordError, match=r"has schema version .*this causaltest reads 1"):
         records.read(path)
 
 

@@ -399,10 +399,16 @@ def results_of(claims, **changes):
     return Results(SCHEMA_VERSION, "complete", run_record(**changes), tuple(claims))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sample():
     """Give the run of twelve claims."""
     return results_of((*pronoun_claims(), *object_claims()))
+
+
+@pytest.fixture(scope="session", name="many")
+def many_fixture():
+    """Give the function that makes large runs."""
+    return many
 
 
 def many(number, *, share_supported=0.8):
