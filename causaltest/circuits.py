@@ -71,4 +71,10 @@ class Circuit:
 
 
 def _members(other: Site | Iterable[Site]) -> tuple[Site, ...]:
-    return (other,) if isinstance(other, Site) else tuple(other)
+    if isinstance(other, Site):
+        return (other,)
+    if not isinstance(other, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SiteError(
+            f"a circuit takes sites such as mlp_output(0); got {other!r} ({type(other).__name__})"
+        )
+    return tuple(other)

@@ -34,7 +34,7 @@ class Intervention:
         return 1
 
     def __add__(self, other: Intervention) -> Joint:
-        if not isinstance(other, Intervention):
+        if not isinstance(other, Intervention):  # pyright: ignore[reportUnnecessaryIsInstance]
             return NotImplemented
         return Joint(parts_of_joint=self.parts + other.parts)
 
@@ -97,6 +97,7 @@ class ResampleAblation(Intervention):
 
     @property
     def draws(self) -> int:
+        """How many random draws are averaged within each pair."""
         return self.draws_per_pair
 
     def _verb(self) -> str:
@@ -125,6 +126,7 @@ class Noise(Intervention):
 
     @property
     def draws(self) -> int:
+        """How many random draws are averaged within each pair."""
         return self.draws_per_pair
 
     def _verb(self) -> str:
@@ -172,10 +174,12 @@ class Joint(Intervention):
 
     @property
     def parts(self) -> tuple[Intervention, ...]:
+        """The single-kind interventions that make up this one."""
         return self.parts_of_joint
 
     @property
     def draws(self) -> int:
+        """How many random draws are averaged within each pair: as many as any part needs."""
         return max(part.draws for part in self.parts_of_joint)
 
     def __str__(self) -> str:
@@ -390,7 +394,7 @@ def add(site: Site, vector: Iterable[float], *, scale: float = 1.0) -> Addition:
     listed = vector.tolist() if hasattr(vector, "tolist") else list(vector)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
     try:
         values = tuple(float(value) for value in listed)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InterventionError(
             "the vector to add must be one-dimensional: one number for each dim of the site"
         ) from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from causaltest.errors import SiteError
 from causaltest.spelling import did_you_mean
@@ -35,6 +36,9 @@ HEAD_COMPONENTS: dict[str, str] = {
 MODEL_COMPONENTS: dict[str, str] = {"embedding": "token embeddings, before positions are added"}
 COMPONENTS: dict[str, str] = {**LAYER_COMPONENTS, **HEAD_COMPONENTS, **MODEL_COMPONENTS}
 MODULE = "module"
+
+_DIMS = r"(?:\{(\d+(?:,\d+)*)\})?"
+_INDICES = r"-?\d+(,-?\d+)*"
 
 # The output is what most people mean by a bare name such as `mlp`.
 _OUTPUTS_FIRST = sorted(COMPONENTS, key=lambda name: not name.endswith("_output"))
@@ -110,8 +114,9 @@ class Site:
 
     def __post_init__(self) -> None:
         if self.component != MODULE and self.component not in COMPONENTS:
+            meant = did_you_mean(self.component, _OUTPUTS_FIRST)
             raise SiteError(
-                f"unknown component {self.component!r}{did_you_mean(self.component, _OUTPUTS_FIRST)}\n"
+                f"unknown component {self.component!r}{meant}\n"
                 f"components: {', '.join(COMPONENTS)}; any other module: module('path.to.it')"
             )
         takes_layer = self.component in LAYER_COMPONENTS or self.component in HEAD_COMPONENTS
@@ -119,6 +124,10 @@ class Site:
         _check_index("head", self.head, self.component, wanted=self.component in HEAD_COMPONENTS)
         if self.component == MODULE and not self.path:
             raise SiteError("a module site needs a path, e.g. module('transformer.h.3.mlp')")
+        if self.component != MODULE and (self.path or self.side != "output"):
+            raise SiteError(
+                f"{self.component} takes no path and no side; any module: module('path.to.it')"
+            )
         if self.side not in ("input", "output"):
             raise SiteError(f"side is {self.side!r}; a module has an 'input' and an 'output'")
         object.__setattr__(self, "pos", _normalise_pos(self.pos))
@@ -167,17 +176,22 @@ class Site:
         >>> Site.parse("blocks.8.hook_resid_post@end") == block_output(8, pos="end")
         True
         """
-        name, _, pos_text = text.partition("@")
-        pos = _parse_pos(pos_text) if pos_text else None
-        if own := re.fullmatch(r"(\w+)(?:\[(\d+)(?:\.(\d+))?\])?(?:\{([\d,]+)\})?", name):
+        name, at, pos_text = text.partition("@")
+        pos = _parse_pos(pos_text) if at else None
+        if own := re.fullmatch(rf"(\w+)(?:\[(\d+)(?:\.(\d+))?\])?{_DIMS}", name):
             component, layer, head, dims = own.groups()
             return Site(
                 component,
                 layer=None if layer is None else int(layer),
                 head=None if head is None else int(head),
                 pos=pos,
-                dims=tuple(int(dim) for dim in dims.split(",")) if dims else None,
+                dims=_parse_dims(dims),
             )
+        # Before the names of TransformerLens: a network may have modules called hook_something.
+        if end := re.fullmatch(rf"(.+)\.(input|output){_DIMS}", name):
+            path, side, dims = end.groups()
+            path = re.sub(r"\[(\d+)\]", r".\1", path)
+            return module(path, side=side, pos=pos, dims=_parse_dims(dims))  # pyright: ignore[reportArgumentType]
         if lens := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
             layer, hook = lens.groups()
             if hook in _TRANSFORMER_LENS:
@@ -187,11 +201,8 @@ class Site:
                     f"no site for the hook name {name!r}{did_you_mean(hook, _TRANSFORMER_LENS)}\n"
                     f"hook names that are understood: {', '.join(_TRANSFORMER_LENS)}"
                 )
-        if name == "hook_embed" or name == "embed.hook_out":
+        if name in ("hook_embed", "embed.hook_out"):
             return embedding(pos=pos)
-        path, _, side = name.rpartition(".")
-        if path and side in ("input", "output"):
-            return module(re.sub(r"\[(\d+)\]", r".\1", path), side=side, pos=pos)
         raise SiteError(
             f"cannot read {text!r} as a site\n"
             "expected component[layer]@position (mlp_output[5]@end), "
@@ -201,7 +212,9 @@ class Site:
 
 def _check_index(what: str, value: object, component: str, *, wanted: bool) -> None:
     if value is None and wanted:
-        raise SiteError(f"{component} needs a {what}, e.g. {component}(0{', 0' * (what == 'head')})")
+        raise SiteError(
+            f"{component} needs a {what}, e.g. {component}(0{', 0' * (what == 'head')})"
+        )
     if value is None:
         return
     if not wanted:
@@ -218,13 +231,17 @@ def _normalise_pos(pos: object) -> Pos:
     if isinstance(pos, str):
         if not pos or "@" in pos:
             raise SiteError(f"pos is {pos!r}; expected a position's name such as 'end'")
+        if re.fullmatch(_INDICES, pos):
+            raise SiteError(f"pos is the text {pos!r}; a token index is a number: pos={pos}")
         return pos
     if isinstance(pos, (list, tuple)) and pos:
-        indices = tuple(pos)
+        indices = tuple(cast("Sequence[object]", pos))
         if all(isinstance(index, int) and not isinstance(index, bool) for index in indices):
             if len(set(indices)) < len(indices):
                 raise SiteError(f"pos {list(indices)} names a token twice")
-            return indices
+            # One index in a list is that token; one form of it makes equal sites equal.
+            first, *others = cast("tuple[int, ...]", indices)
+            return (first, *others) if others else first
     raise SiteError(
         f"pos is {pos!r}; expected a name of the pair's positions, a token index, "
         "several token indices, or None for every token"
@@ -235,21 +252,23 @@ def _normalise_dims(dims: object) -> tuple[int, ...] | None:
     if dims is None:
         return None
     values = (dims,) if isinstance(dims, int) else dims
-    if isinstance(values, (list, tuple, range)) and len(values) > 0:
-        indices = tuple(values)
+    if isinstance(values, (list, tuple, range)) and values:
+        indices = tuple(cast("Sequence[object]", values))
         if all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in indices):
             if len(set(indices)) < len(indices):
                 raise SiteError(f"dims {list(indices)} name a dimension twice")
-            return indices
+            return cast("tuple[int, ...]", indices)
     raise SiteError(f"dims is {dims!r}; expected indices from 0, e.g. dims=(3, 17) or range(64)")
 
 
 def _parse_pos(text: str) -> Pos:
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    if re.fullmatch(r"-?\d+(,-?\d+)+", text):
+    if re.fullmatch(_INDICES, text):
         return tuple(int(part) for part in text.split(","))
     return text
+
+
+def _parse_dims(text: str | None) -> tuple[int, ...] | None:
+    return None if text is None else tuple(int(dim) for dim in text.split(","))
 
 
 Dims = tuple[int, ...] | range | list[int] | int | None

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from causaltest.errors import InterventionError
 
+# The tensor that is meant where a mapping holds several, as in the outputs of transformers.
+_MAIN_KEYS = ("logits", "last_hidden_state", "hidden_states")
+
 
 @dataclass(frozen=True)
 class Access:
@@ -39,7 +42,8 @@ class Access:
 
     def head(self, index: int) -> Access:
         """Return the access to one head."""
-        assert self.heads and self.width
+        assert self.heads is not None
+        assert self.width is not None
         size = self.width // self.heads
         return replace(
             self, columns=_sub(self.columns, slice(index * size, (index + 1) * size)), width=size
@@ -47,9 +51,7 @@ class Access:
 
     def dims(self, indices: tuple[int, ...]) -> Access:
         """Return the access to some dims of the component."""
-        return replace(
-            self, columns=_sub(self.columns, torch.tensor(indices)), width=len(indices)
-        )
+        return replace(self, columns=_sub(self.columns, torch.tensor(indices)), width=len(indices))
 
 
 def _sub(columns: Tensor | slice | None, inner: Tensor | slice) -> Tensor | slice:
@@ -79,19 +81,46 @@ class Places:
 
 
 def primary(value: Any, where: str) -> Tensor:
-    """Return the tensor that carries the activation in a module's input or output."""
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
-        return value[0]
+    """Return the tensor that carries the activation in a module's input or output.
+
+    Raises
+    ------
+    InterventionError
+        There is no tensor, or several and nothing says which one is meant.
+    """
+    found = carried(value)
+    if found is not None:
+        return found
+    holds = "no tensor to read or edit"
     if isinstance(value, Mapping):
-        for item in value.values():
-            if isinstance(item, Tensor):
-                return item
+        tensors = [str(key) for key, item in value.items() if isinstance(item, Tensor)]
+        if len(tensors) > 1:
+            holds = f"several tensors ({', '.join(tensors)}), any of which could be meant"
     raise InterventionError(
-        f"{where} holds no tensor to read or edit (it is a {type(value).__name__}); "
+        f"{where} holds {holds} (it is a {type(value).__name__}); "
         "choose the input or output of another module"
     )
+
+
+def carried(value: Any) -> Tensor | None:
+    """Return the tensor that carries the activation; None where there is none, or no one tensor."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (tuple, list)):
+        return value[0] if value and isinstance(value[0], Tensor) else None
+    if isinstance(value, Mapping):
+        key = _main_key(value)
+        return None if key is None else value[key]
+    return None
+
+
+def _main_key(value: Mapping[Any, Any]) -> Any:
+    """Return the key of the tensor that stands for a whole mapping, or None."""
+    for name in _MAIN_KEYS:
+        if isinstance(value.get(name), Tensor):
+            return name
+    keys = [key for key, item in value.items() if isinstance(item, Tensor)]
+    return keys[0] if len(keys) == 1 else None
 
 
 def with_primary(value: Any, new: Tensor) -> Any:
@@ -104,12 +133,9 @@ def with_primary(value: Any, new: Tensor) -> Any:
         return (new, *value[1:])
     if isinstance(value, list):
         return [new, *value[1:]]
-    for key, item in value.items():
-        if isinstance(item, Tensor):
-            changed = dict(value)
-            changed[key] = new
-            return type(value)(**changed) if type(value) is not dict else changed
-    raise AssertionError("primary() accepts only what with_primary() can rebuild")
+    changed = dict(value)
+    changed[_main_key(value)] = new
+    return type(value)(**changed) if type(value) is not dict else changed
 
 
 def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
@@ -121,9 +147,9 @@ def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
         (entries, width); (rows, ...) where the activation has no token axis.
     """
     places = places.to(tensor.device)
-    picked = tensor[places.rows] if places.positions is None else tensor[
-        places.rows, places.positions
-    ]
+    picked = (
+        tensor[places.rows] if places.positions is None else tensor[places.rows, places.positions]
+    )
     if access.columns is None:
         return picked
     return picked[..., _on(access.columns, tensor.device)]

@@ -130,15 +130,17 @@ def donors(part: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int) ->
     if isinstance(part, Interchange):
         return [Row.of(pair, "source") for pair in pairs]
     if isinstance(part, ResampleAblation):
-        return [_another(part, pair, part.over or over, draw) for pair in pairs]
+        # Which prompt is drawn must not depend on the order of the pool.
+        pool = sorted(part.over or over, key=lambda other: other.id)
+        return [_another(part, pair, pool, draw) for pair in pairs]
     return None
 
 
-def _another(part: ResampleAblation, pair: Pair, pool: Pairs, draw: int) -> Row:
+def _another(part: ResampleAblation, pair: Pair, pool: Sequence[Pair], draw: int) -> Row:
     others = [other for other in pool if other.base != pair.base]
     if not others:
         raise InterventionError(
-            f"{part}: {pool!r} holds no prompt other than that of pair {pair.id} to draw from"
+            f"{part}: the pairs to draw from hold no prompt other than that of pair {pair.id}"
         )
     stream = random_stream(part.seed, pair.id, draw)
     return Row.of(others[int(stream.integers(len(others)))], "base")

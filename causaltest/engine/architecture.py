@@ -1,4 +1,4 @@
-"""Finding components by structure: alias tables, measured sizes, layouts verified by a probe."""
+"""Finding components by structure: alias tables, measured sizes, places verified by a probe."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from causaltest.engine.access import Access, primary
-from causaltest.engine.hooks import Side, attached, evaluating
+from causaltest.engine.access import Access
+from causaltest.engine.survey import Place, Seen, survey, tensor_of
+from causaltest.engine.verify import settle_attention, settle_residual
 from causaltest.errors import ModelError, SiteError
 from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, LAYER_COMPONENTS, MODULE, Site
 from causaltest.spelling import did_you_mean
 
 # Names that model authors give to the same part, most common first; dots reach into submodules.
-_ATTENTION = ("attn", "self_attn", "attention", "self_attention")
+_ATTENTION = ("attn.attention", "attn", "self_attn", "attention", "self_attention")
 _ATTENTION_PROJECTION = (
     "c_proj", "o_proj", "out_proj", "dense", "output.dense", "out_lin", "wo", "proj", "to_out",
 )  # fmt: skip
@@ -28,8 +29,6 @@ _MLP_PROJECTION = (
     "mlp.c_proj", "mlp.down_proj", "mlp.dense_4h_to_h", "mlp.fc2", "mlp.fc_out", "mlp.w2",
     "feed_forward.w2", "ffn.lin2", "output.dense", "fc2",
 )  # fmt: skip
-_HEAD_COUNTS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
-_KEY_VALUE_HEAD_COUNTS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_heads")
 
 Forward = Callable[[Tensor], object]
 
@@ -150,9 +149,7 @@ def _head_of(access: Access, site: Site, name: str) -> Access:
         kind = "heads"
         if site.component in ("head_key_output", "head_value_output"):
             kind = "key-value heads"
-        raise SiteError(
-            f"{site.at(None)} does not exist: {name} has {kind} 0-{access.heads - 1}"
-        )
+        raise SiteError(f"{site.at(None)} does not exist: {name} has {kind} 0-{access.heads - 1}")
     return access.head(site.head)
 
 
@@ -161,7 +158,8 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
 
     Sizes are measured, not read from the configuration. The layout of fused projections and the
     split into heads are accepted only if, for a prompt of one token, where attention can only copy,
-    the mixed values equal the values.
+    the mixed values equal the values; what the sublayers write to the residual stream only if the
+    stream is the sum of it.
 
     Parameters
     ----------
@@ -188,25 +186,36 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
         for component, access in _block_candidates(network, path).items():
             candidates[component, layer] = access
     vocabulary = _vocabulary(network, embedding)
-    several = _probe(network, forward, candidates, torch.arange(2)[None] % vocabulary, name)
-    single = _probe(network, forward, candidates, torch.arange(min(8, vocabulary))[:, None], name)
+    several = _probe(network, forward, torch.arange(2)[None] % vocabulary, name)
+    single = _probe(network, forward, torch.arange(min(8, vocabulary))[:, None], name)
     accesses: dict[tuple[str, int | None], Access] = {}
     missing: dict[str, str] = {}
     for key, access in candidates.items():
-        measured = several.get(key)
-        if measured is None:
-            missing[key[0]] = f"{access.path} did not run in a plain forward pass"
-            continue
-        if measured.ndim != 3:  # noqa: PLR2004 - (rows, tokens, width)
-            missing[key[0]] = f"{access.path} is not of shape (rows, tokens, width)"
-            continue
-        accesses[key] = replace(access, width=measured.shape[-1])
-    for layer in range(len(blocks)):
-        _settle_attention(network, accesses, single, layer, missing)
+        place = (access.path, access.side)
+        unfit = _unfit(several.get(place), 1, 2) or _unfit(single.get(place), None, 1)
+        if unfit:
+            missing[key[0]] = f"{access.path} {unfit}"
+        else:
+            accesses[key] = replace(access, width=tensor_of(several, access).shape[-1])
+    for layer, path in enumerate(blocks):
+        settle_residual(accesses, several, path, layer, missing)
+    settle_attention(network, accesses, single, len(blocks), missing)
     for component in LAYER_COMPONENTS:
         if not any(found == component for found, _ in accesses):
             missing.setdefault(component, "no module of a known name and shape computes it")
     return Architecture(blocks, accesses, missing)
+
+
+def _unfit(seen: Seen | None, rows: int | None, tokens: int) -> str:
+    """Return why an activation cannot be a component, or an empty string."""
+    if seen is None:
+        return "did not run in a plain forward pass"
+    if seen.calls != 1:
+        return f"runs {seen.calls} times in one forward pass"
+    shape = () if seen.tensor is None else tuple(seen.tensor.shape)
+    if len(shape) != 3 or shape[1] != tokens or shape[0] != (rows or shape[0]):
+        return "is not of shape (rows, tokens, width)"
+    return ""
 
 
 def _find_blocks(network: nn.Module) -> tuple[tuple[str, ...], str]:
@@ -284,139 +293,13 @@ def _block_candidates(network: nn.Module, path: str) -> dict[str, Access]:
     return found
 
 
-def _probe(
-    network: nn.Module,
-    forward: Forward,
-    candidates: Mapping[tuple[str, int | None], Access],
-    ids: Tensor,
-    name: str,
-) -> dict[tuple[str, int | None], Tensor]:
-    """Run a few tokens and keep what every candidate carries."""
-    seen: dict[tuple[str, Side], Tensor] = {}
-
-    def keep(place: tuple[str, Side]) -> Callable[[Tensor], None]:
-        def operation(tensor: Tensor) -> None:
-            seen[place] = tensor.detach()
-
-        return operation
-
-    places: set[tuple[str, Side]] = {(access.path, access.side) for access in candidates.values()}
-    operations = [(*place, keep(place)) for place in sorted(places)]
+def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict[Place, Seen]:
+    """Run a few tokens and keep what every module takes and gives."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     try:
-        with evaluating(network), torch.no_grad(), attached(network, operations):
-            primary(forward(ids.to(device)), "the model's output")
+        return survey(network, forward, ids.to(device))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
             f"{name} could not run on token ids of shape {tuple(ids.shape)}: {error}\n"
             "pass Model(network, forward=...) with a function of (network, ids, mask)"
         ) from error
-    return {
-        key: seen[access.path, access.side]
-        for key, access in candidates.items()
-        if (access.path, access.side) in seen
-    }
-
-
-def _settle_attention(
-    network: nn.Module,
-    accesses: dict[tuple[str, int | None], Access],
-    single: Mapping[tuple[str, int | None], Tensor],
-    layer: int,
-    missing: dict[str, str],
-) -> None:
-    """Decide layout and head count of one layer's projections; drop what cannot be verified."""
-    names = ("query_output", "key_output", "value_output")
-    mixed = accesses.get(("attention_value_output", layer))
-    heads = _count(network, _HEAD_COUNTS)
-    if mixed is None or mixed.width is None or not heads or mixed.width % heads:
-        for name in names:
-            access = accesses.get((name, layer))
-            if access is not None and _is_fused(access):
-                del accesses[name, layer]
-                missing[name] = "the layout of its fused projection is unknown"
-        return
-    accesses["attention_value_output", layer] = replace(mixed, heads=heads)
-    size = mixed.width // heads
-    if any((name, layer) not in accesses for name in names):
-        return
-    target = single["attention_value_output", layer][:, 0]  # (prompts, heads * size)
-    values = single["value_output", layer][:, 0]
-    fused = accesses["query_output", layer].path == accesses["value_output", layer].path
-    for key_value_heads, columns in _layouts(network, accesses, layer, heads, size, fused=fused):
-        value = values if columns is None else values[:, columns["value_output"]]
-        grouped = value.reshape(len(value), key_value_heads, size)
-        spread = grouped.repeat_interleave(heads // key_value_heads, dim=1).flatten(1)
-        if torch.allclose(spread, target, rtol=1e-3, atol=1e-5):
-            for name in names:
-                count = heads if name == "query_output" else key_value_heads
-                place = None if columns is None else columns[name]
-                accesses[name, layer] = replace(
-                    accesses[name, layer], columns=place, width=count * size, heads=count
-                )
-            return
-    if fused:
-        for name in names:
-            del accesses[name, layer]
-            missing[name] = "no known layout of its fused projection agrees with the values mixed"
-
-
-def _is_fused(access: Access) -> bool:
-    return any(access.path.endswith(f".{name}") for name in _FUSED)
-
-
-def _layouts(
-    network: nn.Module,
-    accesses: Mapping[tuple[str, int | None], Access],
-    layer: int,
-    heads: int,
-    size: int,
-    *,
-    fused: bool,
-) -> list[tuple[int, dict[str, Tensor | slice] | None]]:
-    """List (key-value heads, columns of q, k and v) that the widths allow."""
-    value_width = accesses["value_output", layer].width or 0
-    if not fused:
-        count = value_width // size
-        fits = count > 0 and heads % count == 0 and count * size == value_width
-        return [(count, None)] if fits else []
-    key_value_heads = {heads, _count(network, _KEY_VALUE_HEAD_COUNTS) or heads}
-    layouts: list[tuple[int, dict[str, Tensor | slice] | None]] = []
-    for count in sorted(key_value_heads, reverse=True):
-        if (heads + 2 * count) * size != value_width or heads % count:
-            continue
-        query, rest = heads * size, count * size
-        layouts.append(
-            (
-                count,
-                {
-                    "query_output": slice(0, query),
-                    "key_output": slice(query, query + rest),
-                    "value_output": slice(query + rest, query + 2 * rest),
-                },
-            )
-        )
-        # One group after another, each with its queries, its key and its value.
-        grouped = torch.arange(value_width).view(count, heads // count + 2, size)
-        layouts.append(
-            (
-                count,
-                {
-                    "query_output": grouped[:, :-2].flatten(),
-                    "key_output": grouped[:, -2].flatten(),
-                    "value_output": grouped[:, -1].flatten(),
-                },
-            )
-        )
-    return layouts
-
-
-def _count(network: nn.Module, names: tuple[str, ...]) -> int | None:
-    config = getattr(network, "config", None)
-    text_config = getattr(config, "text_config", None)
-    for source in (config, text_config):
-        for name in names:
-            value = getattr(source, name, None)
-            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-                return value
-    return None

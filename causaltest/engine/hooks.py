@@ -57,6 +57,39 @@ def attached(
             handle.remove()
 
 
+@contextmanager
+def watched(network: nn.Module, note: Callable[[str, object, object], None]) -> Iterator[None]:
+    """Tell what every module takes and gives for the length of the context.
+
+    Parameters
+    ----------
+    network
+        The model; a module that has several paths is told of under each.
+    note
+        Called after each call of a module with (path, the argument that carries its activation or
+        None, its output).
+    """
+
+    def watch(path: str) -> Callable[..., None]:
+        def hook(
+            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
+        ) -> None:
+            key = None if args else _activation_name(kwargs)
+            note(path, args[0] if args else kwargs.get(key or ""), output)
+
+        return hook
+
+    handles: list[Any] = []
+    try:
+        for path, target in network.named_modules(remove_duplicate=False):
+            if path:
+                handles.append(target.register_forward_hook(watch(path), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _output_hook(path: str, chain: list[Operation]) -> Callable[..., Any]:
     def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Any:
         before = primary(output, f"{path}.output")
@@ -81,16 +114,21 @@ def _input_hook(path: str, chain: list[Operation]) -> Callable[..., Any]:
 
 
 def _input_name(kwargs: Mapping[str, Any], path: str) -> str:
-    for name in ("hidden_states", "input", "x"):
-        if isinstance(kwargs.get(name), Tensor):
-            return name
-    tensors = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
-    if len(tensors) == 1:
-        return tensors[0]
+    name = _activation_name(kwargs)
+    if name is not None:
+        return name
     raise InterventionError(
         f"{path}.input: cannot tell which argument is the activation ({', '.join(kwargs)}); "
         "use the output of the module before it"
     )
+
+
+def _activation_name(kwargs: Mapping[str, Any]) -> str | None:
+    for name in ("hidden_states", "input", "x"):
+        if isinstance(kwargs.get(name), Tensor):
+            return name
+    tensors = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
+    return tensors[0] if len(tensors) == 1 else None
 
 
 def _run(chain: list[Operation], tensor: Tensor) -> Tensor:

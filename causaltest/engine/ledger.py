@@ -40,13 +40,17 @@ def total(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     for entry in entries:
         key = (entry.intervention, entry.site, entry.module)
         known = sums.get(key)
-        sums[key] = entry if known is None else Entry(
-            *key,
-            fired=known.fired + entry.fired,
-            rows=known.rows + entry.rows,
-            positions=known.positions + entry.positions,
-            dims=entry.dims,
-            changed=known.changed + entry.changed,
+        sums[key] = (
+            entry
+            if known is None
+            else Entry(
+                *key,
+                fired=known.fired + entry.fired,
+                rows=known.rows + entry.rows,
+                positions=known.positions + entry.positions,
+                dims=entry.dims,
+                changed=known.changed + entry.changed,
+            )
         )
     return tuple(sums.values())
 

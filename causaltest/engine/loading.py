@@ -50,7 +50,7 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     folder = Path(name)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"the folder {name} holds no model: config.json is missing")
-    import transformers  # noqa: PLC0415 - takes seconds; only loading a model by name needs it
+    import transformers
 
     try:
         config = transformers.AutoConfig.from_pretrained(name)
@@ -95,8 +95,8 @@ def _cannot_load(name: str, error: Exception) -> str:
         return f"the folder {name} holds no model that can be loaded: {first}"
     siblings = [str(path) for path in folder.parent.glob("*") if path.is_dir()]
     return (
-        f"no model {name!r}: there is no such folder{did_you_mean(name, siblings)}, and the hub gave "
-        f"none of that name ({first[:200]})"
+        f"no model {name!r}: there is no such folder{did_you_mean(name, siblings)}, and the hub "
+        f"gave none of that name ({first[:200]})"
     )
 
 
@@ -112,7 +112,9 @@ def _load_tokenizer(name: str, folder: Path, transformers: Any) -> Any:
 def _device(device: str) -> torch.device:
     if device != "auto":
         return torch.device(device)
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )
     return accelerator or torch.device("cpu")
 
 

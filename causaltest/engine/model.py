@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from causaltest.engine.access import Access, Places, primary, take
+from causaltest.engine.access import Access, Places, carried, take
 from causaltest.engine.architecture import Architecture, discover
 from causaltest.engine.hooks import AllRead, Operation, Side, attached, evaluating
 from causaltest.engine.loading import fingerprint, load_network
 from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
-from causaltest.errors import InterventionError, MetricError, ModelError
+from causaltest.engine.survey import Place, Seen, survey
+from causaltest.errors import InterventionError, MetricError, ModelError, SiteError
 from causaltest.pairs import Pair, Prompt
-from causaltest.sites import Pos, Site
+from causaltest.sites import MODULE, Pos, Site
 
 _MOST_ROWS = 256
 _LOGIT_BYTES = 512 * 1024 * 1024
@@ -58,9 +60,10 @@ class Output:
             return self.logits
         found = self.model.prompts.positions(self.row, pos)
         if len(found) != 1:
+            text = self.model.prompts.text(self.row.prompt)
             raise MetricError(
-                f"position {pos!r} covers {len(found)} tokens of {self.model.prompts.text(self.row.prompt)!r}"
-                "; a metric reads the answer at one: use '<name>.first' or '<name>.last'"
+                f"position {pos!r} covers {len(found)} tokens of {text!r}; a metric reads the "
+                "answer at one: use '<name>.first' or '<name>.last'"
             )
         return self.logits[found[0]]
 
@@ -123,6 +126,8 @@ class Model:
         self.name = name or type(network).__name__
         self.prompts = Prompts(tokenizer, self.name)
         self._forward = forward
+        self._checked: set[str] = set()
+        self._survey: tuple[int, dict[Place, Seen]] | None = None
 
     @staticmethod
     def load(name: str, *, device: str = "auto", dtype: str = "float32") -> Model:
@@ -157,7 +162,7 @@ class Model:
     @cached_property
     def architecture(self) -> Architecture:
         """Components and where they live, found and verified on first use."""
-        return discover(self.network, lambda ids: self.forward(ids, None), self.name)
+        return discover(self.network, lambda ids: self.forward(ids, torch.ones_like(ids) if self._pads else None), self.name)
 
     @cached_property
     def sha256(self) -> str:
@@ -209,7 +214,17 @@ class Model:
 
     @cached_property
     def _pads(self) -> bool:
+        """Whether rows of unequal length can share a batch; settled by the first that are to."""
         return self._forward is not None or "attention_mask" in self._parameters
+
+    @cached_property
+    def _padding(self) -> int:
+        """Token id that fills up short rows; some networks look for it to find a prompt's end."""
+        for source in (getattr(self.network, "config", None), self.prompts.tokenizer):
+            token = getattr(source, "pad_token_id", None)
+            if isinstance(token, int) and token >= 0:
+                return token
+        return 0
 
     @cached_property
     def _parameters(self) -> frozenset[str]:
@@ -241,7 +256,20 @@ class Model:
         else:
             result = self.network(ids)
         logits = getattr(result, "logits", None)
-        return logits if isinstance(logits, Tensor) else primary(result, "the model's output")
+        return logits if isinstance(logits, Tensor) else self._answer(result)
+
+    def _answer(self, result: object) -> Tensor:
+        found = carried(result)
+        if found is None:
+            holds = f"{type(result).__name__}"
+            if isinstance(result, Mapping):
+                holds += f" with {', '.join(map(str, result)) or 'nothing'}"
+            raise ModelError(
+                f"{self.name} returned no logits (it returned a {holds}); "
+                "pass Model(network, forward=...) with a function of (network, ids, mask) "
+                "that returns them"
+            )
+        return found
 
     def batches(self, rows: Sequence[Row]) -> Iterable[tuple[list[int], Batch]]:
         """Cut rows into batches of bounded memory, similar lengths together.
@@ -252,6 +280,7 @@ class Model:
             The indices say which of `rows` are in the batch.
         """
         order = sorted(range(len(rows)), key=lambda i: len(self.prompts.ids(rows[i].prompt)))
+        self._check_rows(rows, order)
         classes = max(1, int(getattr(getattr(self.network, "config", None), "vocab_size", 1) or 1))
         start = 0
         while start < len(order):
@@ -265,8 +294,54 @@ class Model:
                     break
                 stop += 1
             chosen = order[start:stop]
-            yield chosen, batch([rows[i] for i in chosen], self.prompts, self.device, 0)
+            yield chosen, self.batch([rows[i] for i in chosen])
             start = stop
+
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        """Return rows as one batch."""
+        return batch(rows, self.prompts, self.device, self._padding)
+
+    def _check_rows(self, rows: Sequence[Row], order: Sequence[int]) -> None:
+        """Prove once that a row of a batch gets the answer it gets alone, and once with padding.
+
+        Raises
+        ------
+        ModelError
+            Rows of one length depend on each other. Where only padding is at fault, rows of
+            unequal length are run apart from then on.
+        """
+        by_length: dict[int, Row] = {}
+        for index in order:
+            row, length = rows[index], len(self.prompts.ids(rows[index].prompt))
+            first = by_length.setdefault(length, row)
+            if "equal" not in self._checked and first.prompt != row.prompt:
+                self._checked.add("equal")
+                off, size = self._moved_by_company(first, row)
+                if off > self._tolerance * size:
+                    raise ModelError(
+                        f"{self.name} answers a prompt differently in a batch than alone (by "
+                        f"{off:.3g}, where logits reach {size:.3g})\n"
+                        "Rows of a batch must not touch each other. A recurrent module without "
+                        "batch_first=True takes rows for tokens; a network that is not "
+                        "deterministic in eval mode cannot be tested"
+                    )
+        if self._pads and len(by_length) > 1 and "padded" not in self._checked:
+            self._checked.add("padded")
+            lengths = list(by_length)
+            off, size = self._moved_by_company(by_length[lengths[0]], by_length[lengths[-1]])
+            if off > self._tolerance * size:
+                self.__dict__["_pads"] = False
+
+    @property
+    def _tolerance(self) -> float:
+        return max(1e-3, 32 * torch.finfo(self.dtype).eps)
+
+    def _moved_by_company(self, row: Row, other: Row) -> tuple[float, float]:
+        """Return how far a row's logits move if it shares a batch, and how large they are."""
+        with torch.no_grad():
+            alone = self.run_batch(self.batch([row]))[0].logits.double()
+            shared = self.run_batch(self.batch([row, other]))[0].logits.double()
+        return float((alone - shared).abs().max()), float(alone.abs().max())
 
     def run_batch(
         self, rows: Batch, operations: Sequence[tuple[str, Side, Operation]] = ()
@@ -285,16 +360,19 @@ class Model:
         list of Output
             One for each row, without padding.
         """
-        # A mask of ones still picks another attention kernel in some models; omit it if unneeded.
-        mask = rows.mask if rows.ragged else None
+        mask = rows.mask if self._pads else None
         with evaluating(self.network), attached(self.network, operations):
             logits = self.forward(rows.ids, mask)
-        if logits.shape[0] != len(rows.rows):
+        per_token = logits.ndim == 3
+        fits = logits.shape[:2] == rows.ids.shape if per_token else logits.ndim == 2
+        if not fits or logits.shape[0] != len(rows.rows):
             raise ModelError(
-                f"{self.name} returned {logits.shape[0]} rows for {len(rows.rows)} prompts; "
-                "expected logits of shape (rows, tokens, classes) or (rows, classes)"
+                f"{self.name} returned logits of shape {tuple(logits.shape)} for "
+                f"{len(rows.rows)} prompts of up to {rows.ids.shape[1]} tokens; "
+                "expected (rows, tokens, classes) or (rows, classes)\n"
+                "pass Model(network, forward=...) with a function of (network, ids, mask) "
+                "that returns one of these"
             )
-        per_token = logits.ndim >= 3 and logits.shape[1] == rows.ids.shape[1]  # noqa: PLR2004
         return [
             Output(logits[i, : rows.lengths[i]] if per_token else logits[i], row, self)
             for i, row in enumerate(rows.rows)
@@ -370,14 +448,23 @@ class Model:
         self, sites: Sequence[Site], rows: Batch
     ) -> dict[Site, tuple[Tensor, list[int]]]:
         """Read one batch: each site's (entries, width) and the number of entries of each row."""
+        # A module that may run again must be watched to the end.
+        stops = self.verify(sites, rows)
+        wanted = len(set(sites))
         reads: dict[Site, tuple[Tensor, list[int]]] = {}
         operations: list[tuple[str, Side, Operation]] = []
 
         def reader(site: Site, access: Access) -> Operation:
             def operation(tensor: Tensor) -> None:
+                if site in reads:
+                    raise InterventionError(
+                        f"{site} cannot be read: {access.path} runs several times in one forward "
+                        f"pass of {self.name}, and which of them is meant is not said\n"
+                        "choose a site whose module runs once"
+                    )
                 where, counts = self.places(site, access, tensor, rows)
                 reads[site] = (take(tensor, where, access), counts)
-                if len(reads) == len(sites):
+                if stops and len(reads) == wanted:
                     raise AllRead
 
             return operation
@@ -385,10 +472,8 @@ class Model:
         for site in dict.fromkeys(sites):
             access = self.access(site)
             operations.append((access.path, access.side, reader(site, access)))
-        try:
+        with suppress(AllRead):
             self.run_batch(rows, operations)
-        except AllRead:
-            pass
         unread = [str(site) for site in sites if site not in reads]
         if unread:
             raise InterventionError(
@@ -408,15 +493,59 @@ class Model:
         """
         shape = tuple(tensor.shape)
         found = [self.prompts.positions(row, site.pos) for row in rows.rows]
-        if shape[:2] == tuple(rows.ids.shape) and tensor.ndim >= 3:  # noqa: PLR2004
+        if site.component == MODULE and site.dims is not None:
+            _check_dims(site, shape, self.name)
+        if self._has_tokens(site) and shape[:2] == tuple(rows.ids.shape) and tensor.ndim >= 3:
             return places(found, tensor.device), [len(each) for each in found]
-        if site.pos is None and shape[0] == len(rows.rows):
+        if site.pos is None and shape and shape[0] == len(rows.rows):
             everything = torch.arange(len(rows.rows), device=tensor.device)
             return Places(everything, None), [1] * len(rows.rows)
         raise InterventionError(
-            f"{site}: {access.path}.{access.side} has shape {shape}; expected (rows, tokens, ...) = "
-            f"{tuple(rows.ids.shape)} and a width. Without pos= the whole activation can be edited"
+            f"{site}: {access.path}.{access.side} has shape {shape}; expected (rows, tokens, ...) "
+            f"= {tuple(rows.ids.shape)} and a width. Without pos= the whole activation can be "
+            "edited where its first axis is the rows"
         )
+
+    def verify(self, sites: Sequence[Site], rows: Batch) -> bool:
+        """Make sure of the modules of sites by a plain forward pass, once for each model.
+
+        Components are verified when they are found; a module addressed by its path may run
+        several times, or have an axis that only looks like the tokens.
+
+        Returns
+        -------
+        bool
+            Whether each module is known to run exactly once in a forward pass.
+        """
+        paths = [site for site in sites if site.component == MODULE]
+        if paths and self._survey is None:
+            ids = list(self.prompts.ids(rows.rows[0].prompt))
+            # Another number of tokens than in the run, so that no other axis fits both.
+            shorter = ids[:-1] or ids * 2
+            try:
+                self._survey = len(shorter), self._watch(shorter)
+            except (RuntimeError, ValueError, IndexError):
+                self._survey = len(ids), self._watch(ids)
+        known = {} if self._survey is None else self._survey[1]
+        calls = [known.get((site.path, site.side)) for site in paths]
+        return all(seen is not None and seen.calls == 1 for seen in calls)
+
+    def _watch(self, ids: list[int]) -> dict[Place, Seen]:
+        tensor = torch.tensor([ids], device=self.device)
+        found = survey(self.network, lambda given: self.forward(given, None), tensor)
+        # Only shapes are asked for later; the numbers would be kept for as long as the model.
+        return {
+            place: Seen(seen.calls, None if seen.tensor is None else seen.tensor.to("meta"))
+            for place, seen in found.items()
+        }
+
+    def _has_tokens(self, site: Site) -> bool:
+        """Return whether an activation's second axis is known to be the tokens."""
+        if site.component != MODULE or self._survey is None:
+            return True
+        tokens, known = self._survey
+        seen = known.get((site.path, site.side))
+        return seen is None or seen.tensor is None or seen.tensor.shape[:2] == (1, tokens)
 
     def top(self, output: Output, pos: Pos = "end") -> str | int:
         """Return the model's most probable answer at a position: text, or a class index.
@@ -432,6 +561,14 @@ class Model:
         if self.prompts.tokenizer is None:
             return index
         return str(self.prompts.tokenizer.decode([index]))
+
+
+def _check_dims(site: Site, shape: tuple[int, ...], name: str) -> None:
+    assert site.dims is not None
+    width = shape[-1] if len(shape) > 1 else 0
+    if max(site.dims) >= width:
+        has = f"dims 0-{width - 1}" if width else f"no dims, only shape {shape},"
+        raise SiteError(f"{site.at(None)} does not exist: {name} has {has} there")
 
 
 def as_row(prompt: Prompt | Pair | Row) -> Row:

@@ -121,6 +121,7 @@ class Prompts:
                 ids = whole[len(before) :]
             else:
                 ids = tuple(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
+                self._check_continues(before, ids, whole, answer, pair)
         else:
             ids = tuple(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
         if len(ids) == 1 and ids[0] == getattr(self.tokenizer, "unk_token_id", None):
@@ -135,6 +136,23 @@ class Prompts:
                 " (a leading space often matters), or write a metric of your own"
             )
         return int(ids[0])
+
+    def _check_continues(
+        self,
+        before: tuple[int, ...],
+        ids: tuple[int, ...],
+        whole: tuple[int, ...],
+        answer: str,
+        pair: Pair,
+    ) -> None:
+        """Refuse an answer whose own tokens, set after the prompt's, read as another text."""
+        decode = self.tokenizer.decode
+        if decode(list(before + ids)) != decode(list(whole)):
+            raise PairError(
+                f"pair {pair.id}: answer {answer!r} is no token that can follow the prompt for "
+                f"{self.name}: together they are cut into other tokens\n"
+                "begin the answer with a space, or take the space off the prompt's end"
+            )
 
     def positions(self, row: Row, pos: Pos) -> tuple[int, ...]:
         """Return the token indices that a site's position means in one row.
@@ -164,14 +182,15 @@ class Prompts:
         if isinstance(pos, int):
             return (self._index(pos, length, row),)
         if isinstance(pos, tuple):
-            return tuple(self._index(index, length, row) for index in pos)
+            return self._indices(pos, length, row)
         name, dot, which = pos.rpartition(".")
         if not dot:
             name, which = pos, ""
         elif which not in ("first", "last"):
+            meant = did_you_mean(which, ["first", "last"])
             raise SiteError(
-                f"position {pos!r}: the suffix {which!r} is not known{did_you_mean(which, ['first', 'last'])}"
-                "\nexpected name, name.first or name.last"
+                f"position {pos!r}: the suffix {which!r} is not known{meant}\n"
+                "expected name, name.first or name.last"
             )
         found = self._named(row, name, length)
         return {"": found, "first": found[:1], "last": found[-1:]}[which]
@@ -192,6 +211,15 @@ class Prompts:
         whose = "the prompt" if row.pair is None else f"{row.side} of pair {row.pair.id}"
         raise SiteError(f"position {index} does not exist: {whose} has {length} tokens")
 
+    def _indices(self, indices: tuple[int, ...], length: int, row: Row) -> tuple[int, ...]:
+        found = tuple(self._index(index, length, row) for index in indices)
+        if len(set(found)) < len(found):
+            whose = "the prompt" if row.pair is None else f"{row.side} of pair {row.pair.id}"
+            raise SiteError(
+                f"positions {list(indices)} name a token of {whose} ({length} tokens) twice"
+            )
+        return found
+
     def locate(self, row: Row, place: Place) -> tuple[int, ...]:
         """Return the token indices of a place in one row.
 
@@ -202,7 +230,7 @@ class Prompts:
         """
         length = len(self.ids(row.prompt))
         if isinstance(place, Tokens):
-            return tuple(self._index(index, length, row) for index in place.indices)
+            return self._indices(place.indices, length, row)
         return self._characters(row, place)
 
     def _characters(self, row: Row, place: Characters) -> tuple[int, ...]:

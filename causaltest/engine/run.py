@@ -14,7 +14,7 @@ from causaltest.engine.apply import Edit, donors, replacement
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model, Output, as_row
-from causaltest.engine.prompts import Batch, Row, batch
+from causaltest.engine.prompts import Batch, Row
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Interchange, Intervention, MeanAblation, ResampleAblation
 from causaltest.pairs import Pair, Pairs, Prompt
@@ -81,7 +81,9 @@ def score(
             chosen = [pairs[index] for index in indices]
             for draw in range(draws):
                 stored = _stored(model, intervention, chosen, pairs, draw)
-                outputs, ledger = _edited(model, intervention, each, draw, stored, means)
+                outputs, ledger = _edited(
+                    model, intervention, each, draw=draw, stored=stored, means=means
+                )
                 entries.extend(ledger)
                 for index, output in zip(indices, outputs, strict=True):
                     sums[index] += metric(output) / draws
@@ -104,7 +106,7 @@ def score_identity(
     with torch.no_grad():
         for indices, each in model.batches(rows):
             own = model.read_batch(part.sites, each)
-            outputs, _ = _edited(model, part, each, 0, {part: own}, {})
+            outputs, _ = _edited(model, part, each, draw=0, stored={part: own}, means={})
             values.update((i, metric(output)) for i, output in zip(indices, outputs, strict=True))
     return [values[index] for index in range(len(rows))]
 
@@ -135,7 +137,19 @@ def _read_aligned(
 ) -> dict[Site, tuple[Tensor, list[int]]]:
     """Read sites on rows of any lengths, entries in the order of the rows."""
     found = model.read(sites, rows)
-    return {site: (torch.cat(each), [len(part) for part in each]) for site, each in found.items()}
+    return {
+        site: (_joined(site, each), [len(part) for part in each]) for site, each in found.items()
+    }
+
+
+def _joined(site: Site, activations: list[Tensor]) -> Tensor:
+    shapes = sorted({tuple(each.shape[1:]) for each in activations})
+    if len(shapes) > 1:
+        raise InterventionError(
+            f"{site}: the activation has no (rows, tokens, width) axes, and its shape differs "
+            f"between prompts ({', '.join(map(str, shapes))}); use prompts of equal length"
+        )
+    return torch.cat(activations)
 
 
 def _means(
@@ -150,7 +164,7 @@ def _means(
         rows = [Row.of(pair, "base") for pair in reference]
         rows += [Row.of(pair, "source") for pair in reference if pair.source is not None]
         for site, activations in model.read(part.sites, rows).items():
-            entries = torch.cat(activations)
+            entries = _joined(site, activations)
             means[part, site] = entries.double().mean(dim=0, keepdim=True).to(entries.dtype)
     return means
 
@@ -159,11 +173,13 @@ def _edited(
     model: Model,
     intervention: Intervention,
     rows: Batch,
+    *,
     draw: int,
     stored: Stored,
     means: dict[tuple[Intervention, Site], Tensor],
 ) -> tuple[list[Output], list[Entry]]:
     """Run one batch with all edits and prove that each fired exactly once."""
+    model.verify(intervention.sites, rows)
     edits: list[_Applied] = []
     operations: list[tuple[str, Side, Operation]] = []
     for part in intervention.parts:
@@ -210,7 +226,7 @@ class _Applied:
                 f"{self.part}: {self.site} takes numbers of shape {tuple(old.shape)}, but got "
                 f"{tuple(new.shape)}"
             )
-        self.width = old[0].numel() // (1 if where.positions is not None else 1)
+        self.width = old[0].numel()
         differs = (new.detach() != old.detach()).flatten(1).any(dim=1)
         self.changed += int(torch.unique(where.rows[differs]).numel())
         return put(tensor, where, self.access, new)
@@ -275,7 +291,7 @@ class Intervened:
         """What the edits did so far."""
         return total(self._entries)
 
-    def __call__(self, prompt: Prompt) -> Output:
+    def __call__(self, prompt: Prompt | list[int]) -> Output:
         """Run one prompt with the edits in place.
 
         Parameters
@@ -295,18 +311,21 @@ class Intervened:
         if not self._open:
             raise InterventionError("this intervention has ended; run prompts inside its `with`")
         row = self._row(prompt)
-        each = batch([row], self._model.prompts, self._model.device, 0)
+        each = self._model.batch([row])
         pairs = [self._pair or Pair(row.prompt)]
         over = Pairs(pairs, name="one pair", cluster=None)
         with torch.no_grad():
             means = _means(self._model, self._intervention, over)
             stored = _stored(self._model, self._intervention, list(over), over, 0)
-            outputs, entries = _edited(self._model, self._intervention, each, 0, stored, means)
+            outputs, entries = _edited(
+                self._model, self._intervention, each, draw=0, stored=stored, means=means
+            )
         check_changed(entries, str(self._intervention))
         self._entries.extend(entries)
         return outputs[0]
 
-    def _row(self, prompt: Prompt) -> Row:
+    def _row(self, prompt: Prompt | list[int]) -> Row:
+        prompt = tuple(prompt) if isinstance(prompt, list) else prompt
         if self._pair is not None and prompt == self._pair.base:
             return Row(prompt, self._pair, "base")
         if self._pair is not None and prompt == self._pair.source:
@@ -384,5 +403,3 @@ def _check_pair(intervention: Intervention, pair: Pair | None) -> None:
             raise InterventionError(
                 f"{part} needs reference prompts for one pair: say over=<pair set>"
             )
-
-

@@ -1,0 +1,72 @@
+"""One plain forward pass, watched: which modules run, how often, and what they take and give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from causaltest.engine.access import Access, carried
+from causaltest.engine.hooks import Side, evaluating, watched
+
+Place = tuple[str, Side]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one side of a module carried in a forward pass.
+
+    Parameters
+    ----------
+    calls
+        How often the module ran.
+    tensor
+        A copy of the activation in its first call; None where it carried no tensor.
+    """
+
+    calls: int
+    tensor: Tensor | None
+
+
+def tensor_of(seen: Mapping[Place, Seen], access: Access) -> Tensor:
+    """Return the activation at an access that is known to carry one."""
+    tensor = seen[access.path, access.side].tensor
+    assert tensor is not None
+    return tensor
+
+
+def survey(network: nn.Module, run: Callable[[Tensor], object], ids: Tensor) -> dict[Place, Seen]:
+    """Run a network once and say what every module did.
+
+    Parameters
+    ----------
+    network
+        Any module; it is left as it was.
+    run
+        Runs it on token ids.
+    ids
+        (rows, tokens).
+
+    Returns
+    -------
+    dict
+        (module path, side) to what was seen; modules that did not run are absent.
+    """
+    found: dict[Place, Seen] = {}
+
+    def note(path: str, given: object, output: object) -> None:
+        sides: tuple[tuple[Side, object], ...] = (("input", given), ("output", output))
+        for side, value in sides:
+            known = found.get((path, side))
+            if known is not None:
+                found[path, side] = Seen(known.calls + 1, known.tensor)
+                continue
+            tensor = carried(value)
+            # A copy: some networks go on to change an activation in place.
+            found[path, side] = Seen(1, None if tensor is None else tensor.detach().clone())
+
+    with evaluating(network), torch.no_grad(), watched(network, note):
+        run(ids)
+    return found
