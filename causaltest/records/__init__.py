@@ -22,6 +22,7 @@ from causaltest.records.schema import (
     VerdictName,
     count,
     ordered,
+    pair_set_of,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "append_jsonl",
     "count",
     "ordered",
+    "pair_set_of",
     "read",
     "read_jsonl",
     "recover",

@@ -104,12 +104,8 @@ def check_claim(claim: Claim, place: str) -> None:
             "deciding counts the parts from 0; it is None where nothing was decided."
         )
     for index, part in enumerate(claim.parts):
-        for field, entries in (
-            ("units", part.units),
-            ("denominators", part.denominators),
-        ):
-            if entries and len(entries) != len(part.values):
-                raise RecordError(
-                    f"{place}: parts[{index}] has {len(part.values)} values but {len(entries)} "
-                    f"{field}.\nEach pair has one value and one entry in {field}."
-                )
+        if part.units and len(part.units) != len(part.values):
+            raise RecordError(
+                f"{place}: parts[{index}] has {len(part.values)} values but {len(part.units)} "
+                "units.\nEach pair has one value and one unit."
+            )

@@ -65,15 +65,16 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source_text: str = ""
     """The assert as written in the test, if it could be read."""
     values: tuple[float, ...] = ()
-    """The measured value of each pair, in the order of the claim's `pairs`."""
+    """One per pair, in the order of the pair set and on the scale of the estimate: where that is a
+    ratio of means (recovery), each pair's numerator over the mean denominator."""
     units: tuple[str, ...] = ()
     """The unit (cluster label) of each value."""
-    denominators: tuple[float, ...] = ()
-    """One per value where the estimate is a ratio of means (recovery: the gap of each pair)."""
     scale: str = ""
     """What the estimate is counted in, e.g. `fraction` or `logits`; one figure axis shows one."""
     pair_set: str = ""
-    """Name of the pair set the values belong to; key into the run's `pair_sets`."""
+    """Name of the pair set that the values belong to."""
+    pair_set_sha256: str = ""
+    """Its content hash, which tells pair sets of one name apart in the run's `pair_sets`."""
 
 
 class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -243,6 +244,28 @@ def count(claims: Iterable[Claim]) -> dict[VerdictName, int]:
     for claim in claims:
         counts[claim.verdict] += 1
     return counts
+
+
+def pair_set_of(part: Part, pair_sets: Iterable[PairSetRecord]) -> PairSetRecord | None:
+    """Find the pair set that a part was measured on.
+
+    Parameters
+    ----------
+    part
+        The part.
+    pair_sets
+        The pair sets of the run.
+
+    Returns
+    -------
+    PairSetRecord or None
+        The set with the part's name and hash. None where none is recorded, or where the part
+        gives no hash and several sets share its name: a guess would show the wrong prompts.
+    """
+    named = [each for each in pair_sets if each.name == part.pair_set]
+    if part.pair_set_sha256:
+        named = [each for each in named if each.sha256 == part.pair_set_sha256]
+    return named[0] if len(named) == 1 else None
 
 
 def ordered(claims: Iterable[Claim]) -> tuple[Claim, ...]:

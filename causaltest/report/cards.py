@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from causaltest.records import Claim, Edit, PairSetRecord, Part, Results, Sizes, count
+from causaltest.records import Claim, Edit, PairSetRecord, Part, Results, Sizes, count, pair_set_of
 from causaltest.report import numbers, words
 from causaltest.report.pair_table import pair_tables, prompt_tables
 from causaltest.report.palette import role_of, themed
@@ -71,9 +71,13 @@ class _Pieces:
     """What the cards are built from."""
 
     results: Results
-    sets: dict[str, PairSetRecord]
     opened: frozenset[str]
     plan: _Plan
+
+    @property
+    def sets(self) -> tuple[PairSetRecord, ...]:
+        """The pair sets of the run."""
+        return self.results.run.pair_sets
 
     def card(self, claim: Claim, *, pairs: bool) -> Card:
         """Build one card."""
@@ -108,11 +112,6 @@ def anchor_of(claim: Claim) -> str:
     -------
     str
         An HTML id; browsers find it with scripts off, too.
-
-    Examples
-    --------
-    >>> anchor_of.__name__
-    'anchor_of'
     """
     return "claim=" + quote(claim.id.encode("utf-8", "backslashreplace"), safe="/:.,-_~[]()+@!*")
 
@@ -134,21 +133,20 @@ def cards_of(results: Results, claims: Sequence[Claim], budget: int) -> Cards:
     Cards
         One card for each claim, with what was left out said in a note.
     """
-    sets = {pair_set.name: pair_set for pair_set in results.run.pair_sets}
     odd = [claim.id for claim in claims if claim.outcome != "passed"][:_OPEN_AT_FIRST]
     opened = frozenset(odd)
     for plan in _PLANS:
-        pieces = _Pieces(results, sets, opened, plan)
+        pieces = _Pieces(results, opened, plan)
         cards = _all_that_fit(pieces, claims, budget)
         if cards is not None:
             return cards
-    return _as_many_as_fit(_Pieces(results, sets, opened, _LAST_PLAN), claims, budget)
+    return _as_many_as_fit(_Pieces(results, opened, _LAST_PLAN), claims, budget)
 
 
 def _all_that_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Cards | None:
     """Build the cards of a plan, or give up as soon as they are too large."""
     plan = pieces.plan
-    prompts = prompt_tables(pieces.sets.values()) if plan.by_number else Markup("")
+    prompts = prompt_tables(pieces.sets) if plan.by_number else Markup("")
     room = budget - len(prompts.encode())
     cards: list[Card] = []
     for claim in claims:
@@ -162,7 +160,7 @@ def _all_that_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Card
 
 def _as_many_as_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Cards:
     """Build brief cards, with single pairs for the first claims that are not supported."""
-    prompts = prompt_tables(pieces.sets.values())
+    prompts = prompt_tables(pieces.sets)
     cards = [pieces.card(claim, pairs=False) for claim in claims]
     room = budget - len(prompts.encode()) - sum(len(card.html.encode()) for card in cards)
     left_out: list[Claim] = []
@@ -230,14 +228,14 @@ def _headline(claim: Claim) -> str:
     return f"{shown} {numbers.bound_text(claim.relation, claim.bound)}"
 
 
-def _cluster_notes(claim: Claim, sets: dict[str, PairSetRecord]) -> list[str]:
+def _cluster_notes(claim: Claim, sets: Sequence[PairSetRecord]) -> list[str]:
     """Say aloud where pairs were taken as independent."""
-    names = {part.pair_set for part in claim.parts}
+    found = [pair_set_of(part, sets) for part in claim.parts]
+    names = {each.name for each in found if each is not None and each.cluster is None}
     return [
         f"cluster=None: each pair of {name} counts as its own unit. If pairs share a template or "
         "a name, the intervals are too narrow."
         for name in sorted(names)
-        if name in sets and sets[name].cluster is None
     ]
 
 
@@ -250,7 +248,7 @@ def _part_view(part: Part, claim: Claim, pieces: _Pieces) -> dict[str, object]:
         "change": numbers.typeset(words.what_would_change(part)),
         "measured": words.measured(part),
         "how": " ".join(
-            words.how_tested(part, claim, pieces.results.run, pieces.sets.get(part.pair_set))
+            words.how_tested(part, claim, pieces.results.run, pair_set_of(part, pieces.sets))
         ),
         "sizes": _sizes(part, part.sizes),
     }

@@ -187,8 +187,8 @@ def _notes(results: Results) -> list[str]:
     if results.run.partial or results.status == "partial":
         notes.insert(
             0,
-            "A selection of the hypotheses ran. Verdicts are what they would be in a full run, "
-            "since the level of each is fixed when the hypotheses are collected.",
+            "Not every hypothesis that was collected ran. Verdicts are what they would be in a "
+            "full run, since the level of each is fixed when the hypotheses are collected.",
         )
     if results.status == "started":
         notes.insert(0, "The run had not ended when this page was written.")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-from causaltest.records import PairRecord, PairSetRecord, Part
+from causaltest.records import PairRecord, PairSetRecord, Part, pair_set_of
 from causaltest.report import numbers
-from causaltest.report.strip import pair_values
 from causaltest.report.templating import fill
 from causaltest.report.text import cut, shortened, visible
 
@@ -19,7 +17,7 @@ _MOST_ROWS = 400
 
 
 def pair_tables(
-    parts: Sequence[Part], sets: dict[str, PairSetRecord], *, by_number: bool = False
+    parts: Sequence[Part], sets: Sequence[PairSetRecord], *, by_number: bool = False
 ) -> Markup:
     """Show the pairs of a claim, one table for each pair set.
 
@@ -28,7 +26,7 @@ def pair_tables(
     parts
         The parts of the claim.
     sets
-        The pair sets of the run by name.
+        The pair sets of the run.
     by_number
         Give pairs by number instead of showing their prompts.
 
@@ -37,13 +35,14 @@ def pair_tables(
     Markup
         Tables that are folded away; empty where no values are recorded.
     """
-    grouped: dict[tuple[str, tuple[str, ...]], list[Part]] = {}
+    grouped: dict[object, list[Part]] = {}
     for part in parts:
         if part.values:
-            grouped.setdefault((part.pair_set, part.units), []).append(part)
+            key = (part.pair_set, part.pair_set_sha256, part.units)
+            grouped.setdefault(key, []).append(part)
     return Markup("").join(
-        _table(members, None if by_number else sets.get(name))
-        for (name, _), members in grouped.items()
+        _table(members, None if by_number else pair_set_of(members[0], sets))
+        for members in grouped.values()
     )
 
 
@@ -95,18 +94,12 @@ def order_of(part: Part) -> list[int]:
     Returns
     -------
     list of int
-        Indices of the pairs; those without a value come first.
+        Indices of the pairs.
     """
-    values = pair_values(part)
     sign = {">": 1.0, "<": -1.0, "within": -1.0}[part.relation]
-
-    def support(index: int) -> tuple[float, int]:
-        value = values[index]
-        if math.isnan(value):
-            return -math.inf, index
-        return sign * (abs(value) if part.relation == "within" else value), index
-
-    return sorted(range(len(values)), key=support)
+    size = abs if part.relation == "within" else float
+    support = [sign * size(value) for value in part.values]
+    return sorted(range(len(support)), key=lambda index: (support[index], index))
 
 
 def against(part: Part) -> int:
@@ -122,7 +115,7 @@ def against(part: Part) -> int:
     int
         How many.
     """
-    return sum(not _inside(part, value) for value in pair_values(part))
+    return sum(not _inside(part, value) for value in part.values)
 
 
 def _inside(part: Part, value: float) -> bool:
@@ -139,7 +132,7 @@ def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
     # A slice of a pair set may keep its name; prompts are shown only where they surely match.
     pairs = pair_set.pairs if pair_set is not None and len(pair_set.pairs) == total else ()
     clustered = bool(pairs) and len(set(first.units)) < total
-    columns = [column for part in parts for column in _columns(part)]
+    columns = [_aligned(part.values) for part in parts]
     rows = [
         {
             **(_prompts(pairs[index]) if pairs else {}),
@@ -160,34 +153,15 @@ def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
         named=bool(pairs),
         numbered=not pairs,
         unit=(first.unit or "unit") if clustered else "",
-        heads=[head for part in parts for head in _heads(part, several=len(parts) > 1)],
+        heads=[part.statement for part in parts] if len(parts) > 1 else ["value"],
         rows=rows,
     )
 
 
-def _heads(part: Part, *, several: bool) -> list[str]:
-    """Name the columns of a part."""
-    value = part.statement if several else "value"
-    return [value, "numerator", "denominator"] if part.denominators else [value]
-
-
-def _columns(part: Part) -> list[list[str]]:
-    """Write the numbers of a part, column by column, each with the same decimals throughout."""
-    columns: list[list[float]] = [pair_values(part)]
-    if part.denominators:
-        columns += [list(part.values), list(part.denominators)]
-    return [_aligned(column) for column in columns]
-
-
 def _aligned(column: Sequence[float]) -> list[str]:
     """Write a column of numbers with shared decimals."""
-    known = [value for value in column if not math.isnan(value)] or [0.0]
-    low, high = min(known), max(known)
-    places = numbers.decimals(high, low, high)
-    return [
-        "undefined" if math.isnan(value) else numbers.typeset(numbers.signed(value, places))
-        for value in column
-    ]
+    places = numbers.decimals(max(column), min(column), max(column))
+    return [numbers.typeset(numbers.signed(value, places)) for value in column]
 
 
 def _prompts(pair: PairRecord) -> dict[str, object]:

@@ -5,7 +5,6 @@ One figure through vl-convert takes about 80 ms; one here takes a fraction of a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
@@ -21,33 +20,6 @@ _TOP, _ROW, _AXIS, _DOT = 22.0, 17.0, 38.0, 3.6
 _MOST_ROWS = 30
 
 
-def pair_values(part: Part) -> list[float]:
-    """Give the value of each pair on the scale of the estimate.
-
-    Parameters
-    ----------
-    part
-        The part.
-
-    Returns
-    -------
-    list of float
-        The values; where the estimate is a ratio of means, each over its own denominator. A pair
-        whose denominator is zero has no such value and gives NaN.
-
-    Examples
-    --------
-    >>> pair_values.__name__
-    'pair_values'
-    """
-    if not part.denominators:
-        return list(part.values)
-    return [
-        value / below if below else float("nan")
-        for value, below in zip(part.values, part.denominators, strict=True)
-    ]
-
-
 def strip(part: Part) -> Figure | None:
     """Draw the pairs of one part, a row for each unit, over the estimate and the bound.
 
@@ -61,9 +33,7 @@ def strip(part: Part) -> Figure | None:
     Figure or None
         None where the part has no values.
     """
-    pairs = [
-        (v, u) for v, u in zip(pair_values(part), _units(part), strict=True) if not math.isnan(v)
-    ]
+    pairs = list(zip(part.values, _units(part), strict=True))
     if not pairs:
         return None
     canvas = _Canvas(part, [value for value, _ in pairs])

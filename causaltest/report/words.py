@@ -99,10 +99,11 @@ def summary(results: Results) -> str:
     str
         e.g. `9 of 12 claims hold on gpt2 at α = 0.05`.
     """
-    total = len(results.claims)
+    counts = count(results.claims)
+    total = len(results.claims) - counts["not run"]
     if not total:
         return f"No claim was tested on {models_text(results)}"
-    held = count(results.claims)["supported"]
+    held = counts["supported"]
     verb = "hold" if total > 1 else "holds"
     numbers = f"{held:,} of {plural(total, 'claim')}"
     return f"{numbers} {verb} on {models_text(results)} at α = {plain(results.run.alpha)}"

@@ -255,7 +255,6 @@ def test_wrong_types_and_names_are_placed(tmp_path, old, new, message):
         ((claim(), claim()), "two claims have the id"),
         ((claim(deciding=1),), "deciding is 1, but the claim has 1 parts"),
         ((claim(parts=(part(units=("a",)),)),), "3 values but 1 units"),
-        ((claim(parts=(part(denominators=(1.0, 2.0)),)),), "3 values but 2 denominators"),
     ],
 )
 def test_contradictions_are_refused(tmp_path, made, message):

@@ -9,7 +9,7 @@ import pytest
 from causaltest.errors import RecordError
 from causaltest.report import figures
 from causaltest.report.axes import axis_range, round_numbers
-from causaltest.report.strip import pair_values, strip
+from causaltest.report.strip import strip
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -105,13 +105,6 @@ def test_many_units_are_piled_up(sample):
     alone = msgspec.structs.replace(part, units=tuple(str(i) for i in range(24)), n_units=24)
     places = dots(strip(alone))
     assert len(places) == len(set(places)) == 24
-
-
-def test_a_pair_without_a_gap_has_no_value(sample):
-    """Ratios use their own denominators; a pair with none is left out of the strip."""
-    part = msgspec.structs.replace(sample.claims[0].parts[0], denominators=(0.0, *([2.0] * 23)))
-    assert pair_values(part)[1] == part.values[1] / 2
-    assert len(dots(strip(part))) == 23
 
 
 def test_no_values_no_strip(sample):

@@ -255,7 +255,7 @@ def test_claims_notes_and_run_notes_are_shown(root, sample):
     run = msgspec.structs.replace(sample.run, partial=True, notes=("the machine was busy",))
     found = page(msgspec.structs.replace(sample, run=run))
     notes = [p.text for p in found.one("header").all("p", class_="note")]
-    assert notes[0].startswith("A selection of the hypotheses ran")
+    assert notes[0].startswith("Not every hypothesis that was collected ran")
     assert notes[1] == "the machine was busy"
 
 
@@ -456,6 +456,30 @@ def test_prompts_are_never_shown_beside_values_they_may_not_belong_to(sample):
     found = card(page(changed(sample, parts=(sliced,))), sample.claims[0])
     assert not list(found.all("td", class_="q"))
     assert "5 pairs of pronouns" in found.text
+
+
+def test_pair_sets_of_one_name_are_told_apart_by_hash(sample):
+    """Two sets may share a name; values stand beside the prompts of their own set, or of none."""
+    own = sample.run.pair_sets[0]
+    pairs = tuple(msgspec.structs.replace(pair, base="WRONG") for pair in own.pairs)
+    other = msgspec.structs.replace(own, sha256="ff", pairs=pairs)
+    run = msgspec.structs.replace(sample.run, pair_sets=(other, own))
+    part = msgspec.structs.replace(sample.claims[0].parts[0], pair_set_sha256=own.sha256)
+    claims = (msgspec.structs.replace(sample.claims[0], parts=(part,)), *sample.claims[1:])
+    found = page(msgspec.structs.replace(sample, run=run, claims=claims))
+    prompts = {td.text for td in card(found, claims[0]).all("td", class_="q")}
+    assert {pair.base for pair in own.pairs} <= prompts
+    assert "WRONG" not in found.text
+
+
+def test_hypotheses_that_did_not_run_are_not_counted_as_failing(sample):
+    """The sentence counts what ran; what did not is counted and listed apart."""
+    idle = msgspec.structs.replace(
+        sample.claims[-1], id="h.py::test_idle", verdict="not run", outcome="skipped", error=""
+    )
+    found = page(msgspec.structs.replace(sample, claims=(*sample.claims, idle)))
+    assert found.one("h1").text.startswith("8 of 12 claims hold")
+    assert "1 not run" in " ".join(found.one("ul", class_="counts").text.split())
 
 
 def test_what_differs_between_base_and_source_is_marked(root, sample):
