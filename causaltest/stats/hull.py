@@ -109,8 +109,8 @@ class Hull:
         return (
             f"total effect too weak to divide by: its mean over {self.n} units is {mean:.3g} with "
             f"standard error {error:.3g}, so the ratio has no finite {100 * (1 - alpha):.4g}% "
-            "interval\nclaim the raw effect instead, or choose pairs on which the total effect "
-            "is clearly positive"
+            "interval\nadd units, claim the raw effect instead, or choose pairs on which the total "
+            "effect is clearly positive"
         )
 
 

@@ -1,0 +1,52 @@
+"""Effect sizes against scipy's noncentral t and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from causaltest.stats.sizes import share, standardised_mean
+
+
+@pytest.mark.parametrize("n", [5, 12, 100])
+@pytest.mark.parametrize("mean", [-2.0, 0.0, 0.3, 5.0])
+def test_the_interval_inverts_the_noncentral_t(n, mean):
+    """At the limits scipy.stats.nct gives the observed t the tails .975 and .025 (C32)."""
+    values = np.random.default_rng(n).normal(mean, 1.0, n)
+    found = standardised_mean(values, 0.05)
+    t = stats.ttest_1samp(values, 0.0).statistic
+    assert stats.nct.cdf(t, n - 1, found.low * math.sqrt(n)) == pytest.approx(0.975, abs=1e-9)
+    assert stats.nct.cdf(t, n - 1, found.high * math.sqrt(n)) == pytest.approx(0.025, abs=1e-9)
+
+
+def test_hedges_correction_by_hand():
+    """For n = 5 the factor is 1 - 3 / 15 = .8."""
+    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert standardised_mean(values, 0.05).d_z == pytest.approx(0.8 * 3.0 / math.sqrt(2.5))
+
+
+def test_the_correction_removes_the_bias():
+    """Averaged over many samples of five the corrected size is the true one within 3 errors."""
+    data = np.random.default_rng(0).normal(0.8, 1.0, size=(4_000, 5))
+    found = np.array([standardised_mean(row, 0.05).d_z for row in data])
+    raw = found / 0.8
+    error = found.std(ddof=1) / math.sqrt(len(found))
+    assert abs(found.mean() - 0.8) < 3 * error + 0.01
+    assert raw.mean() - 0.8 > 10 * error
+
+
+def test_equal_values_have_no_standardised_mean():
+    """Without spread there is nothing to divide by; with hardly any there is no interval."""
+    assert standardised_mean(np.full(6, 0.3), 0.05) is None
+    assert standardised_mean(np.zeros(6), 0.05) is None
+    nearly = standardised_mean(1.0 + 1e-8 * np.arange(6), 0.05)
+    assert nearly.d_z > 1e6
+    assert math.isnan(nearly.low)
+
+
+def test_shares_carry_wilsons_interval():
+    """Nine of twelve, with scipy's interval."""
+    theirs = stats.binomtest(9, 12).proportion_ci(0.95, method="wilson")
+    found = share(np.arange(12) < 9, 0.05)
+    assert found == pytest.approx((0.75, theirs.low, theirs.high))
