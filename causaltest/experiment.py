@@ -36,12 +36,18 @@ class Trail:
     edits: list[Entry] = field(default_factory=list)
     pair_sets: dict[str, Pairs] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
+    counted_in: dict[str, str] = field(default_factory=dict)
+    """What each measured subject is counted in: `fraction`, `logits`, ..."""
 
     def clear(self) -> None:
         """Start afresh."""
         self.edits.clear()
         self.pair_sets.clear()
         self.notes.clear()
+
+    def unit_of(self, subject: str) -> str:
+        """Return what a subject, or a difference of subjects, is counted in."""
+        return next((unit for known, unit in self.counted_in.items() if known in subject), "")
 
 
 class Causal:
@@ -128,7 +134,9 @@ class Causal:
         measured = self._run(intervention, pairs, score_of)
         values = [after - before for after, before in zip(measured.values, base, strict=True)]
         floor = self._floor(intervention.sites, pairs, score_of, total)
-        return self._effect(values, total, pairs, f"{score_of} of {intervention}", floor)
+        subject = f"{score_of} of {intervention}"
+        self.trail.counted_in[subject] = score_of.unit or score_of.name
+        return self._effect(values, total, pairs, subject, floor)
 
     def accuracy(
         self,
@@ -178,6 +186,7 @@ class Causal:
             subject = f"accuracy of {intervention}"
         if at != "end":
             subject += f" at {at}"
+        self.trail.counted_in[subject] = "fraction"
         return Rate(
             values,
             units=pairs.units,
@@ -236,7 +245,9 @@ class Causal:
         total = tuple(full - none for full, none in zip(model, nothing, strict=True))
         subject = f"faithfulness of {inside} among {len(everything)} sites ({_name_of(ablation)})"
         floor = self._floor(outside.sites, pairs, score_of, total)
-        return self._effect(values, total, pairs, f"{subject}, {score_of}", floor)
+        subject += f", {score_of}"
+        self.trail.counted_in[subject] = "fraction"
+        return self._effect(values, total, pairs, subject, floor)
 
     def necessity(
         self,
@@ -275,7 +286,9 @@ class Causal:
         total = tuple(full - none for full, none in zip(model, nothing, strict=True))
         subject = f"necessity of {inside} among {len(everything)} sites ({_name_of(ablation)})"
         floor = self._floor(inside.sites, pairs, score_of, total)
-        return self._effect(values, total, pairs, f"{subject}, {score_of}", floor)
+        subject += f", {score_of}"
+        self.trail.counted_in[subject] = "fraction"
+        return self._effect(values, total, pairs, subject, floor)
 
     def _extremes(
         self,
@@ -336,7 +349,7 @@ class Causal:
         metric: Metric,
         total: tuple[float, ...] | None,
     ) -> float:
-        """Measure the numeric floor with the identity edit, in units of the metric."""
+        """Measure the numeric floor with the identity edit, in units of the effect."""
         key = (sites, pairs.sha256, metric)
         base = self._scores(metric, pairs, "base")
         if key not in self._floors:
@@ -355,7 +368,10 @@ class Causal:
                 "The model is not deterministic, or its precision is too low for this effect; "
                 "try float32 on one device"
             )
-        return floor
+        if total is None:
+            return floor
+        mean_total = abs(math.fsum(total)) / len(total)
+        return floor / mean_total if mean_total > 0 else 0.0
 
     def _check(self, intervention: Intervention, on: Pairs) -> Pairs:
         if not isinstance(intervention, Intervention):

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# No test asks a hub; without this a wrong model name waits for the network to time out.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # A deadline in milliseconds measures the machine; derandomised, a test says the same twice.

@@ -191,7 +191,7 @@ def _payload(item: pytest.Function, hearing: Hearing, report: pytest.TestReport)
         )
         for each in total(causal.trail.edits)
     )  # fmt: skip
-    claim = msgspec.structs.replace(claim, edits=edits, notes=tuple(causal.trail.notes))
+    claim = msgspec.structs.replace(claim, edits=edits, notes=_notes(hearing, causal))
     return Payload(
         claim,
         models=(describe_model(causal.model, claim.model),),
@@ -199,10 +199,16 @@ def _payload(item: pytest.Function, hearing: Hearing, report: pytest.TestReport)
     )
 
 
+def _notes(hearing: Hearing, causal: Causal) -> tuple[str, ...]:
+    """Gather remarks on what was measured and on how it was judged, each once."""
+    judged = (note for verdict in hearing.verdicts for note in verdict.notes)
+    return tuple(dict.fromkeys((*causal.trail.notes, *judged)))
+
+
 def _claim(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -> Claim:
     from causaltest.records import Claim
 
-    parts = tuple(_part(verdict, item) for verdict in hearing.verdicts)
+    parts = tuple(_part(verdict, item, hearing) for verdict in hearing.verdicts)
     numbers: dict[str, Any] = {}
     if hearing.deciding is not None:
         chosen = parts[hearing.deciding]
@@ -255,7 +261,7 @@ def _model_name(item: pytest.Function, model: str) -> str:
     return Path(model).name if model else ""
 
 
-def _part(verdict: Verdict, item: pytest.Function) -> Part:
+def _part(verdict: Verdict, item: pytest.Function, hearing: Hearing) -> Part:
     from causaltest.records import Interval, Part, Sizes
 
     def interval(given: Any) -> Interval:
@@ -286,16 +292,16 @@ def _part(verdict: Verdict, item: pytest.Function) -> Part:
             d_z=sizes.d_z,
             d_z_interval=None if sizes.d_z_interval is None else interval(sizes.d_z_interval),
         ),
-        source_text=_source_text(verdict, item),
+        source_text=_source_text(item),
         values=tuple(verdict.values),
         units=tuple(verdict.units),
+        scale="" if hearing.causal is None else hearing.causal.trail.unit_of(verdict.subject),
         pair_set=verdict.pair_set[0] if verdict.pair_set else "",
     )
 
 
-def _source_text(verdict: Verdict, item: pytest.Function) -> str:
+def _source_text(item: pytest.Function) -> str:
     """Return the assert as written, where there is just one it can have been."""
-    _ = verdict
     written = source.asserts(item.function)
     return written[0][1] if len(written) == 1 else ""
 
