@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import altair
 
 FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
-_LABELS, _PLOT, _NUMBERS, _STEP = 350, 370, 270, 25
+_LABELS, _PLOT, _NUMBERS, _STEP = 340, 360, 300, 25
 _CROSS = "M-1-.55L-.55-1L0-.45L.55-1L1-.55L.45,0L1,.55L.55,1L0,.45L-.55,1L-1,.55L-.45,0Z"
 _SHAPES = {"supported": "circle", "refuted": _CROSS, "inconclusive": "diamond"}
 
@@ -287,7 +287,7 @@ def _texts(base: altair.Chart, y: altair.Y) -> list[Any]:
         "file": {"color": LIGHT["muted"], "fontSize": 12, "fontWeight": "bold"},
         "claim": {"color": LIGHT["text"], "fontSize": 12},
     }
-    places = (("label", -_LABELS + 4), ("estimate_text", _PLOT + 14), ("verdict", _PLOT + 186))
+    places = (("label", -_LABELS + 4), ("estimate_text", _PLOT + 14), ("verdict", _PLOT + 210))
     layers: list[Any] = []
     for kind, style in kinds.items():
         rows = base.transform_filter(f"datum.kind == '{kind}'")

@@ -149,7 +149,7 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
         "figures": [
             {
                 "title": f.title,
-                "heading": f"In {f.scale}s" if f.scale == "fraction" else f"In {f.scale}",
+                "heading": f"Scale: {f.scale}",
                 "svg": Markup(themed(f.svg)),  # noqa: S704 (figures escape what they show)
             }
             for f in drawn

@@ -19,8 +19,8 @@ def decimals(estimate: float, low: float, high: float) -> int | None:
     Returns
     -------
     int or None
-        Decimals after the point, so that the interval's width shows two digits where the numbers
-        allow; None for numbers that need powers of ten.
+        Decimals after the point: about four digits in all, and one more for a narrow interval.
+        None for numbers that need powers of ten.
 
     Examples
     --------
@@ -34,9 +34,8 @@ def decimals(estimate: float, low: float, high: float) -> int | None:
         return None
     usual = 3 if largest < 10 else max(0, 3 - math.floor(math.log10(largest)))
     width = high - low
-    if width <= 0:
-        return usual
-    return min(max(usual, 1 - math.floor(math.log10(width))), usual + 2)
+    # One digit more where it tells the ends of a narrow interval apart; more would be false.
+    return usual + 1 if 10**-usual <= width * 10 and width < 20 * 10**-usual else usual
 
 
 def signed(value: float, places: int | None) -> str:
