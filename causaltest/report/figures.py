@@ -209,7 +209,7 @@ def _rows(
     for claim in claims:
         if several and claim.file != file:
             file = claim.file
-            rows.append({"kind": "file", "row": len(rows), "label": cut(visible(file), 54)})
+            rows.append({"kind": "file", "row": len(rows), "label": cut(visible(file), 48)})
         rows.append(_row(claim, len(rows), low, high))
     return rows
 
@@ -225,7 +225,7 @@ def _row(claim: Claim, index: int, low: float, high: float) -> dict[str, object]
     return {
         "kind": "claim",
         "row": index,
-        "label": cut(visible(claim.claim), 54),
+        "label": cut(visible(claim.claim), 48),
         "estimate": estimate,
         "low": interval.low,
         "high": interval.high,

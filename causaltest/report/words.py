@@ -149,7 +149,7 @@ def outcome(results: Results) -> str:
     """
     wrong = [claim for claim in results.claims if claim.outcome in ("failed", "error")]
     meant = [c for c in results.claims if c.outcome == "passed" and c.expected != "supported"]
-    aside = f" ({len(meant)} of them by not being supported, as foretold)" if meant else ""
+    aside = f" ({len(meant)} of them by not being supported, as announced)" if meant else ""
     if not results.claims:
         return "Nothing was decided."
     if not wrong:

@@ -114,7 +114,7 @@ def test_the_sentence_and_the_gate_read_the_same_outcomes(sample):
     good = tuple(c for c in sample.claims if c.outcome == "passed")
     passing = page(msgspec.structs.replace(sample, claims=good))
     assert "the run passes" in passing.one("p", class_="lead").text
-    assert "(1 of them by not being supported, as foretold)" in passing.one(class_="lead").text
+    assert "(1 of them by not being supported, as announced)" in passing.one(class_="lead").text
 
 
 def test_the_structure_serves_keyboard_and_screen_reader(root):
