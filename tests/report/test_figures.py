@@ -24,8 +24,9 @@ def test_scales_never_share_an_axis(sample):
     """Fractions and logits have a figure each, and every measured claim is in one."""
     drawn = figures.forest(sample)
     assert [(f.scale, f.claims) for f in drawn] == [("fraction", 9), ("logits", 2)]
-    assert "Patching the name moves the logits by two or more." in texts(drawn[1])
-    assert "Patching the name moves the logits by two or more." not in texts(drawn[0])
+    logits = "Patching the name moves the logits"
+    assert any(text.startswith(logits) for text in texts(drawn[1]))
+    assert not any(text.startswith(logits) for text in texts(drawn[0]))
 
 
 def test_figures_speak(sample):
