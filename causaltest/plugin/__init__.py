@@ -87,7 +87,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         yield
     except (KeyboardInterrupt, pytest.exit.Exception):
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - skips and failures are no Exceptions
         claims.conclude(item, hearing, error)
     else:
         claims.conclude(item, hearing, None)

@@ -255,7 +255,7 @@ def _identity(item: pytest.Function) -> dict[str, Any]:
 
 
 def _model_name(item: pytest.Function, model: str) -> str:
-    causal = item.funcargs.get("causal") if hasattr(item, "funcargs") else None
+    causal: Any = item.funcargs.get("causal") if hasattr(item, "funcargs") else None
     if causal is not None and hasattr(causal, "model"):
         return str(causal.model.name)
     return Path(model).name if model else ""

@@ -47,7 +47,9 @@ def key(item: pytest.Function) -> tuple[str, str]:
 def model_key(item: pytest.Item) -> str:
     """Return what tells apart runs of one hypothesis on several models."""
     callspec = getattr(item, "callspec", None)
-    params: Mapping[str, Any] = {} if callspec is None else callspec.params
+    if callspec is None:
+        return ""
+    params: Mapping[str, Any] = callspec.params
     if models.FIXTURE in params:
         return str(params[models.FIXTURE])
     if "model" in params:

@@ -97,4 +97,4 @@ def follow_override(item: pytest.Item) -> None:
     if last is not current:
         for definition in definitions["causal"]:
             # Tears down what was built on it, too.
-            definition.finish(item._request)  # pyright: ignore[reportAttributeAccessIssue]
+            definition.finish(item._request)  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]

@@ -95,7 +95,7 @@ class Session:
 
     def headline(self) -> str | list[str]:
         """Return the line after collection."""
-        if not self._items or self.config.getoption("verbose", 0) < 0:
+        if not self._items or self.config.option.verbose < 0:
             return []
         names = {families.model_key(item) for item in self._items.values()}
         settings = self.settings
@@ -128,7 +128,7 @@ class Session:
     def open(self, item: pytest.Item) -> Hearing:
         """Start to hear one hypothesis."""
         assert isinstance(item, pytest.Function)
-        causal = item.funcargs.get("causal")
+        causal: Any = item.funcargs.get("causal")
         self.hearing = Hearing(
             alpha=self.level(item),
             asserts=source.count_asserts(item.function),
@@ -203,7 +203,7 @@ class Session:
             return
         from causaltest.report.terminal import claims_table
 
-        writer = reporter._tw
+        writer = reporter._tw  # noqa: SLF001 - the only way to its width
         encoding = getattr(sys.stdout, "encoding", None) or "ascii"
         reporter.section("causal claims")
         table = claims_table(

@@ -65,7 +65,7 @@ def test_alone(causal, strong):
         ("--deselect", "test_claims.py::test_b"),
         ("-x",),
     ],
-    ids=lambda selection: " ".join(selection),
+    ids=" ".join,
 )
 def test_a_selection_buys_no_significance(suite, selection):
     """Verdict, level, p and interval of a selected hypothesis are those of the whole run."""

@@ -6,7 +6,7 @@ from causaltest.plugin.models import ids
 
 
 def test_ids_are_short_and_distinct():
-    """The last path component names a model, lengthened where two would clash, never with a slash."""
+    """The last path component names a model, lengthened where two would clash, without a slash."""
     assert ids(["EleutherAI/pythia-70m"]) == ["pythia-70m"]
     assert ids(["a/gpt2", "b/gpt2", "c/opt"]) == ["a--gpt2", "b--gpt2", "c--opt"]
     assert ids(["./models/tiny/"]) == ["tiny"]

@@ -151,7 +151,7 @@ def test_open(causal, mixed):
 
 
 def test_a_refuted_claim_is_explained(suite):
-    """pytest's explanation says number, bound, interval and what was measured."""
+    """The explanation says number, bound, interval and what was measured."""
     suite.write("""
 def test_refuted(causal, strong):
     assert causal.effect(EMBEDDING, on=strong, metric=written) > 2
