@@ -57,10 +57,10 @@ def noncentrality(t: float, df: int, below: float) -> float:
     """Find the noncentrality at which P(T < t) is `below`; NaN beyond |t| = 500."""
     if abs(t) > 500.0:
         return math.nan
+
+    def excess(shift: float) -> float:
+        return noncentral_t_below(t, df, shift) - below
+
     # scipy's own inverse, nctdtrinc, is off by up to 1e-4 and takes minutes for large t.
     reach = 5.0 + 0.8 * abs(t)
-    return float(
-        optimize.brentq(
-            lambda shift: noncentral_t_below(t, df, shift) - below, t - reach, t + reach, xtol=1e-12
-        )
-    )
+    return float(optimize.brentq(excess, t - reach, t + reach, xtol=1e-12, full_output=False))

@@ -223,6 +223,7 @@ class Measured:
             pair_set=self.pair_set,
             notes=notes,
             over=found.over,
+            parts=judge.parts,
             _observe=judge.observe,
         )
 

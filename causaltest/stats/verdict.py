@@ -81,6 +81,8 @@ class Verdict:
     """Remarks that a reader must see."""
     over: str = ""
     """The method in short, e.g. `hull over 12 template means (24 pairs)`."""
+    parts: int = 1
+    """Comparisons in the claim: refutation is decided at `alpha_claim / parts`."""
     _observe: Callable[[Verdict], None] | None = None
     _asked: list[bool] = field(default_factory=lambda: [False])
 

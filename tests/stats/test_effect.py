@@ -1,6 +1,7 @@
 """What can be claimed of an effect or a rate, and the words in which the rest is refused."""
 
 import math
+import operator
 import re
 
 import numpy as np
@@ -24,8 +25,8 @@ def names(*labels):
 def test_both_directions_and_both_orders(effect_of):
     """An effect near 1 lies above .5 and not below it, however the comparison is written."""
     effect = effect_of(VALUES)
-    assert names(effect > 0.5, 0.5 < effect) == ["supported"] * 2
-    assert names(effect < 0.5, 0.5 > effect) == ["refuted"] * 2
+    assert names(effect > 0.5, operator.lt(0.5, effect)) == ["supported"] * 2
+    assert names(effect < 0.5, operator.gt(0.5, effect)) == ["refuted"] * 2
     assert names(effect > 1.0, effect < 1.0) == ["inconclusive"] * 2
     assert names(np.float64(0.5) < effect, effect > np.float32(0.5)) == ["supported"] * 2
     assert names(effect > 0, effect > np.int64(1)) == ["supported", "inconclusive"]
@@ -34,7 +35,7 @@ def test_both_directions_and_both_orders(effect_of):
 def test_negligible_effects(effect_of):
     """A margin that holds the interval supports, one that misses it refutes, in both forms."""
     effect = effect_of(np.array(VALUES) - 1.0)
-    assert names(abs(effect) < 0.3, 0.3 > abs(effect), abs(effect) < 0.05) == [
+    assert names(abs(effect) < 0.3, operator.gt(0.3, abs(effect)), abs(effect) < 0.05) == [
         "supported",
         "supported",
         "inconclusive",
@@ -170,13 +171,13 @@ def test_the_floor_of_a_ratio_is_a_fraction(effect_of):
 def test_margins_below_the_floor_are_errors(effect_of):
     """What cannot be measured cannot be claimed to be smaller still."""
     with pytest.raises(EvidenceError) as error:
-        abs(effect_of(VALUES, floor=0.01)) < 0.005  # noqa: B015
+        _ = abs(effect_of(VALUES, floor=0.01)) < 0.005
     assert str(error.value) == (
         "abs(effect) < 0.005 cannot be decided: the margin is not above the numeric floor 0.01\n"
         "name the largest effect that would still be negligible"
     )
     with pytest.raises(EvidenceError, match="the margin is not above 0"):
-        abs(effect_of(VALUES)) < 0  # noqa: B015
+        _ = abs(effect_of(VALUES)) < 0
 
 
 @pytest.mark.parametrize("floor", [-1.0, math.nan, math.inf])
@@ -213,11 +214,11 @@ def test_nothing_equals_an_effect(effect_of):
     ):
         with pytest.raises(TypeError, match=re.escape("never equals a value exactly; claim ")):
             compare()
-    assert effect in {effect}
+    assert len({effect, effect_of(VALUES)}) == 2
 
 
 @pytest.mark.parametrize(
-    ("compare", "message"),
+    "compare, message",
     [
         (lambda e: e >= 0.5, "`effect >= bound` cannot be claimed, since data cannot tell it from"),
         (lambda e: e <= 0.5, "write `effect < bound`"),
@@ -244,8 +245,10 @@ def test_wrong_comparisons_are_type_errors(effect_of, compare, message):
 @pytest.mark.parametrize("bound", [math.nan, math.inf, -math.inf])
 def test_bounds_are_finite(effect_of, bound):
     """A bound of NaN or infinity is an error that names it."""
-    with pytest.raises(EvidenceError, match=f"the bound is {bound}; an effect compares with a fin"):
-        effect_of(VALUES) > bound  # noqa: B015
+    with pytest.raises(
+        EvidenceError, match=re.escape(f"the bound is {bound}; an effect compares with a finite")
+    ):
+        _ = effect_of(VALUES) > bound
 
 
 def test_other_classes_may_compare_themselves(effect_of):
@@ -262,13 +265,13 @@ def test_rates_have_bounds_between_0_and_1(rate_of):
     """A percentage is recognised; a rate is never negative."""
     rate = rate_of([1] * 20)
     with pytest.raises(EvidenceError) as error:
-        rate > 80  # noqa: B015
+        _ = rate > 80
     assert str(error.value) == "a rate lies between 0 and 1, the bound is 80; did you mean 0.8?"
-    with pytest.raises(EvidenceError, match="a rate lies between 0 and 1, the bound is -0.1$"):
-        rate < -0.1  # noqa: B015
+    with pytest.raises(EvidenceError, match=r"a rate lies between 0 and 1, the bound is -0\.1$"):
+        _ = rate < -0.1
     with pytest.raises(EvidenceError, match="a difference of rates lies between -1 and 1, the bou"):
-        rate - rate_of([0] * 20) > 2  # noqa: B015
-    with pytest.raises(TypeError, match="a rate is never negative; claim `rate < 0.1`"):
+        _ = rate - rate_of([0] * 20) > 2
+    with pytest.raises(TypeError, match=r"a rate is never negative; claim `rate < 0\.1`"):
         abs(rate)
 
 
@@ -300,7 +303,7 @@ def test_few_units_carry_no_verdict(effect_of, rate_of, n):
     """Fewer than five units are an error that says what to add (C9)."""
     for measured in (effect_of(VALUES, [f"t{i % n}" for i in range(12)], subject=PATCH),):
         with pytest.raises(EvidenceError) as error:
-            measured > 0  # noqa: B015
+            _ = measured > 0
         assert str(error.value) == (
             f"{PATCH}: {n} template{'s' if n > 1 else ''} cannot carry a verdict; at least 5 are "
             "needed, 10 or more are advised\n"
@@ -308,9 +311,9 @@ def test_few_units_carry_no_verdict(effect_of, rate_of, n):
             "effect varies between templates"
         )
     with pytest.raises(EvidenceError, match=f"{n} pairs? cannot carry a verdict.*\nadd pairs$"):
-        rate_of([1] * n) > 0.5  # noqa: B015
+        _ = rate_of([1] * n) > 0.5
     with pytest.raises(EvidenceError, match="cannot carry a verdict"):
-        (rate_of([1] * n) - rate_of([0] * n)) > 0.5  # noqa: B015
+        _ = (rate_of([1] * n) - rate_of([0] * n)) > 0.5
 
 
 def test_few_or_rare_units_are_remarked(effect_of, rate_of):
@@ -346,15 +349,17 @@ def test_differences_need_the_same_pairs():
     a = Effect([1.0] * 6, units=ids, pair_ids=ids, pair_set=("pronouns", "0123456789ab"))
     b = Effect([1.0] * 5, units=ids[:5], pair_ids=ids[:5], pair_set=("verbs", "ba9876543210"))
     with pytest.raises(PairError) as error:
-        a > b  # noqa: B015
+        _ = a > b
     assert str(error.value) == (
         "a comparison needs the same pairs on both sides: 'pronouns' (6 pairs, 01234567) against "
         "'verbs' (5 pairs, ba987654)\n1 pairs are on one side only, e.g. 'p5' in 'pronouns'\n"
         "measure both on the same pair set"
     )
     c = Effect([1.0] * 6, units=["t"] * 6, unit="template", pair_ids=ids)
-    with pytest.raises(PairError, match=r"group the same pairs differently \(pair against template"):
-        a - c  # noqa: B018
+    with pytest.raises(
+        PairError, match=r"group the same pairs differently \(pair against template"
+    ):
+        _ = a - c
 
 
 def test_differences_need_the_same_kind(effect_of, rate_of):
@@ -362,21 +367,21 @@ def test_differences_need_the_same_kind(effect_of, rate_of):
     raw = effect_of(VALUES, subject="logit_diff of x")
     share = effect_of(VALUES, subject="recovery of x", scale=[2.0] * 12)
     with pytest.raises(MetricError) as error:
-        raw > share  # noqa: B015
+        _ = raw > share
     assert str(error.value) == (
         "cannot compare logit_diff of x with recovery of x: one is measured in logit_diff, the "
         "other in recovery\nmeasure both with the same metric"
     )
     unnamed = effect_of(VALUES, subject="y")
     with pytest.raises(MetricError, match="the first is in units of its metric, the second a shar"):
-        share - unnamed  # noqa: B018
+        _ = share - unnamed
     other = effect_of(VALUES, subject="recovery of z", scale=[3.0] * 12)
     with pytest.raises(MetricError, match="they are shares of different total effects"):
-        share + other  # noqa: B018
+        _ = share + other
     with pytest.raises(MetricError, match="an effect and a rate have no common unit"):
-        unnamed > rate_of([1] * 12)  # noqa: B015
+        _ = unnamed > rate_of([1] * 12)
     with pytest.raises(MetricError, match="a rate and an effect have no common unit"):
-        rate_of([1] * 12) - unnamed  # noqa: B018
+        _ = rate_of([1] * 12) - unnamed
     half = effect_of(np.array(VALUES) / 2, subject="recovery of z", scale=[2.0] * 12)
     assert (share - half).estimate == pytest.approx(0.25)
 

@@ -140,7 +140,7 @@ def test_the_same_numbers_in_another_process_and_after_other_work(effect_of):
     effect = effect_of(values, [f"t{i % 12}" for i in range(24)], judge=Judge(seed=77))
     before = numbers(effect > 0.8)
     for seed in range(6):
-        effect_of(values, judge=Judge(seed=seed)).interval  # noqa: B018
+        _ = effect_of(values, judge=Judge(seed=seed)).interval
     streams._kept.cache_clear()
     assert numbers(effect > 0.8) == before
 
@@ -153,7 +153,7 @@ def test_the_seed_matters_a_little(effect_of):
     assert abs(one.high - two.high) < 0.1 * (one.high - one.low)
 
 
-# Duality (C16)
+# Duality of p-values and intervals
 
 
 def evidence(kind, rng):
@@ -198,7 +198,10 @@ def test_p_values_and_intervals_are_duals(kind):
             if near and kind != "mean":
                 # Quantile functions are inverted to about 1e-8 only.
                 continue
-            for p, beyond in ((found.p_above(bound), bound < low), (found.p_below(bound), bound > high)):
+            for p, beyond in (
+                (found.p_above(bound), bound < low),
+                (found.p_below(bound), bound > high),
+            ):
                 if not (near and abs(p - alpha / 2) < 1e-9):
                     assert (p <= alpha / 2 * (1 + 1e-12)) == beyond
                     decided += beyond

@@ -116,7 +116,7 @@ def test_a_constant_denominator_is_a_plain_mean():
 
 
 def test_a_weak_denominator_is_refused():
-    """Where the total effect itself is uncertain the ratio has no interval, and the error says so."""
+    """Where the total effect is itself uncertain the ratio has no interval, as the error says."""
     rng = np.random.default_rng(0)
     gap = rng.normal(0.3, 1.2, 15)
     found = fit(rng.normal(0.5, 1, 15), gap - gap.mean() + 0.2, resamples=B, seed=0)
@@ -130,7 +130,9 @@ def test_a_weak_denominator_is_refused():
 
 def test_a_negative_denominator_is_refused():
     """A total effect that is not positive has no share, and the error names its mean."""
-    with pytest.raises(EvidenceError, match="the total effect is not positive: its mean over 6 uni"):
+    with pytest.raises(
+        EvidenceError, match="the total effect is not positive: its mean over 6 uni"
+    ):
         fit(np.arange(6.0), np.full(6, -1.0) + 0.1 * np.arange(6), resamples=B, seed=0)
 
 

@@ -36,11 +36,11 @@ def test_a_comparison_at_too_small_a_level_is_refused(effect_of):
     """The same error meets whoever compares without asking first."""
     effect = effect_of([0.1, 0.2, 0.3, 0.4, 0.5], judge=Judge(alpha_claim=1e-8))
     with pytest.raises(EvidenceError, match="no verdict is possible at level 1e-08"):
-        effect > 0.0  # noqa: B015
+        _ = effect > 0.0
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    "wrong, message",
     [
         ({"alpha": 0.0}, "alpha = 0.0: expected a level between 0 and 1"),
         ({"alpha_claim": 5}, "alpha_claim = 5: expected a level between 0 and 1"),

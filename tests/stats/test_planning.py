@@ -16,7 +16,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize(
-    ("alpha", "d", "units"),
+    "alpha, d, units",
     [(alpha, d, units) for alpha, row in TABLE.items() for d, units in row.items()],
 )
 def test_sample_sizes_are_the_published_ones(alpha, d, units):
@@ -35,6 +35,7 @@ def test_power_is_the_noncentral_ts(n, d):
 def test_two_bounds_need_more_than_one():
     """An equivalence claim with the truth in the middle needs both sides at once, by simulation."""
     units = units_needed(0.5, 0.5, alpha=0.05)
+    assert units is not None
     assert units > units_needed(0.5, alpha=0.05)
     data = np.random.default_rng(0).normal(size=(20_000, units))
     reach = stats.t.ppf(0.975, units - 1) * data.std(axis=1, ddof=1) / math.sqrt(units)

@@ -48,7 +48,7 @@ def test_no_p_value_is_zero():
     assert 0.0 < PairedFlips(500, 0, 500).p_above(-1.0) < 1e-300
 
 
-@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (8, 1), (3, 9)])
+@pytest.mark.parametrize("gained, lost", [(0, 0), (5, 0), (8, 1), (3, 9)])
 def test_mcnemar_is_a_sign_test_on_discordant_pairs(gained, lost):
     """McNemar's exact test is the binomial test of gained against lost, p = 1 without either."""
     expected = (

@@ -47,6 +47,6 @@ def test_counts_are_the_same_resamples():
 
 def test_kept_draws_cannot_be_changed():
     """What comparisons share is read-only."""
+    block = next(streams.resample_indices(12, 99, 3))
     with pytest.raises(ValueError, match="read-only"):
-        drawn_once = next(streams.resample_indices(12, 99, 3))
-        drawn_once[0, 0] = 1
+        block[0, 0] = 1

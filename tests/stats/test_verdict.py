@@ -86,7 +86,9 @@ def test_refuted_and_inconclusive(effect_of):
     lines = (effect > 0.79).explain()
     assert re.fullmatch(r"inconclusive: \+0\.8\d+ is not clearly > 0\.79", lines[0])
     assert lines[2].endswith("; it straddles the bound")
-    assert re.fullmatch(r"about [\d,]+ pairs would settle it \(80% power at this spread\)", lines[3])
+    assert re.fullmatch(
+        r"about [\d,]+ pairs would settle it \(80% power at this spread\)", lines[3]
+    )
 
 
 def test_equivalence_in_words(effect_of):
@@ -170,13 +172,13 @@ class Flat:
         """Return the p-value set for this bound."""
         return self.below[bound]
 
-    def limits(self, alpha):
+    def limits(self, alpha):  # noqa: ARG002
         """Return any interval."""
         return -1.0, 1.0
 
 
 @pytest.mark.parametrize(
-    ("p_above", "p_below", "expected"),
+    "p_above, p_below, expected",
     [(0.025, 0.99, "supported"), (0.0251, 0.98, "inconclusive"), (0.98, 0.025, "refuted")],
 )
 def test_the_verdict_rule(p_above, p_below, expected):
@@ -194,7 +196,7 @@ def test_equivalence_takes_the_larger_and_the_smaller():
 
 @pytest.mark.parametrize("bound", [0.0, 0.5])
 def test_the_number_of_pairs_has_its_power(effect_of, bound):
-    """Fresh Gaussian samples of the planned size settle the claim in 80 % of cases or a bit more."""
+    """Fresh Gaussian samples of the planned size settle the claim in 80 % of cases or more."""
     rng = np.random.default_rng(1)
     values = 0.25 + rng.normal(0, 1, 40)
     values = 0.25 + (values - values.mean()) / values.std(ddof=1)
@@ -231,9 +233,10 @@ def test_refuting_an_equivalence_is_planned_from_outside():
     class Wide(Flat):
         estimate = 1.5
 
-        def limits(self, alpha):
+        def limits(self, alpha):  # noqa: ARG002
             return 0.5, 2.5
 
     units = needed(Wide({}, {}), Region(-1.0, 1.0), Judge(), 20)
+    assert units is not None
     assert units == needed(Wide({}, {}), Region(-math.inf, 1.0), Judge(), 20)
     assert units > 20

@@ -1,0 +1,514 @@
+"""Error rates, coverage and power on simulated data: the checks C1-C8, C14-C15, C18-C20, C33.
+
+Every check has the limit at its full number of runs N. The fast tier runs N / 4 with the limit
+recomputed (`allowed`); `-m slow` runs N. Each check is shown to fail a wrong implementation.
+Simulations are vectorised; one test ties the vectorised interval to the public API.
+"""
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from causaltest.errors import EvidenceError
+from causaltest.stats.hull import bootstrap_t, fit
+from causaltest.stats.rates import PairedFlips
+
+RESAMPLES = 9_999
+"""As the API draws. The fast tier makes do with 3,999, which moves limits by less than 1 %."""
+TIERS = pytest.mark.parametrize(
+    "quarter", [pytest.param(4, id="quarter"), pytest.param(1, id="full", marks=pytest.mark.slow)]
+)
+
+
+def allowed(limit, full, runs):
+    """Convert a limit on a rate at `full` runs to fewer runs, at the same implied nominal rate.
+
+    A limit is a + 2 sqrt(a (1 - a) / N) for a nominal rate a (statistics.md, section 4).
+    """
+
+    def at(nominal, count):
+        return nominal + 2 * math.sqrt(nominal * (1 - nominal) / count)
+
+    return at(optimize.brentq(lambda a: at(a, full) - limit, 0.0, limit), runs)
+
+
+def test_limits_follow_the_formula():
+    """.0299 at 4,000 runs is a nominal .025, hence .0349 at 1,000."""
+    assert allowed(0.02994, 4_000, 4_000) == pytest.approx(0.02994)
+    assert allowed(0.02994, 4_000, 1_000) == pytest.approx(
+        0.025 + 2 * math.sqrt(0.025 * 0.975 / 1_000), abs=1e-4
+    )
+
+
+# Processes: each gives a sample, shape (n, runs), with its true mean and standard deviation
+
+
+def _sparse(rng, shape):
+    return (rng.random(shape) < 0.15).astype(float)
+
+
+PROCESSES = {
+    "gauss": (lambda rng, shape: rng.normal(size=shape), 0.0, 1.0),
+    "t3": (lambda rng, shape: rng.standard_t(3, size=shape), 0.0, math.sqrt(3)),
+    "exponential": (lambda rng, shape: rng.exponential(size=shape), 1.0, 1.0),
+    "lognormal .5": (
+        lambda rng, shape: rng.lognormal(0, 0.5, shape),
+        math.exp(0.125),
+        math.sqrt((math.exp(0.25) - 1) * math.exp(0.25)),
+    ),
+    "lognormal .8": (
+        lambda rng, shape: rng.lognormal(0, 0.8, shape),
+        math.exp(0.32),
+        math.sqrt((math.exp(0.64) - 1) * math.exp(0.64)),
+    ),
+    "sparse": (_sparse, 0.15, math.sqrt(0.15 * 0.85)),
+}
+
+
+class Intervals:
+    """Limits of many samples at once by the hull, the t interval and the percentile bootstrap."""
+
+    def __init__(self, data, alpha=0.05, resamples=None):
+        self.n, self.runs = data.shape
+        drawn = resamples or (RESAMPLES if self.runs >= 1_500 else 3_999)
+        self.mean = data.mean(axis=0)
+        self.error = data.std(axis=0, ddof=1) / math.sqrt(self.n)
+        self.t = stats.t.ppf(1 - alpha / 2, self.n - 1)
+        varied = self.error > 0
+        self.low, self.high = self.mean.copy(), self.mean.copy()
+        k = math.floor((drawn + 1) * alpha / 2 + 1e-9)
+        columns = np.flatnonzero(varied)
+        for piece, chosen in enumerate(np.array_split(columns, -(-len(columns) // 100))):
+            # Fresh resamples for each piece: their error must not be common to all runs.
+            starred = bootstrap_t(data[:, chosen], resamples=drawn, seed=piece)
+            starred = np.partition(starred, (k - 1, drawn - k), axis=0)
+            outer, inner = starred[drawn - k], starred[k - 1]
+            self.low[chosen] -= np.maximum(self.t, outer) * self.error[chosen]
+            self.high[chosen] -= np.minimum(-self.t, inner) * self.error[chosen]
+
+    def t_limits(self, quantile=None):
+        """Return the limits of the t interval, or those with another quantile."""
+        reach = (self.t if quantile is None else quantile) * self.error
+        return self.mean - reach, self.mean + reach
+
+
+@cache
+def simulated(process, n, runs):
+    """Return samples and their intervals; kept, since several checks look at the same ones."""
+    draw, _, _ = PROCESSES[process]
+    rng = np.random.default_rng([20250104, n, runs, *process.encode()])
+    data = draw(rng, (n, runs))
+    return data, Intervals(data)
+
+
+def misses(limits, truth):
+    """Return the rates at which the lower limit lies above and the upper below the truth."""
+    low, high = limits
+    return float((low > truth).mean()), float((high < truth).mean())
+
+
+def percentile_limits(data, resamples=999):
+    """Return percentile bootstrap limits of column means: too narrow for few units."""
+    rng = np.random.default_rng(0)
+    n = len(data)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    means = np.sort(counts @ data / n, axis=0)
+    return means[24], means[974]
+
+
+def test_vectorised_intervals_are_those_of_the_api(effect_of):
+    """For every process the simulation's limits are the public interval's, to 1e-9."""
+    for process, (draw, _, spread) in PROCESSES.items():
+        data = draw(np.random.default_rng(5), (20, 3)) + 0.01 * spread
+        data = data[:, data.std(axis=0) > 0]
+        intervals = Intervals(data, resamples=RESAMPLES)
+        for run in range(data.shape[1]):
+            # Sorted labels: resamples meet units in the order of the rows.
+            interval = effect_of(data[:, run]).interval
+            assert interval.low == pytest.approx(intervals.low[run], abs=1e-9), process
+            assert interval.high == pytest.approx(intervals.high[run], abs=1e-9), process
+
+
+# False support at the bound: C1, C2
+
+
+@TIERS
+@pytest.mark.parametrize("process", ["gauss", "t3"])
+@pytest.mark.parametrize("n", [10, 20, 50])
+def test_c1_false_support_on_symmetric_data(process, n, quarter):
+    """With the truth on the bound at most .0299 of claims are supported, on each side."""
+    runs = 4_000 // quarter
+    _, found = simulated(process, n, runs)
+    above, below = misses((found.low, found.high), PROCESSES[process][1])
+    assert max(above, below) <= allowed(0.0299, 4_000, runs)
+
+
+def test_c1_catches_a_z_test():
+    """Mutant: normal instead of t quantiles, n = 10, at the full number of runs."""
+    data = np.random.default_rng(1).normal(size=(10, 4_000))
+    z = data.mean(axis=0) / (data.std(axis=0, ddof=1) / math.sqrt(10))
+    assert max((z > 1.96).mean(), (z < -1.96).mean()) > 0.0299
+
+
+@TIERS
+@pytest.mark.parametrize("process", ["exponential", "lognormal .5"])
+@pytest.mark.parametrize("n", [20, 50])
+def test_c2_false_support_on_skewed_data(process, n, quarter):
+    """At most .050 on each side, so in both orientations of the data, and .055 in sum."""
+    runs = 4_000 // quarter
+    _, found = simulated(process, n, runs)
+    above, below = misses((found.low, found.high), PROCESSES[process][1])
+    assert max(above, below) <= allowed(0.050, 4_000, runs)
+    assert above + below <= allowed(0.055, 4_000, runs)
+
+
+def test_c2_catches_the_plain_t_interval():
+    """Mutant: t alone, exponential data, n = 20."""
+    _, found = simulated("exponential", 20, 1_000)
+    assert max(misses(found.t_limits(), 1.0)) > allowed(0.050, 4_000, 1_000)
+
+
+# Coverage and width: C3 to C5
+
+ORDINARY = [(process, n) for process in ("gauss", "t3") for n in (10, 20, 50, 100)]
+ORDINARY += [(process, n) for process in ("exponential", "lognormal .5") for n in (20, 50, 100)]
+HARD = [("lognormal .8", 30), ("lognormal .8", 50), ("lognormal .8", 100)]
+HARD += [("sparse", 20), ("sparse", 50), ("sparse", 100)]
+
+
+@TIERS
+@pytest.mark.parametrize(
+    "process, n, coverage",
+    [(*cell, 0.943) for cell in ORDINARY] + [(*cell, 0.935) for cell in HARD],
+)
+def test_c3_c4_coverage(process, n, coverage, quarter):
+    """The 95 % interval covers the mean in 94.3 % of samples, on hard data in 93.5 %."""
+    runs = 4_000 // quarter
+    _, found = simulated(process, n, runs)
+    missed = sum(misses((found.low, found.high), PROCESSES[process][1]))
+    assert missed <= allowed(1 - coverage, 4_000, runs)
+
+
+def test_c3_catches_the_percentile_bootstrap():
+    """Mutant: percentile limits on Gaussian data, n = 10."""
+    data, _ = simulated("gauss", 10, 1_000)
+    assert sum(misses(percentile_limits(data), 0.0)) > allowed(0.057, 4_000, 1_000)
+
+
+def test_c3_catches_bca():
+    """Mutant: scipy's BCa limits on exponential data, n = 20."""
+    data, _ = simulated("exponential", 20, 1_000)
+    found = stats.bootstrap(
+        (data[:, :400],),
+        np.mean,
+        axis=0,
+        n_resamples=999,
+        method="BCa",
+        rng=np.random.default_rng(0),
+        batch=100,
+    ).confidence_interval
+    assert sum(misses((found.low, found.high), 1.0)) > allowed(0.057, 4_000, 400)
+
+
+def test_c4_catches_the_plain_t_interval():
+    """Mutant: t alone on lognormal data, n = 30."""
+    _, found = simulated("lognormal .8", 30, 1_000)
+    truth = PROCESSES["lognormal .8"][1]
+    assert sum(misses(found.t_limits(), truth)) > allowed(0.065, 4_000, 1_000)
+
+
+@TIERS
+def test_c5_width(quarter):
+    """On Gaussian data of 30 units the interval is at most 6 % wider than t on average."""
+    _, found = simulated("gauss", 30, 4_000 // quarter)
+    ratio = (found.high - found.low).mean() / (2 * found.t * found.error).mean()
+    assert 1.0 <= ratio <= 1.06
+
+
+def test_c5_catches_an_interval_that_is_always_wide():
+    """Mutant: covering 98 % instead of 95 %."""
+    _, found = simulated("gauss", 30, 1_000)
+    wide = Intervals(simulated("gauss", 30, 1_000)[0], alpha=0.02)
+    assert (wide.high - wide.low).mean() / (2 * found.t * found.error).mean() > 1.06
+
+
+# The power of directional claims (C6)
+
+
+def supported_at_zero(n, d, runs, alpha=0.05):
+    """Return how often `effect > 0` is supported for Gaussian units of mean d."""
+    data = np.random.default_rng([6, n]).normal(d, 1.0, (n, runs))
+    return float((Intervals(data, alpha).low > 0).mean())
+
+
+@TIERS
+@pytest.mark.parametrize("n, d, power", [(20, 0.8, 0.89), (34, 0.5, 0.74), (90, 0.3, 0.76)])
+def test_c6_power(n, d, power, quarter):
+    """Power is at least that of the t-test less the price of the hull."""
+    runs = 1_500 // quarter
+    assert 1 - supported_at_zero(n, d, runs) <= allowed(1 - power, 1_500, runs)
+
+
+def test_c6_catches_an_over_careful_test():
+    """Mutant: half the level."""
+    assert 1 - supported_at_zero(20, 0.8, 375, alpha=0.025) > allowed(0.11, 1_500, 375)
+
+
+# Templates are the units: C7, C8
+
+
+def templated(rng, sizes, icc, runs):
+    """Return rows of templates of the given sizes, shape (rows, runs), and the unit means."""
+    template = math.sqrt(icc) * rng.normal(size=(len(sizes), runs))
+    noise = math.sqrt(1 - icc) * rng.normal(size=(sum(sizes), runs))
+    rows = np.repeat(template, sizes, axis=0) + noise
+    edges = np.cumsum([0, *sizes[:-1]])
+    return rows, np.add.reduceat(rows, edges, axis=0) / np.array(sizes)[:, None]
+
+
+@TIERS
+@pytest.mark.parametrize("templates, pairs", [(8, 25), (15, 20), (30, 10)])
+@pytest.mark.parametrize("icc", [0.0, 0.1, 0.3])
+def test_c7_clustered_type_one_error(templates, pairs, icc, quarter):
+    """However strongly pairs of a template agree, a null effect is found in 5 % of runs."""
+    runs = 2_000 // quarter
+    rng = np.random.default_rng([7, templates, round(10 * icc)])
+    _, means = templated(rng, [pairs] * templates, icc, runs)
+    found = Intervals(means)
+    assert sum(misses((found.low, found.high), 0.0)) <= allowed(0.0597, 2_000, runs)
+
+
+@pytest.mark.parametrize("templates, pairs", [(8, 25), (15, 20), (30, 10)])
+def test_c7_catches_pairs_as_units(templates, pairs):
+    """Mutants: a t-test on rows, and the percentile bootstrap of 8 template means."""
+    rng = np.random.default_rng([7, templates, 1])
+    rows, means = templated(rng, [pairs] * templates, 0.1, 500)
+    error = rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
+    by_row = np.abs(rows.mean(axis=0) / error) > 1.97
+    assert by_row.mean() > allowed(0.0597, 2_000, 500)
+    if templates == 8:
+        assert sum(misses(percentile_limits(means), 0.0)) > allowed(0.0597, 2_000, 500)
+
+
+def test_c7_through_the_api(effect_of):
+    """Rows with labels in, verdicts out: type I error of `effect > 0` and `< 0` over 250 runs."""
+    rng = np.random.default_rng(77)
+    rows, _ = templated(rng, [20] * 15, 0.3, 250)
+    units = np.repeat([f"t{i:02d}" for i in range(15)], 20)
+    decided = sum((effect_of(rows[:, run], units) > 0).name != "inconclusive" for run in range(250))
+    assert decided / 250 <= allowed(0.0597, 2_000, 250)
+
+
+@TIERS
+def test_c8_a_dominant_template(quarter):
+    """One of ten templates holds half of the rows, and the level is kept."""
+    runs = 2_000 // quarter
+    _, means = templated(np.random.default_rng(8), [90] + [10] * 9, 0.3, runs)
+    found = Intervals(means)
+    assert sum(misses((found.low, found.high), 0.0)) <= allowed(0.0597, 2_000, runs)
+
+
+def test_c8_catches_row_weights():
+    """Mutant: row-weighted mean with the cluster-robust (CR1) error and t(G - 1)."""
+    sizes = np.array([90] + [10] * 9)
+    rows, means = templated(np.random.default_rng(8), list(sizes), 0.3, 500)
+    overall = rows.mean(axis=0)
+    scores = sizes[:, None] * (means - overall)
+    error = np.sqrt(10 / 9 * (scores**2).sum(axis=0)) / sizes.sum()
+    assert (np.abs(overall / error) > stats.t.ppf(0.975, 9)).mean() > allowed(0.0597, 2_000, 500)
+
+
+# Equivalence: C14, C15
+
+
+@TIERS
+@pytest.mark.parametrize("process", ["gauss", "exponential"])
+@pytest.mark.parametrize("n", [20, 50, 100])
+@pytest.mark.parametrize("side", [1, -1])
+def test_c14_false_equivalence(process, n, side, quarter):
+    """With the truth on either margin, at .3 standard deviations, 5 % are called negligible."""
+    runs = 4_000 // quarter
+    _, found = simulated(process, n, runs)
+    _, mean, spread = PROCESSES[process]
+    shift, margin = side * 0.3 * spread - mean, 0.3 * spread
+    inside = (found.low + shift > -margin) & (found.high + shift < margin)
+    assert inside.mean() <= allowed(0.050, 4_000, runs)
+
+
+def test_c14_catches_absence_of_significance():
+    """Mutant: "p > .05, so no effect"."""
+    _, found = simulated("gauss", 20, 1_000)
+    low, high = found.t_limits()
+    assert ((low + 0.3 < 0) & (high + 0.3 > 0)).mean() > allowed(0.050, 4_000, 1_000)
+
+
+@TIERS
+def test_c15_power_of_equivalence(quarter):
+    """No effect, margin half a standard deviation, 50 units: supported in 80 % of runs."""
+    runs = 4_000 // quarter
+    _, found = simulated("gauss", 50, runs)
+    inside = (found.low > -0.5) & (found.high < 0.5)
+    assert 1 - inside.mean() <= allowed(0.20, 4_000, runs)
+
+
+# Ratios of means (C18)
+
+GAPS = {"strong": (3.5, 1.5), "weak": (1.0, 1.2)}
+RHO = 0.87
+
+
+def recoveries(rng, gap, n, runs):
+    """Return numerators and gaps: E[y] / E[gap] = RHO, half of the gap's variation not in y."""
+    mean, spread = GAPS[gap]
+    gaps = rng.normal(mean, spread, (n, runs))
+    return RHO * (mean + 0.5 * (gaps - mean)) + rng.normal(0, 0.5 * spread, (n, runs)), gaps
+
+
+@TIERS
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("n", [30, 100])
+def test_c18_false_support_of_a_ratio(gap, n, quarter):
+    """With rho on the bound `rho > x` is supported in at most .032 of runs."""
+    runs = 2_000 // quarter
+    top, gaps = recoveries(np.random.default_rng([18, n]), gap, n, runs)
+    found = Intervals(top - RHO * gaps)
+    assert (found.low > 0).mean() <= allowed(0.032, 2_000, runs)
+
+
+def test_c18_catches_the_mean_of_ratios():
+    """Mutant: a t-test on per-pair ratios."""
+    top, gaps = recoveries(np.random.default_rng([18, 100]), "strong", 100, 500)
+    low, _ = Intervals(top / gaps).t_limits()
+    assert (low > RHO).mean() > allowed(0.032, 2_000, 500)
+
+
+def test_c18_a_weak_total_effect_is_an_error():
+    """At n = 15 with the weak gap at least 5 % of runs end in the error, and no run in nonsense."""
+    top, gaps = recoveries(np.random.default_rng([18, 15]), "weak", 15, 120)
+    errors = 0
+    for run in range(120):
+        try:
+            low, high = fit(top[:, run], gaps[:, run], resamples=1_999, seed=run).limits(0.05)
+        except EvidenceError:
+            errors += 1
+        else:
+            assert low < high
+    assert errors >= 6
+
+
+# Rates by template: C19
+
+
+@TIERS
+@pytest.mark.parametrize("templates, pairs", [(8, 25), (15, 20), (30, 10)])
+def test_c19_false_support_of_a_rate(templates, pairs, quarter, rate_of):
+    """Template rates of mean .8 with ICC .2: `rate > 0.8` is supported in at most .045 of runs."""
+    runs = 2_000 // quarter
+    supported, by_rows = 0, 0
+    units = np.repeat([f"t{i:02d}" for i in range(templates)], pairs)
+    for right in template_outcomes(templates, pairs, runs):
+        verdict = rate_of(right, units) > 0.8
+        supported += verdict.p_support <= 0.025
+        by_rows += stats.binom.sf(right.sum() - 1, len(right), 0.8) <= 0.025
+    assert supported / runs <= allowed(0.045, 2_000, runs)
+    # Mutant: the binomial test on rows.
+    assert by_rows / runs > allowed(0.045, 2_000, runs)
+
+
+def template_outcomes(templates, pairs, runs):
+    """Yield beta-binomial outcomes, one row of 0 and 1 per run: mean .8, ICC .2."""
+    rng = np.random.default_rng([19, templates])
+    for _ in range(runs):
+        rates = rng.beta(3.2, 0.8, templates)
+        yield (rng.random((templates, pairs)) < rates[:, None]).astype(float).ravel()
+
+
+@TIERS
+def test_c19_near_the_ceiling(quarter, rate_of):
+    """Template rates of mean .95, half of them 1: `rate > 0.95` keeps its level of .025."""
+    runs = 2_000 // quarter
+    rng = np.random.default_rng(195)
+    units = np.repeat([f"t{i:02d}" for i in range(12)], 20)
+    supported = 0
+    for _ in range(runs):
+        rates = np.where(rng.random(12) < 0.5, 1.0, rng.beta(9.0, 1.0, 12))
+        right = (rng.random((12, 20)) < rates[:, None]).astype(float).ravel()
+        supported += (rate_of(right, units) > 0.95).p_support <= 0.025
+    assert supported / runs <= allowed(0.032, 2_000, runs)
+
+
+# Paired flips, exactly: C20
+
+
+def coverage(limits, p10, p01, n):
+    """Return the exact probability that limits cover p10 - p01, over all outcomes of n pairs."""
+    covered = 0.0
+    for gained in range(n + 1):
+        for lost in range(n + 1 - gained):
+            low, high = limits(gained, lost, n)
+            if low <= p10 - p01 <= high:
+                counts = [gained, lost, n - gained - lost]
+                covered += stats.multinomial.pmf(counts, n, [p10, p01, 1 - p10 - p01])
+    return covered
+
+
+def wald(gained, lost, n):
+    """Return the textbook interval of a paired difference."""
+    difference = (gained - lost) / n
+    reach = 1.96 * math.sqrt(max((gained + lost) / n - difference**2, 0.0) / n)
+    return difference - reach, difference + reach
+
+
+@pytest.mark.parametrize("n", [20, 40])
+@pytest.mark.parametrize("p10, p01", [(0.05, 0.05), (0.2, 0.05), (0.9, 0.02)])
+def test_c20_paired_differences(p10, p01, n):
+    """The interval covers the difference of two rates with .94, exactly; no effect with .95."""
+    exact = coverage(lambda b, c, n: PairedFlips(b, c, n).limits(0.05), p10, p01, n)
+    assert exact >= (0.95 if p10 == p01 else 0.94)
+
+
+def test_c20_catches_wald():
+    """Mutant: Wald's interval at n = 20 with rates of .9 and .02."""
+    assert coverage(wald, 0.9, 0.02, 20) < 0.94
+
+
+# Degenerate data: C33
+
+
+@pytest.mark.parametrize(
+    "values, floor, above_zero, negligible",
+    [
+        ([0.0] * 12, 0.0, "refuted", "supported"),
+        ([0.3] * 12, 0.0, "supported", "refuted"),
+        ([-0.3] * 12, 0.0, "refuted", "refuted"),
+        (list(1e-7 + 1e-9 * np.arange(12)), 1e-6, "refuted", "supported"),
+        (list(1e-7 + 1e-9 * np.arange(12)), 0.0, "supported", "supported"),
+    ],
+    ids=["zeros", "equal", "equal and negative", "noise below the floor", "noise without a floor"],
+)
+def test_c33_degenerate_effects(values, floor, above_zero, negligible, effect_of):
+    """Constant data are decided by their value, never with a p-value of 0 (statistics.md 2.0)."""
+    effect = effect_of(values, floor=floor)
+    first, second = effect > 0, abs(effect) < 0.1
+    assert (first.name, second.name) == (above_zero, negligible)
+    for verdict in (first, second):
+        assert min(verdict.p_support, verdict.p_refute) >= 1 / (RESAMPLES + 1)
+        assert len(verdict.explain()) <= 5
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("clustered", [False, True])
+def test_c33_rates_without_variation(value, clustered, rate_of):
+    """All successes or all failures: Clopper-Pearson over units, never of zero width."""
+    units = [f"t{i % 12}" for i in range(36)] if clustered else None
+    rate = rate_of([value] * 36, units)
+    n = 12 if clustered else 36
+    theirs = stats.binomtest(round(value * n), n).proportion_ci(0.95, method="exact")
+    found = rate.interval
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    difference = (rate - rate_of([value] * 36, units)).interval
+    assert difference.low < -0.03
+    assert difference.high > 0.03
