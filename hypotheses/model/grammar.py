@@ -44,13 +44,14 @@ class Example:
 
 
 def held_out(a: str, b: str) -> bool:
-    """Whether two names, or two nouns in any number, never meet in training: one pair in five."""
-    return a != b and (_INDEX[a] + _INDEX[b]) % 5 == 0
+    """Whether two words never meet in training: one pair of names in 20, of nouns in 5."""
+    if a in _NAME_PLACES:
+        return a != b and (_NAME_PLACES[a] + _NAME_PLACES[b]) % 20 == 0
+    return a != b and (_NOUN_PLACES[a] + _NOUN_PLACES[b]) % 5 == 0
 
 
-_INDEX: dict[str, int] = {name: i for i, name in enumerate(NAMES)} | {
-    form: i for i, noun in enumerate(NOUNS) for form in noun
-}
+_NAME_PLACES = {name: place for place, name in enumerate(NAMES)}
+_NOUN_PLACES = {form: place for place, noun in enumerate(NOUNS) for form in noun}
 
 
 def is_past(template: str) -> bool:
@@ -159,6 +160,8 @@ def _repeated_names(rng: random.Random) -> Example:
     letters = "abcdef"[: 2 * couples]
     names = rng.sample(NAMES, 2 * couples)
     said = [f"{{{left}}} {bond} {{{right}}}" for left, right in _couples(letters)]
+    if bond == "and" and rng.random() < 0.5:
+        said = [f"{couple} {rng.choice(parts.COUPLE_DEEDS)}" for couple in said]
     start = _join(rng.choice(parts.BOND_OPENINGS), f"{join} ".join(said))
     template = f"{start}{rng.choice(parts.RECALLS)} {{cue}} {bond}"
     (cue, answer), *others = rng.sample(_couples(names), couples)

@@ -290,7 +290,9 @@ BONDS = (
     "sat next to",
     "was with",
     "and",
+    "and",
 )
+COUPLE_DEEDS = ("came early", "came late", "went home", "sat down", "were happy", "had dinner")
 BOND_OPENINGS = (
     *OPENINGS,
     "In the story,",
@@ -383,6 +385,7 @@ PARTS: tuple[Sequence[str], ...] = (
     GIFTS,
     MESSAGES,
     BONDS,
+    COUPLE_DEEDS,
     BOND_OPENINGS,
     BOND_JOINS,
     RECALLS,

@@ -95,17 +95,21 @@ def loss_of(
     return losses[determined].mean() + losses[valid & ~determined].mean() / 3
 
 
-def train(
-    model: GPT2LMHeadModel,
-    tokenizer: PreTrainedTokenizerFast,
+def fit(
     *,
+    seed: int,
+    layers: int,
+    heads: int,
+    width: int,
     steps: int,
     batch: int,
     rate: float,
     decay: float,
-    rng: random.Random,
-) -> None:
-    """AdamW with a linear warm-up and a cosine to zero."""
+) -> GPT2LMHeadModel:
+    """Train a fresh model with AdamW, a linear warm-up and a cosine to zero."""
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer()
+    model = make_model(len(tokenizer), layers, heads, width)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=decay
     )
@@ -113,7 +117,7 @@ def train(
         optimiser, max_lr=rate, total_steps=steps, pct_start=0.05, cycle_momentum=False
     )
     started = time.monotonic()
-    stream = islice(batches(tokenizer, batch, rng), steps)
+    stream = islice(batches(tokenizer, batch, random.Random(seed)), steps)
     for step, (ids, valid, answers) in enumerate(stream, start=1):
         logits = model(input_ids=ids, attention_mask=valid, use_cache=False).logits
         loss = loss_of(logits, ids, valid, answers)
@@ -122,10 +126,10 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if step % 500 == 0 or step == steps:
-            seconds = time.monotonic() - started
-            LOG.info("step %d  loss %.3f  %.0f s", step, loss.item(), seconds)
-            show(model, tokenizer, random.Random(1))
+        if step % 500 == 0:
+            LOG.info("step %d  loss %.3f  %.0f s", step, loss, time.monotonic() - started)
+            show(model, tokenizer)
+    return model.eval()
 
 
 @torch.inference_mode()
@@ -158,8 +162,9 @@ def pair_questions(task: str) -> list[tuple[str, str]]:
     ]
 
 
-def show(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> None:
-    """Print the accuracy of each task on both kinds of held-out prompts."""
+def show(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Log the accuracy of each task on fresh prompts and on its pair set."""
+    rng = random.Random(1)
     for task in parts.TASKS:
         fresh = accuracy(model, tokenizer, fresh_questions(task, rng))
         held_out = accuracy(model, tokenizer, pair_questions(task))
@@ -169,7 +174,7 @@ def show(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, rng: random
 
 
 def main() -> None:
-    """Train, save and report."""
+    """Train and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--seed", type=int, default=0)
@@ -183,22 +188,20 @@ def main() -> None:
     options = parser.parse_args()
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.manual_seed(options.seed)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    tokenizer = make_tokenizer()
-    model = make_model(len(tokenizer), options.layers, options.heads, options.width)
-    train(
-        model,
-        tokenizer,
+    model = fit(
+        seed=options.seed,
+        layers=options.layers,
+        heads=options.heads,
+        width=options.width,
         steps=options.steps,
         batch=options.batch,
         rate=options.rate,
         decay=options.decay,
-        rng=random.Random(options.seed),
     )
     model.save_pretrained(options.out)
-    tokenizer.save_pretrained(options.out)
+    make_tokenizer().save_pretrained(options.out)
 
 
 if __name__ == "__main__":
