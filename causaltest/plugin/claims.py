@@ -296,7 +296,8 @@ def _part(verdict: Verdict, item: pytest.Function, hearing: Hearing) -> Part:
         values=tuple(verdict.values),
         units=tuple(verdict.units),
         scale="" if hearing.causal is None else hearing.causal.trail.unit_of(verdict.subject),
-        pair_set=verdict.pair_set[0] if verdict.pair_set else "",
+        pair_set=verdict.pair_set[0],
+        pair_set_sha256=verdict.pair_set[1],
     )
 
 

@@ -20,7 +20,7 @@ from causaltest.plugin.environment import describe_environment
 if TYPE_CHECKING:
     from causaltest.experiment import Causal
     from causaltest.plugin.payload import Payload
-    from causaltest.records import Claim, ModelRecord, PairSetRecord, Results
+    from causaltest.records import Claim, ModelRecord, PairSetRecord, Results, Run
 
 STATE: pytest.StashKey[Session] = pytest.StashKey()
 
@@ -159,9 +159,22 @@ class Session:
             if first:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
+                append_jsonl(path, self._run_so_far())
             append_jsonl(path, claim)
         except (OSError, RecordError) as error:
             self._trouble = f"cannot write {path}: {error}"
+
+    def _run_so_far(self) -> Run:
+        """Describe the run for the running file, so that a killed run can still be read."""
+        from causaltest.records import Run
+
+        return Run(
+            alpha=self.settings.alpha,
+            correction=self.settings.correction,
+            seed=self.settings.seed,
+            started=self._started.isoformat(timespec="seconds"),
+            partial=True,
+        )
 
     def finish(self) -> None:
         """Assemble the results and write them, once, where claims were heard."""
@@ -210,7 +223,7 @@ class Session:
             self._results,
             width=writer.fullwidth,
             unicode=encoding.lower().replace("-", "") == "utf8",
-            colour=False,
+            colour=writer.hasmarkup,
         )
         reporter.write_line(table)
         if self._trouble:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from causaltest.records import read_jsonl
+
 
 def test_a_suite_without_hypotheses_sees_nothing(suite):
     """No output, no files, no heavy imports."""
@@ -60,8 +62,10 @@ def test_a_run_leaves_report_results_and_lines(suite):
     result = suite.run()
     assert suite.files() == {"report.html", "results.json", "results.jsonl"}
     result.stdout.fnmatch_lines(["*causal claims*", "report: reports/report.html*"])
-    lines = (suite.path / "reports" / "results.jsonl").read_text().splitlines()
-    assert {json.loads(line)["verdict"] for line in lines} == {"supported", "refuted"}
+    running = read_jsonl(suite.path / "reports" / "results.jsonl")
+    assert [claim.verdict for claim in running.claims] == ["supported", "refuted"]
+    assert running.run is not None
+    assert running.run.alpha == 0.05
     page = (suite.path / "reports" / "report.html").read_text()
     assert "The embedding carries twice the answer." in page
     record = suite.claims()["test_supported"]
