@@ -50,7 +50,9 @@ def binomial_at_most(k: float, n: int, p: float) -> float:
 
 def noncentral_t_below(t: float, df: int, shift: float) -> float:
     """P(T < t) for noncentral t with noncentrality `shift`."""
-    return float(special.nctdtr(df, shift, t))
+    below = float(special.nctdtr(df, shift, t))
+    # scipy gives NaN in some far tails, where the probability is 0 or 1 to 1e-13.
+    return float(t > shift) if math.isnan(below) else below
 
 
 def noncentrality(t: float, df: int, below: float) -> float:

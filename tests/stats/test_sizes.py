@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
+from causaltest.stats.distributions import noncentral_t_below
 from causaltest.stats.sizes import share, standardised_mean
 
 
@@ -18,6 +19,18 @@ def test_the_interval_inverts_the_noncentral_t(n, mean):
     t = stats.ttest_1samp(values, 0.0).statistic
     assert stats.nct.cdf(t, n - 1, found.low * math.sqrt(n)) == pytest.approx(0.975, abs=1e-9)
     assert stats.nct.cdf(t, n - 1, found.high * math.sqrt(n)) == pytest.approx(0.025, abs=1e-9)
+
+
+def test_the_noncentral_t_is_finite_in_every_tail():
+    """Where scipy's function gives NaN the probability is 0 or 1; everything else is scipy's."""
+    assert math.isnan(special.nctdtr(93, -4.353464993129171, 4.258868522554765))
+    assert noncentral_t_below(4.258868522554765, 93, -4.353464993129171) == 1.0
+    assert noncentral_t_below(-298.1266937553849, 2, 53.64029318972251) == 0.0
+    rng = np.random.default_rng(0)
+    for _ in range(2_000):
+        values = rng.normal(rng.normal(), 1.0, int(rng.integers(5, 200)))
+        found = standardised_mean(values, 0.05)
+        assert found.low < found.high
 
 
 def test_hedges_correction_by_hand():
