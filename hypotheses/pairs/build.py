@@ -143,10 +143,17 @@ def _strangers(
     template: str, rng: random.Random, never_met: Sequence[tuple[int, int]], count: int
 ) -> list[str]:
     """Names of which the given pairs (by index) never met in training."""
-    while True:
-        names = rng.sample(_fitting(parts.NAMES, template), count)
-        if all(grammar.held_out(names[i], names[j]) for i, j in never_met):
-            return names
+    names: list[str] = []
+    while len(names) < count:
+        partners = [names[i] for i, j in never_met if j == len(names)]
+        fitting = [
+            name
+            for name in _fitting(parts.NAMES, template)
+            if name not in names and all(grammar.held_out(name, partner) for partner in partners)
+        ]
+        # A name without a partner left: begin again.
+        names = [*names, rng.choice(fitting)] if fitting else []
+    return names
 
 
 def _fitting(names: Sequence[str], template: str) -> list[str]:
