@@ -136,7 +136,7 @@ class Causal:
         floor = self._floor(intervention.sites, pairs, score_of, total)
         subject = f"{score_of} of {intervention}"
         self.trail.counted_in[subject] = score_of.unit or score_of.name
-        return self._effect(values, total, pairs, subject, floor)
+        return self._effect(values, total, pairs, subject, floor, str(score_of))
 
     def accuracy(
         self,
@@ -243,11 +243,11 @@ class Causal:
         intact = self._run(ablation(*outside), pairs, score_of).values
         values = [kept - none for kept, none in zip(intact, nothing, strict=True)]
         total = tuple(full - none for full, none in zip(model, nothing, strict=True))
-        subject = f"faithfulness of {inside} among {len(everything)} sites ({_name_of(ablation)})"
+        kind = f"faithfulness ({_name_of(ablation)}, {score_of})"
+        subject = f"{kind} of {inside} among {len(everything)} sites"
         floor = self._floor(outside.sites, pairs, score_of, total)
-        subject += f", {score_of}"
         self.trail.counted_in[subject] = "fraction"
-        return self._effect(values, total, pairs, subject, floor)
+        return self._effect(values, total, pairs, subject, floor, kind)
 
     def necessity(
         self,
@@ -284,11 +284,11 @@ class Causal:
         without = self._run(ablation(*inside), pairs, score_of).values
         values = [full - cut for full, cut in zip(model, without, strict=True)]
         total = tuple(full - none for full, none in zip(model, nothing, strict=True))
-        subject = f"necessity of {inside} among {len(everything)} sites ({_name_of(ablation)})"
+        kind = f"necessity ({_name_of(ablation)}, {score_of})"
+        subject = f"{kind} of {inside} among {len(everything)} sites"
         floor = self._floor(inside.sites, pairs, score_of, total)
-        subject += f", {score_of}"
         self.trail.counted_in[subject] = "fraction"
-        return self._effect(values, total, pairs, subject, floor)
+        return self._effect(values, total, pairs, subject, floor, kind)
 
     def _extremes(
         self,
@@ -314,6 +314,7 @@ class Causal:
         pairs: Pairs,
         subject: str,
         floor: float,
+        metric: str,
     ) -> Effect:
         return Effect(
             tuple(values),
@@ -323,6 +324,7 @@ class Causal:
             pair_ids=[pair.id for pair in pairs],
             pair_set=(pairs.name, pairs.sha256),
             subject=subject,
+            metric=metric,
             floor=floor,
             judge=self._judge,
         )

@@ -289,6 +289,7 @@ def _part(verdict: Verdict, item: pytest.Function, hearing: Hearing) -> Part:
         sizes=Sizes(
             share_in_direction=sizes.share_in_direction,
             share_interval=None if sizes.share_interval is None else interval(sizes.share_interval),
+            fraction_of_total=sizes.fraction_of_total,
             d_z=sizes.d_z,
             d_z_interval=None if sizes.d_z_interval is None else interval(sizes.d_z_interval),
         ),
