@@ -136,7 +136,9 @@ class Causal:
         floor = self._floor(intervention.sites, pairs, score_of, total)
         subject = f"{score_of} of {intervention}"
         self.trail.counted_in[subject] = score_of.unit or score_of.name
-        return self._effect(values, total, pairs, subject, floor, str(score_of))
+        return self._effect(
+            values, total, pairs, subject=subject, floor=floor, metric=str(score_of)
+        )
 
     def accuracy(
         self,
@@ -247,7 +249,7 @@ class Causal:
         subject = f"{kind} of {inside} among {len(everything)} sites"
         floor = self._floor(outside.sites, pairs, score_of, total)
         self.trail.counted_in[subject] = "fraction"
-        return self._effect(values, total, pairs, subject, floor, kind)
+        return self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
 
     def necessity(
         self,
@@ -288,7 +290,7 @@ class Causal:
         subject = f"{kind} of {inside} among {len(everything)} sites"
         floor = self._floor(inside.sites, pairs, score_of, total)
         self.trail.counted_in[subject] = "fraction"
-        return self._effect(values, total, pairs, subject, floor, kind)
+        return self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
 
     def _extremes(
         self,
@@ -312,6 +314,7 @@ class Causal:
         values: Sequence[float],
         scale: tuple[float, ...] | None,
         pairs: Pairs,
+        *,
         subject: str,
         floor: float,
         metric: str,
