@@ -106,8 +106,8 @@ def _repeated_names(template: str, rng: random.Random) -> Iterator[Pair]:
         cue, answer, other, other_answer = (a, b, c, d) if cued_first else (c, d, a, b)
         fields = {"a": a, "b": b, "c": c, "d": d, "cue": cue}
         places = ("a", "b", "c", "d") if cued_first else ("c", "d", "a", "b")
-        roles = dict(zip(("earlier", "follower", "other", "other_follower"), places, strict=True))
-        roles["cue"] = "cue"
+        names = ("earlier", "follower", "other", "other_follower", "cue")
+        roles: dict[str, str] = dict(zip(names, (*places, "cue"), strict=True))
         if contrast == "cue":
             source, source_answer = fields | {"cue": other}, other_answer
         else:
