@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from causaltest.pairs import Pairs
-from hypotheses.model.parts import TASKS
+from hypotheses.schoolbook.parts import TASKS
 
 HYPOTHESES = Path(__file__).parents[2] / "hypotheses"
 
@@ -22,7 +22,7 @@ HYPOTHESES = Path(__file__).parents[2] / "hypotheses"
 @pytest.fixture(scope="session")
 def folder() -> Path:
     """The folder of the default model."""
-    return HYPOTHESES / "model"
+    return HYPOTHESES / "schoolbook"
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import random
 import re
 from itertools import combinations, islice
 
-from hypotheses.model import grammar, parts
-from hypotheses.model.parts import FEMALE, NAMES, NOUNS, TASKS, TEMPLATES
+from hypotheses.schoolbook import grammar, parts
+from hypotheses.schoolbook.parts import FEMALE, NAMES, NOUNS, TASKS, TEMPLATES
 
 FORMS = {form: number for noun in NOUNS for number, form in enumerate(noun)}
 

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from causaltest.pairs import Pairs
-from hypotheses.model.train import accuracy, fit, make_tokenizer
+from hypotheses.schoolbook.train import accuracy, fit, make_tokenizer
 
 
 def stated_accuracy(folder: Path, task: str) -> float:

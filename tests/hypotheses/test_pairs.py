@@ -10,8 +10,8 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from causaltest.pairs import Characters, Pair, Pairs
-from hypotheses.model.grammar import held_out
-from hypotheses.model.parts import FEMALE, MALE, NAMES, NOUNS
+from hypotheses.schoolbook.grammar import held_out
+from hypotheses.schoolbook.parts import FEMALE, MALE, NAMES, NOUNS
 from hypotheses.pairs import build
 
 CHANGED = {

@@ -18,8 +18,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hypotheses.model import parts
-from hypotheses.model.parts import FEMALE, NAMES, NOUNS, PEOPLE, TEMPLATES, THINGS
+from hypotheses.schoolbook import parts
+from hypotheses.schoolbook.parts import FEMALE, NAMES, NOUNS, PEOPLE, TEMPLATES, THINGS
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Train the default model: a small GPT-2 on the grammar beside this file, from a seed.
 
-    OMP_NUM_THREADS=1 python -m hypotheses.model.train
+    OMP_NUM_THREADS=1 python -m hypotheses.schoolbook.train
 
 writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json into this folder
 (`--out` chooses another) and reports the accuracy on held-out prompts. On one machine, with one
@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from hypotheses.model import grammar, parts
+from hypotheses.schoolbook import grammar, parts
 from hypotheses.pairs.build import build
 
 FOLDER = Path(__file__).parent
