@@ -316,7 +316,7 @@ class Model:
             first = by_length.setdefault(length, row)
             if "equal" not in self._checked and first.prompt != row.prompt:
                 self._checked.add("equal")
-                off, size = self._moved_by_company(first, row)
+                off, size = self._moved_by_company((first, row))
                 if off > self._tolerance * size:
                     raise ModelError(
                         f"{self.name} answers a prompt differently in a batch than alone (by "
@@ -327,8 +327,8 @@ class Model:
                     )
         if self._pads and len(by_length) > 1 and "padded" not in self._checked:
             self._checked.add("padded")
-            lengths = list(by_length)
-            off, size = self._moved_by_company(by_length[lengths[0]], by_length[lengths[-1]])
+            kinds = list(by_length.values())
+            off, size = self._moved_by_company((kinds[0], kinds[-1]))
             if off > self._tolerance * size:
                 self.__dict__["_pads"] = False
 
@@ -336,12 +336,15 @@ class Model:
     def _tolerance(self) -> float:
         return max(1e-3, 32 * torch.finfo(self.dtype).eps)
 
-    def _moved_by_company(self, row: Row, other: Row) -> tuple[float, float]:
-        """Return how far a row's logits move if it shares a batch, and how large they are."""
+    def _moved_by_company(self, rows: Sequence[Row]) -> tuple[float, float]:
+        """Return how far logits move if rows share a batch, and how large logits are."""
+        moved = size = 0.0
         with torch.no_grad():
-            alone = self.run_batch(self.batch([row]))[0].logits.double()
-            shared = self.run_batch(self.batch([row, other]))[0].logits.double()
-        return float((alone - shared).abs().max()), float(alone.abs().max())
+            for row, shared in zip(rows, self.run_batch(self.batch(rows)), strict=True):
+                alone = self.run_batch(self.batch([row]))[0].logits.double()
+                moved = max(moved, float((alone - shared.logits.double()).abs().max()))
+                size = max(size, float(alone.abs().max()))
+        return moved, size
 
     def run_batch(
         self, rows: Batch, operations: Sequence[tuple[str, Side, Operation]] = ()
