@@ -110,10 +110,12 @@ def fresh() -> Callable[..., Model]:
 
 
 @pytest.fixture(scope="session")
-def edited() -> Callable[[Model, Intervention, Pairs], list[torch.Tensor]]:
+def edited() -> Callable[..., list[torch.Tensor]]:
     """Return a function that gives the logits of every pair's base prompt under edits."""
 
-    def logits(model: Model, intervention: Intervention, pairs: Pairs) -> list[torch.Tensor]:
+    def logits(
+        model: Model, intervention: Intervention, pairs: Pairs, *, allow_inert: bool = False
+    ) -> list[torch.Tensor]:
         found: dict[str, torch.Tensor] = {}
 
         def keep(output: Output) -> float:
@@ -121,7 +123,7 @@ def edited() -> Callable[[Model, Intervention, Pairs], list[torch.Tensor]]:
             found[output.row.pair.id] = output.logits
             return 0.0
 
-        score(model, intervention, pairs, keep)
+        score(model, intervention, pairs, keep, allow_inert=allow_inert)
         return [found[pair.id] for pair in pairs]
 
     return logits
