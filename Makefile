@@ -8,6 +8,9 @@ READY := $(VENV)/ready
 # Small models are fastest on few threads; set it yourself for large ones.
 export OMP_NUM_THREADS ?= 2
 
+# Test processes side by side, one thread each.
+WORKERS ?= 2
+
 # More arguments for pytest, e.g. make hypotheses ARGS="--causal-model gpt2"
 ARGS ?=
 
@@ -24,10 +27,10 @@ hypotheses: $(READY)
 	@$(BIN)/python -m pytest hypotheses/ $(ARGS)
 
 test: check
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --causal-report=none $(ARGS)
 
 slow: $(READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --causal-report=none $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check

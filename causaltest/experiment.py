@@ -19,7 +19,7 @@ from causaltest.errors import CausaltestError, InterventionError, MetricError, P
 from causaltest.interventions import Intervention, mean_ablate
 from causaltest.metrics import Metric, answers_with, as_metric, logit_diff
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import Pos, Site
+from causaltest.sites import END, Pos, Site
 from causaltest.stats import Effect, Judge, Rate
 
 _IDENTITY_PAIRS = 16
@@ -125,7 +125,7 @@ class Causal:
             A site, position, answer or number that does not fit.
         """
         score_of = as_metric(metric)
-        pairs = self._check(intervention, on)
+        pairs = self._check(intervention, on, at=score_of.position)
         base = self._scores(score_of, pairs, "base")
         total: tuple[float, ...] | None = None
         if score_of.normalised:
@@ -179,11 +179,11 @@ class Causal:
         wanted = expect or ("base_answer" if intervention is None else "source_answer")
         metric = Metric("accuracy", "fraction", _correctness(wanted), position=at)
         if intervention is None:
-            pairs = self._check_pairs(on)
+            pairs = self._check_pairs(on, gate=True)
             values = self._scores(metric, pairs, "base")
             subject = f"accuracy of {self.model.name}"
         else:
-            pairs = self._check(intervention, on)
+            pairs = self._check(intervention, on, at=at)
             values = self._run(intervention, pairs, metric).values
             subject = f"accuracy of {intervention}"
         if at != "end":
@@ -305,7 +305,7 @@ class Causal:
                 f"{score_of} is already a fraction of the total effect; use metric=logit_diff"
             )
         all_ablated = ablation(*everything)
-        pairs = self._check(all_ablated, on)
+        pairs = self._check(all_ablated, on, at=score_of.position)
         model = self._scores(score_of, pairs, "base")
         return score_of, pairs, model, self._run(all_ablated, pairs, score_of).values
 
@@ -378,7 +378,7 @@ class Causal:
         mean_total = abs(math.fsum(total)) / len(total)
         return floor / mean_total if mean_total > 0 else 0.0
 
-    def _check(self, intervention: Intervention, on: Pairs) -> Pairs:
+    def _check(self, intervention: Intervention, on: Pairs, *, at: Pos) -> Pairs:
         if not isinstance(intervention, Intervention):
             hint = "interchange(...)" if isinstance(intervention, Site) else "interchange(site)"
             raise InterventionError(
@@ -387,9 +387,9 @@ class Causal:
             )
         for site in intervention.sites:
             self.model.access(site)
-        return self._check_pairs(on)
+        return self._check_pairs(on, at=at)
 
-    def _check_pairs(self, on: Pairs) -> Pairs:
+    def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
         if not isinstance(on, Pairs):
             raise PairError(
                 f"on= takes a pair set (Pairs); got {type(on).__name__}. "
@@ -401,12 +401,13 @@ class Causal:
                 f"pair set {on.name} has cluster=None: each pair counts as its own unit, so the "
                 "verdict speaks of new pairs of this kind, not of new templates"
             ] = None
-        if all(pair.base_answer is not None for pair in on):
-            self._note_weak_baseline(on)
+        # A claim about the accuracy itself needs no remark on it.
+        if not gate and all(pair.base_answer is not None for pair in on):
+            self._note_weak_baseline(on, at)
         return on
 
-    def _note_weak_baseline(self, pairs: Pairs) -> None:
-        metric = Metric("accuracy", "fraction", _correctness("base_answer"))
+    def _note_weak_baseline(self, pairs: Pairs, at: Pos) -> None:
+        metric = Metric("accuracy", "fraction", _correctness("base_answer"), position=at)
         try:
             right = self._scores(metric, pairs, "base")
         except CausaltestError:

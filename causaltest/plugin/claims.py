@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from causaltest.errors import CausaltestError, Inconclusive
-from causaltest.plugin import families, source
+from causaltest.plugin import families, models, source
 
 if TYPE_CHECKING:
     from causaltest.experiment import Causal
@@ -29,8 +30,10 @@ class Hearing:
     ----------
     alpha
         Level at which it is decided.
-    asserts
-        Comparisons written in it.
+    comparisons
+        Comparisons written in its asserts.
+    loops
+        Whether an assert stands in a loop, so that their number is not known beforehand.
     seed
         Seed of its resamples.
     family_size
@@ -42,7 +45,8 @@ class Hearing:
     """
 
     alpha: float
-    asserts: int
+    comparisons: int
+    loops: bool
     seed: int
     family_size: int
     causal: Causal | None
@@ -50,7 +54,17 @@ class Hearing:
     name: VerdictName = "not run"
     deciding: int | None = None
     error: str = ""
-    lines: list[int] = field(default_factory=list)
+
+    @property
+    def parts(self) -> int:
+        """Share of the error rate for refuting the comparison asked next: one in so many.
+
+        Of comparisons whose number is known, each gets an equal share. Else the j-th gets
+        6 / (pi j)^2, which add up to 1 however many there are.
+        """
+        if not self.loops and len(self.verdicts) < self.comparisons:
+            return self.comparisons
+        return math.ceil(math.pi**2 / 6 * (len(self.verdicts) + 1) ** 2)
 
 
 def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -> None:
@@ -243,7 +257,7 @@ def _identity(item: pytest.Function) -> dict[str, Any]:
     text, docstring = families.claim_text(item)
     return {
         "id": item.nodeid,
-        "claim": text,
+        "claim": text + _parameters(item),
         "file": file,
         "line": (item.reportinfo()[1] or 0) + 1,
         "expected": families.marks(item).expect,
@@ -252,6 +266,18 @@ def _identity(item: pytest.Function) -> dict[str, Any]:
         "source": source.source_of(item.function),
         "family": f"{file} [{_model_name(item, model)}]" if model else file,
     }
+
+
+def _parameters(item: pytest.Function) -> str:
+    """Return what tells a parametrised claim from its siblings, the model left out."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return ""
+    ids = list(callspec._idlist)  # noqa: SLF001 - the whole id is public, its parts are not
+    if models.FIXTURE in callspec.indices:
+        names = models.ids(models.configured(item.config))
+        ids.remove(names[callspec.indices[models.FIXTURE]])
+    return f" [{'-'.join(ids)}]" if ids else ""
 
 
 def _model_name(item: pytest.Function, model: str) -> str:

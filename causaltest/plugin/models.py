@@ -73,11 +73,11 @@ def wrap(model: Model | nn.Module) -> Model:
     return model if isinstance(model, Model) else Model(model)
 
 
-_LAST_MODEL: pytest.StashKey[object] = pytest.StashKey()
+_LAST_MODEL: pytest.StashKey[dict[str, object]] = pytest.StashKey()
 
 
 def follow_override(item: pytest.Item) -> None:
-    """Forget `causal` where a test resolves `model` to another fixture than the test before.
+    """Forget `causal` and `intervene` where a test resolves `model` to another fixture than before.
 
     pytest keeps a session fixture whatever becomes of the fixtures it asked for, so a second file
     that overrides `model` would be measured on the model of the first.
@@ -89,12 +89,15 @@ def follow_override(item: pytest.Item) -> None:
     """
     info = getattr(item, "_fixtureinfo", None)
     definitions = {} if info is None else info.name2fixturedefs
-    if "causal" not in definitions or "model" not in definitions:
+    if "model" not in definitions:
         return
     current = definitions["model"][-1]
-    last = item.config.stash.get(_LAST_MODEL, current)
-    item.config.stash[_LAST_MODEL] = current
-    if last is not current:
-        for definition in definitions["causal"]:
-            # Tears down what was built on it, too.
-            definition.finish(item._request)  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
+    last = item.config.stash.setdefault(_LAST_MODEL, {})
+    for name in ("causal", "intervene"):
+        if name not in definitions:
+            continue
+        if last.setdefault(name, current) is not current:
+            for definition in definitions[name]:
+                # Tears down what was built on it, too.
+                definition.finish(item._request)  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
+        last[name] = current

@@ -82,7 +82,7 @@ class Session:
 
         for nodeid, item in self._items.items():
             try:
-                check_resolution(self.level(item), parts=source.count_asserts(item.function))
+                check_resolution(self.level(item), parts=source.count_comparisons(item.function))
             except EvidenceError as error:
                 raise pytest.UsageError(f"{nodeid}: {error}") from error
         self._collected = sum(map(len, self.families.weights.values()))
@@ -98,11 +98,12 @@ class Session:
         if not self._items or self.config.option.verbose < 0:
             return []
         names = {families.model_key(item) for item in self._items.values()}
+        # A suite that brings its own models does not say at collection how many there are.
+        models = "" if "" in names else f" on {_counted(len(names), 'model', 'models')}"
         settings = self.settings
         return (
-            f"causaltest: {_counted(len(self._items), 'hypothesis', 'hypotheses')} on "
-            f"{_counted(len(names), 'model', 'models')}, alpha {settings.alpha:g} a file "
-            f"({settings.correction}), seed {settings.seed}"
+            f"causaltest: {_counted(len(self._items), 'hypothesis', 'hypotheses')}{models}, "
+            f"alpha {settings.alpha:g} a file ({settings.correction}), seed {settings.seed}"
         )
 
     def causal(self, model: Any) -> Causal:
@@ -120,7 +121,7 @@ class Session:
         return Judge(
             alpha=self.settings.alpha,
             alpha_claim=hearing.alpha,
-            parts=hearing.asserts,
+            parts=hearing.parts,
             seed=hearing.seed,
             observe=hearing.verdicts.append,
         )
@@ -131,7 +132,8 @@ class Session:
         causal: Any = item.funcargs.get("causal")
         self.hearing = Hearing(
             alpha=self.level(item),
-            asserts=source.count_asserts(item.function),
+            comparisons=source.count_comparisons(item.function),
+            loops=source.has_loop(item.function),
             seed=_seed(self.settings.seed, item),
             family_size=families.size(self.families, item),
             causal=causal if hasattr(causal, "trail") else None,

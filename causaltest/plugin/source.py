@@ -34,6 +34,37 @@ def asserts(function: Callable[..., Any]) -> list[tuple[int, str]]:
     ]
 
 
-def count_asserts(function: Callable[..., Any]) -> int:
-    """Count the asserts written in a function, at least 1."""
-    return max(1, len(asserts(function)))
+@lru_cache(maxsize=4096)
+def count_comparisons(function: Callable[..., Any]) -> int:
+    """Count the comparisons that a function's asserts make, at least 1.
+
+    `0.5 < effect < 1.5` makes two. A comparison inside a loop counts once: how often it will be
+    made is not written.
+    """
+    try:
+        tree = ast.parse(source_of(function))
+    except SyntaxError:
+        return 1
+    conditions = [node.test for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    compared = [
+        len(node.ops)
+        for condition in conditions
+        for node in ast.walk(condition)
+        if isinstance(node, ast.Compare)
+    ]
+    return max(1, sum(compared))
+
+
+def has_loop(function: Callable[..., Any]) -> bool:
+    """Return whether an assert of a function may be made more than once."""
+    try:
+        tree = ast.parse(source_of(function))
+    except SyntaxError:
+        return True
+    loops = (ast.For, ast.While, ast.comprehension)
+    return any(
+        isinstance(inner, ast.Assert)
+        for node in ast.walk(tree)
+        if isinstance(node, loops)
+        for inner in ast.walk(node)
+    )

@@ -96,15 +96,21 @@ def cut(text: str, width: int, *, mark: str = "…") -> str:
     Returns
     -------
     str
-        The text, or its beginning and the mark.
+        The text, or its beginning and the mark. Parameters in brackets at its end are kept, since
+        they are what tells a test from its siblings.
 
     Examples
     --------
     >>> cut("the_last_mlp_is_necessary", 12)
     'the_last_ml…'
+    >>> cut("each_head_is_necessary[0.2]", 16)
+    'each_head_…[0.2]'
     """
     if width_of(text) <= width:
         return text
+    if text.endswith("]") and 0 < width_of(text[text.rfind("[") :]) < width // 2:
+        bracket = text.rfind("[")
+        return cut(text[:bracket], width - width_of(text[bracket:]), mark=mark) + text[bracket:]
     room = max(0, width - width_of(mark))
     kept = ""
     for character in text:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FEWEST_RESAMPLES = 9_999
 MOST_RESAMPLES = 3_999_999
 """Enough for five comparisons in each of 1,000 hypotheses at a family level of .05."""
+MOST_FOR_PARTS = 399_999
+"""To which comparisons in one claim may raise them; five may raise them fivefold in any case."""
 FEWEST_UNITS = 5
 """Below five units no interval for a mean keeps its level on skewed data."""
 
@@ -65,9 +67,15 @@ class Judge:
 
     @property
     def resamples(self) -> int:
-        """Resamples that the levels of this judge ask for."""
-        check_resolution(self.alpha_claim, parts=self.parts)
-        return max(FEWEST_RESAMPLES, resamples_asked(self.alpha, self.alpha_claim / self.parts))
+        """Resamples that the levels of this judge ask for.
+
+        Many comparisons in one claim do not multiply them without end: past a point a comparison
+        can still be supported, but no longer refuted by the resamples alone.
+        """
+        check_resolution(self.alpha_claim)
+        whole = resamples_asked(self.alpha, self.alpha_claim)
+        asked = resamples_asked(self.alpha, self.alpha_claim / self.parts)
+        return max(FEWEST_RESAMPLES, min(asked, max(5 * (whole + 1) - 1, MOST_FOR_PARTS)))
 
 
 def resamples_asked(*levels: float) -> int:

@@ -32,6 +32,10 @@ def effect(causal, strong):
 def test_claim(causal, effect):
     """The embedding carries the answer."""
     assert effect > 0.1
+
+def test_engine(intervene, strong):
+    with intervene(interchange(module("0", pos=-1)), strong[0]) as run:
+        assert run(strong[0].base).model.name == "{name}"
 '''
 
 
@@ -41,7 +45,7 @@ def test_a_file_that_overrides_model_is_measured_on_its_own(suite):
         test_one=OVERRIDING.format(gain=1, name="one"),
         test_two=OVERRIDING.format(gain=3, name="two"),
     )
-    suite.run().assert_outcomes(passed=2)
+    suite.run().assert_outcomes(passed=4)
     found = {claim["model"]: round(claim["estimate"]) for claim in suite.results["claims"]}
     assert found == {"one": 1, "two": 3}
     assert {each["name"] for each in suite.results["run"]["models"]} == {"one", "two"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from causaltest.stats import Judge
+
 
 def test_the_three_verdicts(suite):
     """Supported passes; refuted and inconclusive fail, the latter with its own letter."""
@@ -160,3 +162,48 @@ def test_refuted(causal, strong):
     result.stdout.fnmatch_lines(
         ["E*refuted: 1.01917 is not > 2", "E*written of interchange(0.output@-1)", "E*95% CI *"]
     )
+
+
+def test_comparisons_of_unknown_number_share_the_error_rate(suite):
+    """In a loop the j-th comparison is refuted at a level that falls so that the sum stays."""
+    suite.write("""
+def test_loop(causal, strong):
+    effect = causal.effect(EMBEDDING, on=strong, metric=written)
+    for bound in (0.1, 0.2, 0.3):
+        assert effect > bound
+
+def test_chain(causal, strong):
+    assert 0.5 < causal.effect(EMBEDDING, on=strong, metric=written) < 1.5
+
+def test_single(causal, strong):
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+""")
+    seen = []
+    original = Judge.__post_init__
+
+    def note(judge):
+        original(judge)
+        seen.append(judge.parts)
+
+    Judge.__post_init__ = note
+    try:
+        suite.run().assert_outcomes(passed=3)
+    finally:
+        Judge.__post_init__ = original
+    assert seen == [2, 7, 15, 2, 2, 1]
+    assert sum(1 / parts for parts in (2, 7, 15, 27, 42, 60)) < 1
+
+
+def test_parametrised_claims_say_their_parameters(suite):
+    """Claims of one test function are told apart by what is in brackets, not by the model."""
+    suite.write('''
+@pytest.mark.parametrize("bound", [0.5, 0.25])
+def test_bound(causal, strong, bound):
+    """The embedding carries the answer."""
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > bound
+''')
+    suite.run()
+    assert [claim["claim"] for claim in suite.results["claims"]] == [
+        "The embedding carries the answer. [0.25]",
+        "The embedding carries the answer. [0.5]",
+    ]
