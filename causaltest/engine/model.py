@@ -130,13 +130,15 @@ class Model:
         self._survey: tuple[int, dict[Place, Seen]] | None = None
 
     @staticmethod
-    def load(name: str, *, device: str = "auto", dtype: str = "float32") -> Model:
+    def load(model: str, *, name: str = "", device: str = "auto", dtype: str = "float32") -> Model:
         """Load a model by folder or hub name.
 
         Parameters
         ----------
-        name
+        model
             A folder written by `save_pretrained`, or a name on the hub.
+        name
+            What to call it in messages and reports; by default the hub name, or the folder's.
         device
             A torch device, or `auto`.
         dtype
@@ -151,9 +153,9 @@ class Model:
         ModelError
             There is no such model, or it cannot be loaded.
         """
-        network, tokenizer = load_network(str(name), device=device, dtype=dtype)
-        folder = Path(name)
-        shown = folder.resolve().name if folder.exists() else str(name)
+        network, tokenizer = load_network(str(model), device=device, dtype=dtype)
+        folder = Path(model)
+        shown = name or (folder.resolve().name if folder.exists() else str(model))
         return Model(network, tokenizer=tokenizer, name=shown)
 
     def __repr__(self) -> str:
@@ -162,7 +164,11 @@ class Model:
     @cached_property
     def architecture(self) -> Architecture:
         """Components and where they live, found and verified on first use."""
-        return discover(self.network, lambda ids: self.forward(ids, torch.ones_like(ids) if self._pads else None), self.name)
+        return discover(
+            self.network,
+            lambda ids: self.forward(ids, torch.ones_like(ids) if self._pads else None),
+            self.name,
+        )
 
     @cached_property
     def sha256(self) -> str:
@@ -563,6 +569,11 @@ class Model:
         index = int(output.at(pos).argmax())
         if self.prompts.tokenizer is None:
             return index
+        # A token decoded alone can lose its leading space.
+        ids = list(self.prompts.ids(output.row.prompt))
+        before, whole = (self.prompts.tokenizer.decode(each) for each in (ids, [*ids, index]))
+        if whole.startswith(before):
+            return str(whole[len(before) :])
         return str(self.prompts.tokenizer.decode([index]))
 
 

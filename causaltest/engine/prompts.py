@@ -17,6 +17,9 @@ from causaltest.spelling import did_you_mean
 
 Side = Literal["base", "source"]
 
+# How tokenizers write a space in a token.
+_SPACES = "\u2581\u0120 "
+
 
 @dataclass(frozen=True)
 class Row:
@@ -245,10 +248,15 @@ class Prompts:
             )
         offsets = self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
         wanted = text[place.start : place.stop]
+        pieces = self.tokens(text)
         found = tuple(
             index
             for index, (start, stop) in enumerate(offsets)
-            if start < place.stop and stop > place.start and text[start:stop].strip()
+            if start < place.stop
+            and stop > place.start
+            and text[start:stop].strip()
+            # Some tokenizers set a space of their own before a prompt, on its first letter.
+            and pieces[index].strip(_SPACES)
         )
         if not found:
             raise PairError(f"{wanted!r} in {whose} falls on no token of {self.name}")
