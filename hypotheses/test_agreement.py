@@ -28,9 +28,7 @@ def test_the_noun_between_carries_nothing_of_it(causal, agreement):
 
 def test_one_head_brings_the_number_to_the_verb(causal, agreement):
     """Head 3 of the last block alone brings most of the number to where the verb is chosen."""
-    effect = causal.effect(
-        interchange(head(2, 3, pos="end")), on=agreement, metric=recovery
-    )
+    effect = causal.effect(interchange(head(2, 3, pos="end")), on=agreement, metric=recovery)
     assert effect > 0.5
 
 

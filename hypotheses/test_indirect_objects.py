@@ -28,11 +28,12 @@ def test_one_head_tells_the_last_token_who_was_repeated(causal, indirect_objects
 def test_the_repetition_is_spent_at_its_own_token(causal, indirect_objects):
     """After the middle block the repeated name's second token has next to no effect."""
     pairs = indirect_objects.where(contrast="subject")
-    assert abs(causal.effect(interchange(block_output(1, pos="s2")), on=pairs, metric=recovery)) < 0.1
+    effect = causal.effect(interchange(block_output(1, pos="s2")), on=pairs, metric=recovery)
+    assert abs(effect) < 0.1
 
 
 @pytest.mark.causal(expect="inconclusive")
 def test_a_quarter_of_the_object_comes_through_one_head(causal, indirect_objects):
-    """Head 3 of the last block brings at least a quarter of the object (these pairs cannot tell)."""
+    """Head 3 of the last block brings at least a quarter of the object (these cannot tell)."""
     pairs = indirect_objects.where(contrast="object")
     assert causal.effect(interchange(head(2, 3, pos="end")), on=pairs, metric=recovery) > 0.25

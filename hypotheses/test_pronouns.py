@@ -16,9 +16,7 @@ def test_the_model_gives_the_right_pronoun(causal, pronouns):
 
 def test_the_name_token_carries_the_gender(causal, pronouns):
     """After the first block nine tenths of the gender stand at the name."""
-    effect = causal.effect(
-        interchange(block_output(0, pos="name")), on=pronouns, metric=recovery
-    )
+    effect = causal.effect(interchange(block_output(0, pos="name")), on=pronouns, metric=recovery)
     assert effect > 0.9
 
 
@@ -51,7 +49,5 @@ def test_the_first_attention_brings_nothing_to_the_last_token(causal, pronouns):
 @pytest.mark.causal(expect="refuted")
 def test_the_gender_has_arrived_by_the_middle_block(causal, pronouns):
     """Most of the gender stands at the last token after the middle block (false: it comes late)."""
-    effect = causal.effect(
-        interchange(block_output(1, pos="end")), on=pronouns, metric=recovery
-    )
+    effect = causal.effect(interchange(block_output(1, pos="end")), on=pronouns, metric=recovery)
     assert effect > 0.5

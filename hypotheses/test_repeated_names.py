@@ -20,9 +20,7 @@ def test_the_model_recalls_the_name_that_followed(causal, repeated_names):
 def test_the_follower_is_held_where_it_stands(causal, repeated_names):
     """After the first block nine tenths of who followed stand at that name's own token."""
     pairs = repeated_names.where(contrast="follower")
-    effect = causal.effect(
-        interchange(block_output(0, pos="follower")), on=pairs, metric=recovery
-    )
+    effect = causal.effect(interchange(block_output(0, pos="follower")), on=pairs, metric=recovery)
     assert effect > 0.9
 
 

@@ -22,8 +22,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from hypotheses.schoolbook import grammar, parts
 from hypotheses.pairs.build import build
+from hypotheses.schoolbook import grammar, parts
 
 FOLDER = Path(__file__).parent
 SHARES = {"pronouns": 0.1, "indirect_objects": 0.25, "repeated_names": 0.5, "agreement": 0.15}

@@ -10,9 +10,9 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from causaltest.pairs import Characters, Pair, Pairs
+from hypotheses.pairs import build
 from hypotheses.schoolbook.grammar import held_out
 from hypotheses.schoolbook.parts import FEMALE, MALE, NAMES, NOUNS
-from hypotheses.pairs import build
 
 CHANGED = {
     "pronouns": {"": "name"},
