@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from causaltest.circuits import Circuit
+from causaltest.controls import Controlled, Origin, Weights, twin
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model, Output
 from causaltest.engine.prompts import Row
@@ -50,7 +51,7 @@ class Trail:
         return next((unit for known, unit in self.counted_in.items() if known in subject), "")
 
 
-class Causal:
+class Causal(Controlled):
     """Measures causal effects on one model.
 
     Parameters
@@ -83,11 +84,12 @@ class Causal:
     def __init__(
         self, model: Model | nn.Module, *, judge: Callable[[], Judge] | None = None
     ) -> None:
-        self.model = model if isinstance(model, Model) else Model(model)
+        super().__init__(model if isinstance(model, Model) else Model(model))
         self.trail = Trail()
         self._judge = judge or Judge
         self._clean: dict[tuple[str, Metric, str], tuple[float, ...]] = {}
         self._floors: dict[tuple[tuple[Site, ...], str, Metric], float] = {}
+        self._is_twin = False
 
     def __repr__(self) -> str:
         return f"<Causal on {self.model.name}>"
@@ -126,19 +128,26 @@ class Causal:
         """
         score_of = as_metric(metric)
         pairs = self._check(intervention, on, at=score_of.position)
-        base = self._scores(score_of, pairs, "base")
-        total: tuple[float, ...] | None = None
-        if score_of.normalised:
-            source = self._scores(score_of, pairs, "source")
-            total = tuple(there - here for there, here in zip(source, base, strict=True))
         measured = self._run(intervention, pairs, score_of)
-        values = [after - before for after, before in zip(measured.values, base, strict=True)]
-        floor = self._floor(intervention.sites, pairs, score_of, total)
-        subject = f"{score_of} of {intervention}"
-        self.trail.counted_in[subject] = score_of.unit or score_of.name
-        return self._effect(
-            values, total, pairs, subject=subject, floor=floor, metric=str(score_of)
+        origin = Origin(intervention, pairs, score_of)
+        return self._changes(origin, measured.values, f"{score_of} of {intervention}")
+
+    def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect:
+        """Return what changed against the base runs, and remember how it was measured."""
+        pairs, metric = origin.pairs, origin.metric
+        base = self._scores(metric, pairs, "base")
+        total: tuple[float, ...] | None = None
+        if metric.normalised:
+            source = self._scores(metric, pairs, "source")
+            total = tuple(there - here for there, here in zip(source, base, strict=True))
+        values = [then - before for then, before in zip(after, base, strict=True)]
+        floor = self._floor(origin.intervention.sites, pairs, metric, total)
+        self.trail.counted_in[subject] = metric.unit or metric.name
+        effect = self._effect(
+            values, total, pairs, subject=subject, floor=floor, metric=str(metric)
         )
+        self._origins.note(effect, origin)
+        return effect
 
     def accuracy(
         self,
@@ -292,6 +301,27 @@ class Causal:
         self.trail.counted_in[subject] = "fraction"
         return self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
 
+    def twin(self, weights: Weights = "shuffled", *, seed: int = 0) -> Causal:
+        """Return what measures the same on a twin of the model that learned nothing.
+
+        Parameters
+        ----------
+        weights
+            `shuffled` (within each tensor) or `untrained` (initialised anew).
+        seed
+            Seed of the twin.
+
+        Raises
+        ------
+        ModelError
+            The model has no such twin.
+        """
+        other = Causal(twin(self.model, weights, seed=seed), judge=self._judge)
+        other.trail = self.trail
+        other._is_twin = True
+        self.trail.notes[f"measured also on a twin: {other.model.name}, seed {seed}"] = None
+        return other
+
     def _extremes(
         self,
         everything: Circuit,
@@ -334,8 +364,11 @@ class Causal:
 
     def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
         measured = score(self.model, intervention, pairs, metric)
-        self.trail.edits.extend(measured.ledger)
+        self._keep(measured.ledger)
         return measured
+
+    def _keep(self, ledger: Iterable[Entry]) -> None:
+        self.trail.edits.extend(ledger)
 
     def _scores(
         self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
@@ -402,7 +435,7 @@ class Causal:
                 "verdict speaks of new pairs of this kind, not of new templates"
             ] = None
         # A claim about the accuracy itself needs no remark on it.
-        if not gate and all(pair.base_answer is not None for pair in on):
+        if not (gate or self._is_twin) and all(pair.base_answer is not None for pair in on):
             self._note_weak_baseline(on, at)
         return on
 

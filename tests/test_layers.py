@@ -51,7 +51,8 @@ LAYERS = {
     "engine": layer(DATA, TORCH | {"msgspec", "tqdm"}),
     "metrics": layer(DATA | {"engine"}, TORCH),
     "health": layer(DATA | RESULTS, {"msgspec"}),
-    "experiment": layer(RUN | {"health"}, TORCH | {"scipy", "msgspec", "tqdm"}),
+    "controls": layer(RUN, TORCH),
+    "experiment": layer(RUN | {"controls", "health"}, TORCH | {"scipy", "msgspec", "tqdm"}),
     "pyvene": layer(RUN | {"experiment"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),
     "plugin": layer(
