@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from causaltest.errors import EvidenceError
 from causaltest.stats.decision import reaches
@@ -78,20 +78,72 @@ def all_of(*verdicts: Verdict, statement: str = "", subject: str = "") -> JointV
     (True, 2)
     """
     if not verdicts:
-        raise EvidenceError("all_of() combines comparisons, e.g. all_of(a > 0.5, b < 0.1); got none")
-    count = len(verdicts)
-    alpha = min(each.alpha_claim for each in verdicts)
+        raise EvidenceError(
+            "all_of() combines comparisons, e.g. all_of(a > 0.5, b < 0.1); got none"
+        )
     parts = max(each.parts for each in verdicts)
+    return _joined(verdicts, count=len(verdicts), parts=parts, statement=statement, subject=subject)
+
+
+def every(
+    members: Callable[[Judge], Iterable[Verdict]],
+    *,
+    count: int,
+    judge: Judge | Callable[[], Judge],
+    statement: str,
+    subject: str,
+) -> JointVerdict:
+    """Make one claim of `count` comparisons that are built for it.
+
+    Parameters
+    ----------
+    members
+        Returns the comparisons for a judge; it takes as many resamples as refuting any one of
+        them asks for, and observes nothing, since only the claim as a whole is observed.
+    count
+        Number of comparisons.
+    judge
+        The judge of the claim.
+    statement, subject
+        As for `all_of`.
+
+    Notes
+    -----
+    Of very many comparisons `members` may give the extreme ones only, those with the largest
+    `p_support` and the smallest `p_refute` among them.
+    """
+    now = judge if isinstance(judge, Judge) else judge()
+    shared = replace(now, parts=now.parts * count, observe=None)
+    joint = _joined(
+        tuple(members(shared)),
+        count=count,
+        parts=now.parts,
+        statement=statement,
+        subject=subject,
+    )
+    return replace(joint, _observe=now.observe)
+
+
+def _joined(
+    verdicts: Sequence[Verdict], *, count: int, parts: int, statement: str, subject: str
+) -> JointVerdict:
+    alpha = min(each.alpha_claim for each in verdicts)
     p_support = max(each.p_support for each in verdicts)
     p_refute = min(1.0, count * min(each.p_refute for each in verdicts))
-    name = _named(p_support, p_refute, alpha, parts)
-    deciding = _deciding(verdicts, name)
-    inherited = {
-        field.name: getattr(deciding, field.name)
-        for field in dataclasses.fields(Verdict)
-        if field.name != "_asked"
+    name: Name = "inconclusive"
+    if reaches(p_support, alpha):
+        name = "supported"
+    elif reaches(p_refute, alpha / parts):
+        name = "refuted"
+    deciding = (
+        min(verdicts, key=lambda each: each.p_refute)
+        if name == "refuted"
+        else max(verdicts, key=lambda each: each.p_support)
+    )
+    inherited: dict[str, Any] = {
+        each.name: getattr(deciding, each.name) for each in fields(Verdict) if each.init
     }
-    own = {
+    own: dict[str, Any] = {
         "name": name,
         "statement": statement or " and ".join(each.statement for each in verdicts),
         "subject": subject or deciding.subject,
@@ -102,54 +154,12 @@ def all_of(*verdicts: Verdict, statement: str = "", subject: str = "") -> JointV
         "pairs_needed": _pairs_needed(verdicts) if name == "inconclusive" else None,
         "notes": tuple(dict.fromkeys(note for each in verdicts for note in each.notes)),
         "members": tuple(verdicts),
+        "_asked": [False],
     }
     return JointVerdict(**{**inherited, **own})
 
 
-def shared_judge(judge: Judge | Callable[[], Judge], count: int) -> Callable[[], Judge]:
-    """Return the judge of one of `count` comparisons that become one claim.
-
-    It takes as many resamples as the refutation of any one asks for, and observes nothing: only
-    the claim as a whole is observed.
-    """
-
-    def current() -> Judge:
-        now = judge if isinstance(judge, Judge) else judge()
-        return dataclasses.replace(now, parts=now.parts * count, observe=None)
-
-    return current
-
-
-def restored(verdict: JointVerdict, judge: Judge) -> JointVerdict:
-    """Give a joint verdict over `shared_judge` comparisons the observer and parts of its claim."""
-    name = _named(verdict.p_support, verdict.p_refute, verdict.alpha_claim, judge.parts)
-    if name != verdict.name:
-        # `parts` enters the rule once only: here, not in the members as well.
-        members = verdict.members
-        return restored(
-            all_of(
-                *(dataclasses.replace(each, parts=judge.parts) for each in members),
-                statement=verdict.statement,
-                subject=verdict.subject,
-            ),
-            judge,
-        )
-    return dataclasses.replace(verdict, parts=judge.parts, _observe=judge.observe, _asked=[False])
-
-
-def _named(p_support: float, p_refute: float, alpha: float, parts: int) -> Name:
-    if reaches(p_support, alpha):
-        return "supported"
-    return "refuted" if reaches(p_refute, alpha / parts) else "inconclusive"
-
-
-def _deciding(verdicts: Sequence[Verdict], name: Name) -> Verdict:
-    if name == "refuted":
-        return min(verdicts, key=lambda each: each.p_refute)
-    return max(verdicts, key=lambda each: each.p_support)
-
-
 def _pairs_needed(verdicts: Sequence[Verdict]) -> int | None:
-    open_ = [each.pairs_needed for each in verdicts if each.name == "inconclusive"]
-    known = [count for count in open_ if count is not None]
-    return max(known) if known and len(known) == len(open_) else None
+    unsettled = [each.pairs_needed for each in verdicts if each.name != "supported"]
+    known = [count for count in unsettled if count is not None]
+    return max(known) if known and len(known) == len(unsettled) else None

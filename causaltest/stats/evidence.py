@@ -1,0 +1,93 @@
+"""A verdict on evidence of any kind: what `Measured` does for means, for every other test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from causaltest.errors import EvidenceError
+from causaltest.stats.decision import Evidence, Region, decide
+from causaltest.stats.judge import Judge
+from causaltest.stats.verdict import Interval, Sizes, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """What a verdict rests on: the numbers behind it and where they come from."""
+
+    values: tuple[float, ...]
+    units: tuple[str, ...]
+    unit: str
+    pair_ids: tuple[str, ...]
+    pair_set: tuple[str, str] = ("", "")
+    floor: float = 0.0
+
+
+def judged(
+    evidence: Evidence,
+    region: Region,
+    judge: Judge | Callable[[], Judge],
+    *,
+    basis: Basis,
+    statement: str,
+    subject: str,
+    method: str,
+    over: str,
+    bound: float | None = None,
+    notes: tuple[str, ...] = (),
+    sizes: Sizes | None = None,
+) -> Verdict:
+    """Decide a claim on any evidence and fill in the verdict.
+
+    Parameters
+    ----------
+    evidence
+        P-values from either side and limits dual to them.
+    region
+        The claimed region.
+    bound
+        The bound as written, where it is not the finite end of the region.
+
+    Raises
+    ------
+    EvidenceError
+        If the region has no finite end.
+    """
+    now = judge if isinstance(judge, Judge) else judge()
+    written = region.high if region.relation in {"<", "within"} else region.low
+    if written in (float("inf"), float("-inf")):
+        raise EvidenceError(f"{subject}: a claim needs a finite bound, got {written}")
+    decision = decide(evidence, region, now)
+
+    def interval(alpha: float) -> Interval:
+        low, high = evidence.limits(alpha)
+        return Interval(low, high, 1.0 - alpha)
+
+    return Verdict(
+        name=decision.name,
+        statement=statement,
+        subject=subject,
+        relation=region.relation,
+        bound=written if bound is None else bound,
+        estimate=evidence.estimate,
+        interval=interval(now.alpha),
+        adjusted_interval=interval(now.alpha_claim),
+        p_support=decision.p_support,
+        p_refute=decision.p_refute,
+        alpha_claim=now.alpha_claim,
+        n_pairs=len(basis.values),
+        n_units=len(set(basis.units)),
+        unit=basis.unit,
+        method=method,
+        floor=basis.floor,
+        pairs_needed=None,
+        sizes=sizes or Sizes(),
+        values=basis.values,
+        units=basis.units,
+        pair_ids=basis.pair_ids,
+        pair_set=basis.pair_set,
+        notes=notes,
+        over=over,
+        parts=now.parts,
+        _observe=now.observe,
+    )

@@ -1,0 +1,504 @@
+"""Grids: one effect per cell of a sweep, with claims that hold over all cells at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from causaltest.errors import EvidenceError, MetricError
+from causaltest.stats.cells import Axes, Cells, Label, check_axes, refuse_seen, select
+from causaltest.stats.columns import checked_columns
+from causaltest.stats.conjunction import JointVerdict, all_of
+from causaltest.stats.each import Each
+from causaltest.stats.effect import Effect
+from causaltest.stats.judge import Judge
+from causaltest.stats.largest import Largest
+from causaltest.stats.measured import metric_of
+from causaltest.stats.significance import (
+    Direction,
+    Significance,
+    UnitTable,
+    joint,
+    method_of,
+    notes_of,
+    unit_table,
+)
+from causaltest.stats.verdict import Verdict
+
+Floats = NDArray[np.float64]
+
+_STABILITY_RESAMPLES = 999
+
+
+class Grid:
+    """The effects of a sweep: one value per pair and cell, cells named by any number of axes.
+
+    Parameters
+    ----------
+    values
+        Shape (pairs, ...), one axis per entry of `axes`, in the unit of the metric.
+    axes
+        Labels of each axis, e.g. `{"layer": range(12), "pos": ["name", "verb", "end"]}`.
+    scale
+        Denominators, shape (pairs,), common to all cells: the effect of a cell is then a ratio of
+        means, e.g. a recovery.
+    units, unit, pair_ids, pair_set, subject, metric, floor, judge
+        As for `Effect`.
+    differenced
+        Whether an exchangeable placebo was taken off each value, so that values are symmetric
+        where nothing is there; `against` sets it.
+
+    Raises
+    ------
+    EvidenceError
+        If a value is not finite.
+    MetricError
+        If labels do not fit the values.
+    PairError
+        If the columns differ in length or a pair occurs twice.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> values = rng.normal(0.0, 0.5, (30, 4, 3))
+    >>> values[:, 1, 2] += 1.0
+    >>> names = [f"pair {i}" for i in range(30)]
+    >>> grid = Grid(
+    ...     values,
+    ...     axes={"layer": range(4), "pos": ["name", "verb", "end"]},
+    ...     units=names,
+    ...     pair_ids=names,
+    ... )
+    >>> grid.significant().cells
+    <1 cell: layer=1 pos='end'>
+    >>> bool(grid.localised({"layer": 1, "pos": "end"}))
+    True
+    """
+
+    def __init__(
+        self,
+        values: ArrayLike,
+        *,
+        axes: Axes,
+        scale: ArrayLike | None = None,
+        units: Sequence[str],
+        unit: str = "pair",
+        pair_ids: Sequence[str],
+        pair_set: tuple[str, str] = ("", ""),
+        subject: str = "sweep",
+        metric: str = "",
+        floor: float = 0.0,
+        judge: Judge | Callable[[], Judge] = Judge,
+        differenced: bool = False,
+    ) -> None:
+        array = np.array(values, dtype=np.float64)
+        if array.ndim < 2 or not array.size:
+            raise MetricError(
+                f"{subject}: expected one value per pair and cell, got shape {array.shape}"
+            )
+        if not 0.0 <= floor < math.inf:
+            raise EvidenceError(f"{subject}: the numeric floor is {floor}; expected 0 or more")
+        self._axes = check_axes(axes, array.shape[1:], subject)
+        self._values = array.reshape(len(array), -1)
+        self._values.flags.writeable = False
+        self._columns = checked_columns(
+            np.zeros(len(array)),  # the cells are checked by themselves
+            scale=scale,
+            units=units,
+            unit=unit,
+            pair_ids=pair_ids,
+            pair_set=pair_set,
+            subject=subject,
+        )
+        self._subject = subject
+        self._metric = metric or metric_of(subject)
+        self._floor = floor
+        self._judge = judge
+        self._differenced = differenced
+        self._check_finite()
+
+    @property
+    def axes(self) -> dict[str, tuple[Label, ...]]:
+        """Labels by axis."""
+        return dict(self._axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of labels of each axis."""
+        return tuple(len(labels) for labels in self._axes.values())
+
+    @property
+    def values(self) -> Floats:
+        """The values, shape (pairs, ...)."""
+        return self._values.reshape(len(self._values), *self.shape)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The unit of each pair."""
+        return self._columns.units
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs."""
+        return self._columns.n_pairs
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self._columns.labels)
+
+    @property
+    def estimate(self) -> Floats:
+        """The effect of each cell, in the shape of the grid."""
+        return self._table.estimates.reshape(self.shape)
+
+    def __repr__(self) -> str:
+        axes = " x ".join(f"{len(labels)} {name}" for name, labels in self._axes.items())
+        return f"<Grid {self._subject}: {axes}, {self.n_pairs} pairs, {self.n_units} units>"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "a grid has no truth value; claim `grid.mean_over(...) > 0.5`, "
+            "`grid.localised(hot)`, `grid.every(hot) > 0.1` or `grid.largest < 0.1`"
+        )
+
+    def mean_over(self, cells: object = None, /, **labels: object) -> Effect:
+        """Average cells within each pair.
+
+        Parameters
+        ----------
+        cells
+            `Cells`, a mapping from axis to labels, or cells as tuples of labels.
+        labels
+            Labels by axis, one or several: `grid.mean_over(layer=[3, 4], pos="name")`. Axes that
+            are not named are averaged over whole.
+
+        Returns
+        -------
+        Effect
+
+        Raises
+        ------
+        EvidenceError
+            If the cells were chosen on some of these units.
+        MetricError
+            If an axis or label does not exist.
+        """
+        chosen = self._select(cells, labels)
+        return self._effect(self._values[:, chosen].mean(axis=1), self._called(chosen))
+
+    def significant(self, *, bound: float = 0.0, direction: Direction = "both") -> Significance:
+        """Find the cells whose effect differs from a bound, all cells considered.
+
+        The probability that any cell is found wrongly is at most the level, whatever the
+        dependence between cells: step-down max-T, equal-tailed, by the studentised bootstrap over
+        units, or by joint sign flips for placebo-differenced values.
+
+        Parameters
+        ----------
+        bound
+            Effect to differ from; 0 is decided at the numeric floor.
+        direction
+            `both`, or `above` / `below` where the direction was fixed beforehand.
+
+        Returns
+        -------
+        Significance
+            Iterates over the labels found; with adjusted p-values and simultaneous bounds.
+
+        Raises
+        ------
+        EvidenceError
+            If there are too few units for any verdict.
+        """
+        if direction not in ("both", "above", "below"):
+            raise ValueError(f"direction = {direction!r}: expected 'both', 'above' or 'below'")
+        judge = self._current_judge()
+        found = joint(self._table, bound, direction, judge, subject=self._subject)
+        if direction == "both":
+            p = np.minimum(1.0, 2.0 * np.minimum(found.p_above, found.p_below))
+        else:
+            p = found.p_above if direction == "above" else found.p_below
+        hits = np.flatnonzero(p <= judge.alpha_claim * (1.0 + 1e-12))
+        return Significance(
+            cells=self._chosen(hits, "grid.significant()"),
+            p_adjusted=p.reshape(self.shape),
+            lower=found.lower.reshape(self.shape),
+            upper=found.upper.reshape(self.shape),
+            level=judge.alpha_claim,
+            direction=direction,
+            bound=bound,
+            method=method_of(self._table, found.resamples, self._columns.unit),
+            notes=notes_of(self._table, found.constant, self._columns.unit),
+        )
+
+    def known_small(self, margin: float) -> Cells:
+        """Find the cells whose effect is negligible: simultaneous interval within the margin.
+
+        On a map these are blank because nothing is there; other blanks are unknown.
+
+        Raises
+        ------
+        EvidenceError
+            If the margin is not above the numeric floor.
+        """
+        if margin <= self._floor:
+            raise EvidenceError(
+                f"a margin of {margin:g} is not above the numeric floor {self._floor:.3g}\n"
+                "name the largest effect that would still be negligible"
+            )
+        found = self.significant()
+        inside = (found.lower > -margin) & (found.upper < margin)
+        return self._chosen(np.flatnonzero(inside), "grid.known_small(...)")
+
+    def strongest(self, count: int = 1) -> Cells:
+        """Choose the cells of largest effect; they can be judged on other units only."""
+        if not 1 <= count <= self._values.shape[1]:
+            raise MetricError(
+                f"cannot choose {count} cells of {self._values.shape[1]}; choose at least 1"
+            )
+        order = np.argsort(-self._table.estimates, kind="stable")[:count]
+        return self._chosen(np.sort(order), "grid.strongest(...)")
+
+    @property
+    def largest(self) -> Largest:
+        """The largest effect of all cells: `grid.largest > x` for some cell, `< x` for all."""
+        return Largest(
+            self._table,
+            axes=self._axes,
+            columns=self._columns,
+            subject=f"largest cell of {self._subject}",
+            name=self._metric or "effect",
+            judge=self._judge,
+        )
+
+    def every(self, cells: object = None, /, **labels: object) -> Each:
+        """Take cells one by one, for claims that all of them meet: `grid.every(hot) > 0.1`.
+
+        Parameters
+        ----------
+        cells, labels
+            As for `mean_over`.
+        """
+        return self._each(self._select(cells, labels))
+
+    def localised(
+        self,
+        hot: object,
+        *,
+        at_least: float = 0.0,
+        contrast: float = 0.0,
+        cold_within: float | None = None,
+    ) -> JointVerdict:
+        """Claim that the effect sits in the hot cells.
+
+        Parameters
+        ----------
+        hot
+            Cells named beforehand, or chosen on other units; as for `mean_over`.
+        at_least
+            Effect that each hot cell exceeds.
+        contrast
+            By how much the mean hot cell exceeds the mean cold cell.
+        cold_within
+            Margin within which each cold cell lies; None makes no such claim.
+
+        Returns
+        -------
+        JointVerdict
+            Supported where the contrast holds and each hot cell (and each cold cell) does.
+
+        Raises
+        ------
+        EvidenceError
+            If the hot cells were chosen on some of these units.
+        MetricError
+            If a cell does not exist, or no cold cell is left.
+        """
+        chosen = self._select(hot, {})
+        cold = np.setdiff1d(np.arange(self._values.shape[1]), chosen)
+        if not len(cold):
+            raise MetricError("every cell is hot: name fewer, so that there is something beside")
+        called = self._called(chosen)
+        now = self._current_judge()
+        count = 2 if cold_within is None else 3
+        shared = replace(now, parts=now.parts * count, observe=None)
+        difference = self._values[:, chosen].mean(axis=1) - self._values[:, cold].mean(axis=1)
+        parts: list[Verdict] = [
+            self._effect(difference, f"{called} against the rest", shared, 2.0) > contrast,
+            self._each(chosen, shared) > at_least,
+        ]
+        if cold_within is not None:
+            parts.append(abs(self._each(cold, shared)) < cold_within)
+        parts = [replace(each, parts=now.parts) for each in parts]
+        statement = f"{self._metric or 'effect'} sits in {called}"
+        verdict = all_of(*parts, statement=statement, subject=f"{self._subject} at {called}")
+        return replace(
+            verdict,
+            notes=(*verdict.notes, *self._concentration(chosen)),
+            _observe=now.observe,
+        )
+
+    def against(self, placebo: Grid) -> Grid:
+        """Take a placebo off each value: the same edit at a place drawn afresh for each pair.
+
+        Parameters
+        ----------
+        placebo
+            A grid of the same pairs and axes, measured at matched places drawn for each pair.
+
+        Returns
+        -------
+        Grid
+            Differences, symmetric where the cell is no different from the placebo, so that its
+            maxima are judged by sign flips: exact for any number of units.
+
+        Raises
+        ------
+        MetricError
+            If axes, metric or scale differ.
+        PairError
+            If the two do not cover the same pairs.
+        """
+        if placebo._axes != self._axes or placebo._metric != self._metric:
+            raise MetricError(
+                f"{self!r} and {placebo!r} cannot be compared: axes and metric must be the same"
+            )
+        matched = self._columns.aligned(placebo._columns)
+        ours, theirs = self._columns.scale, matched.scale
+        if (ours is None) != (theirs is None) or not np.array_equal(
+            np.asarray(ours), np.asarray(theirs)
+        ):
+            raise MetricError(
+                f"{self!r} and {placebo!r} are shares of different total effects\n"
+                "measure both against the same base and source runs"
+            )
+        place = {pair: i for i, pair in enumerate(placebo._columns.pair_ids)}
+        order = [place[pair] for pair in self._columns.pair_ids]
+        values = (self._values - placebo._values[order]).reshape(self.values.shape)
+        subject = f"({self._subject}) - placebo"
+        return self._like(values, subject, self._floor + placebo._floor, differenced=True)
+
+    # What follows serves the methods above
+
+    @cached_property
+    def _table(self) -> UnitTable:
+        return unit_table(
+            self._values,
+            self._columns,
+            floor=self._floor,
+            subject=self._subject,
+            flips=self._differenced,
+        )
+
+    def _select(self, cells: object, labels: Mapping[str, object]) -> NDArray[np.intp]:
+        refuse_seen(cells, self._columns.units, self._columns.unit)
+        return select(self._axes, cells, labels)
+
+    def _labels(self, flat: Iterable[int]) -> tuple[tuple[Label, ...], ...]:
+        axes = list(self._axes.values())
+        places = (np.unravel_index(int(each), self.shape) for each in flat)
+        return tuple(
+            tuple(labels[i] for labels, i in zip(axes, place, strict=True)) for place in places
+        )
+
+    def _cells(self, flat: Iterable[int]) -> Cells:
+        return Cells(tuple(self._axes), self._labels(flat))
+
+    def _chosen(self, flat: Iterable[int], by: str) -> Cells:
+        return replace(
+            self._cells(flat),
+            chosen_on=frozenset(self._columns.units),
+            unit=self._columns.unit,
+            chosen_by=by,
+        )
+
+    def _called(self, flat: NDArray[np.intp]) -> str:
+        if len(flat) == 1:
+            return self._cells(flat).name(self._labels(flat)[0])
+        return f"{len(flat)} cells"
+
+    def _effect(
+        self,
+        values: Floats,
+        where: str,
+        judge: Judge | None = None,
+        floors: float = 1.0,
+    ) -> Effect:
+        return Effect(
+            values,
+            scale=self._columns.scale,
+            units=self._columns.units,
+            unit=self._columns.unit,
+            pair_ids=self._columns.pair_ids,
+            pair_set=self._columns.pair_set,
+            subject=f"{self._subject} at {where}",
+            metric=self._metric,
+            floor=floors * self._floor,
+            judge=judge or self._judge,
+        )
+
+    def _each(self, flat: NDArray[np.intp], judge: Judge | None = None) -> Each:
+        names = [self._cells([cell]).name(self._labels([cell])[0]) for cell in flat]
+        return Each(
+            self._values[:, flat],
+            names,
+            columns=self._columns,
+            subject=self._subject,
+            metric=self._metric,
+            floor=self._floor,
+            judge=judge or self._judge,
+            noun="cell",
+        )
+
+    def _like(self, values: Floats, subject: str, floor: float, *, differenced: bool) -> Grid:
+        return Grid(
+            values,
+            axes=self._axes,
+            scale=self._columns.scale,
+            units=self._columns.units,
+            unit=self._columns.unit,
+            pair_ids=self._columns.pair_ids,
+            pair_set=self._columns.pair_set,
+            subject=subject,
+            metric=self._metric,
+            floor=floor,
+            judge=self._judge,
+            differenced=differenced,
+        )
+
+    def _concentration(self, chosen: NDArray[np.intp]) -> tuple[str, ...]:
+        """Describe how much of the map the hot cells hold, and how surely its peak is there."""
+        positive = np.maximum(self._table.estimates, 0.0)
+        if not positive.any():
+            return ()
+        share = positive[chosen].sum() / positive.sum()
+        means, n = self._table.means, self.n_units
+        rng = np.random.default_rng([self._current_judge().seed, n, 1])
+        peaks = [
+            int((rng.multinomial(n, np.full(n, 1.0 / n)) @ means).argmax())
+            for _ in range(_STABILITY_RESAMPLES)
+        ]
+        stable = np.isin(peaks, chosen).mean()
+        peak = f"the peak is among them in {stable:.0%} of resamples of {self._columns.unit}s"
+        return (f"hot cells hold {share:.0%} of the positive effect; {peak}",)
+
+    def _current_judge(self) -> Judge:
+        return self._judge if isinstance(self._judge, Judge) else self._judge()
+
+    def _check_finite(self) -> None:
+        wrong = np.argwhere(~np.isfinite(self._values))
+        if len(wrong):
+            pair, cell = (int(each) for each in wrong[0])
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            where = f"{self._called(np.array([cell]))} for pair {self._columns.pair_ids[pair]!r}"
+            raise EvidenceError(
+                f"{self._subject}: the value is {self._values[pair, cell]} at {where}{more}\n"
+                "no verdict can rest on it; look at this pair's metric and answers"
+            )
