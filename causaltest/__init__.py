@@ -20,12 +20,29 @@ if TYPE_CHECKING:
     from causaltest.errors import RecordError as RecordError
     from causaltest.errors import SiteError as SiteError
     from causaltest.experiment import Causal as Causal
+    from causaltest.interventions import adapter as adapter
     from causaltest.interventions import add as add
+    from causaltest.interventions import add_features as add_features
+    from causaltest.interventions import apply_function as apply_function
+    from causaltest.interventions import autoencoder as autoencoder
+    from causaltest.interventions import boundless as boundless
+    from causaltest.interventions import constant as constant
     from causaltest.interventions import interchange as interchange
+    from causaltest.interventions import low_rank as low_rank
     from causaltest.interventions import mean_ablate as mean_ablate
     from causaltest.interventions import noise as noise
+    from causaltest.interventions import partition as partition
+    from causaltest.interventions import pca as pca
     from causaltest.interventions import resample_ablate as resample_ablate
+    from causaltest.interventions import rotated as rotated
+    from causaltest.interventions import scale as scale
+    from causaltest.interventions import scale_features as scale_features
+    from causaltest.interventions import set_features as set_features
+    from causaltest.interventions import sigmoid_mask as sigmoid_mask
+    from causaltest.interventions import skip as skip
+    from causaltest.interventions import subtract as subtract
     from causaltest.interventions import zero_ablate as zero_ablate
+    from causaltest.interventions import zero_features as zero_features
     from causaltest.metrics import Metric as Metric
     from causaltest.metrics import answers_with as answers_with
     from causaltest.metrics import log_probability as log_probability
@@ -100,6 +117,23 @@ _PUBLIC = {
         "resample_ablate",
         "noise",
         "add",
+        "subtract",
+        "constant",
+        "scale",
+        "skip",
+        "apply_function",
+        "adapter",
+        "rotated",
+        "low_rank",
+        "boundless",
+        "sigmoid_mask",
+        "pca",
+        "partition",
+        "autoencoder",
+        "zero_features",
+        "set_features",
+        "add_features",
+        "scale_features",
     ),
     "causaltest.circuits": ("Circuit",),
     "causaltest.metrics": (

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from causaltest.engine.access import Access, Places, take
 from causaltest.engine.prompts import Row
+from causaltest.engine.subspaces import changed, tensor_of, within
 from causaltest.errors import InterventionError
 from causaltest.interventions import (
+    Adapter,
     Addition,
+    Array,
+    Constant,
+    FeatureEdit,
+    FunctionEdit,
     Interchange,
     Intervention,
     MeanAblation,
     Noise,
+    Replacement,
     ResampleAblation,
+    Scaling,
+    Skip,
+    Subtraction,
     ZeroAblation,
+    name_of_function,
 )
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Site
@@ -42,6 +54,11 @@ class Edit:
         Index of the random draw.
     stored
         Numbers read beforehand, (entries, width) or (1, width); None where the part needs none.
+    given
+        What the module took at these places, (entries, width of its input); None where the part
+        needs it not.
+    whole
+        Shape of the module's whole activation.
     """
 
     site: Site
@@ -49,6 +66,16 @@ class Edit:
     counts: tuple[int, ...]
     draw: int = 0
     stored: Tensor | None = None
+    given: Tensor | None = None
+    whole: tuple[int, ...] = ()
+
+
+def edited(part: Intervention, old: Tensor, edit: Edit) -> Tensor:
+    """Return what a part makes of an activation: its replacement, or a subspace of that."""
+    new = replacement(part, old, edit)
+    if isinstance(part, Replacement) and part.subspace is not None:
+        return within(part.subspace, old, new, (edit.rows, edit.counts))
+    return new
 
 
 @singledispatch
@@ -89,13 +116,124 @@ def _(part: Noise, old: Tensor, edit: Edit) -> Tensor:
 
 
 @replacement.register
+def _(part: Constant, old: Tensor, edit: Edit) -> Tensor:
+    if part.value.shape:
+        _check_vector(part, part.value, old, edit)
+    return tensor_of(part.value, old).expand_as(old)
+
+
+@replacement.register
 def _(part: Addition, old: Tensor, edit: Edit) -> Tensor:
-    if len(part.vector) != old.shape[-1]:
+    _check_vector(part, part.vector, old, edit)
+    return old + part.scale * tensor_of(part.vector, old)
+
+
+@replacement.register
+def _(part: Subtraction, old: Tensor, edit: Edit) -> Tensor:
+    _check_vector(part, part.vector, old, edit)
+    return old - tensor_of(part.vector, old)
+
+
+@replacement.register
+def _(part: Scaling, old: Tensor, edit: Edit) -> Tensor:
+    return part.factor * old
+
+
+@replacement.register
+def _(part: FeatureEdit, old: Tensor, edit: Edit) -> Tensor:
+    return changed(part, old)
+
+
+@replacement.register
+def _(part: Skip, old: Tensor, edit: Edit) -> Tensor:
+    assert edit.given is not None
+    return edit.given
+
+
+@replacement.register
+def _(part: Adapter, old: Tensor, edit: Edit) -> Tensor:
+    assert edit.given is not None
+    for what, shown, size in (
+        ("takes", part.down.shape[0], edit.given.shape[-1]),
+        ("gives", part.up.shape[1], old.shape[-1]),
+    ):
+        if shown != size:
+            raise InterventionError(
+                f"{part}: the adapter {what} {shown} numbers, but the module at {edit.site} {what} "
+                f"{size}"
+            )
+    given = edit.given.to(old)
+    low = given @ tensor_of(part.down, old)
+    return old + part.scale * (low @ tensor_of(part.up, old))
+
+
+@replacement.register
+def _(part: FunctionEdit, old: Tensor, edit: Edit) -> Tensor:
+    assert part.function is not None
+    there = None if edit.stored is None else edit.stored.to(old)
+    version = old._version  # noqa: SLF001 - the only trace of a change in place
+    new = part.function(old, there)
+    name = name_of_function(part.function)
+    if not isinstance(new, Tensor):
         raise InterventionError(
-            f"{part}: the vector has {len(part.vector)} numbers, but {edit.site} is "
+            f"{part}: {name} returned {new!r} ({type(new).__name__}); expected a tensor of shape "
+            f"{tuple(old.shape)}"
+        )
+    if old._version != version:  # noqa: SLF001
+        raise InterventionError(
+            f"{part}: {name} changed the activation it was given in place; return a new tensor"
+        )
+    return new
+
+
+def own_input(part: Intervention, edit: Edit, access: Access, given: Tensor, where: Places) -> Edit:
+    """Return the edit with what the module took at the places that are edited.
+
+    Parameters
+    ----------
+    part
+        An intervention that makes use of the module's input.
+    edit
+        One part at one site.
+    access
+        Where the site lives.
+    given
+        The module's whole input.
+    where
+        The entries that are edited.
+
+    Raises
+    ------
+    InterventionError
+        The input has other rows or tokens than the output.
+    """
+    axes = 1 if where.positions is None else 2
+    if isinstance(part, Adapter):
+        fits = given.ndim > axes and given.shape[:axes] == edit.whole[:axes]
+        inner = replace(access, columns=None)
+    else:
+        fits = tuple(given.shape) == edit.whole
+        inner = access
+    if not fits:
+        raise InterventionError(
+            f"{part}: {access.path} takes an activation of shape {tuple(given.shape)} and gives "
+            f"one of shape {edit.whole}; {_NEEDS[type(part)]}"
+        )
+    return replace(edit, given=take(given, where, inner))
+
+
+_NEEDS = {
+    Skip: "only a module that gives what it takes can be skipped",
+    Adapter: "an adapter needs an input with the rows and tokens of the output",
+}
+
+
+def _check_vector(part: Intervention, values: Array, old: Tensor, edit: Edit) -> None:
+    if values.shape != (old.shape[-1],):
+        raise InterventionError(
+            f"{part}: the vector has {values.shape[0]} numbers, but {edit.site} is "
             f"{old.shape[-1]} wide"
         )
-    return old + part.scale * torch.tensor(part.vector, dtype=old.dtype, device=old.device)
 
 
 def _stored(edit: Edit, old: Tensor) -> Tensor:
@@ -127,7 +265,7 @@ def donors(part: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int) ->
     draw
         Index of the random draw.
     """
-    if isinstance(part, Interchange):
+    if part.needs_source:
         return [Row.of(pair, "source") for pair in pairs]
     if isinstance(part, ResampleAblation):
         # Which prompt is drawn must not depend on the order of the pool.

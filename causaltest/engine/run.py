@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from causaltest.engine.access import Access, put, take
-from causaltest.engine.apply import Edit, donors, replacement
+from causaltest.engine.apply import Edit, donors, edited, own_input
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model, Output, as_row
@@ -192,6 +192,8 @@ def _edited(
                 applied.values = means[part, site]
             edits.append(applied)
             operations.append((access.path, access.side, applied))
+    # After all edits of inputs, so that what is noted is what the modules really get.
+    operations += [note for applied in edits for note in applied.notes()]
     outputs = model.run_batch(rows, operations)
     return outputs, [edit.entry() for edit in edits]
 
@@ -212,6 +214,22 @@ class _Applied:
     counts: list[int] = field(default_factory=list)
     width: int = 0
     changed: int = 0
+    given: Tensor | None = None
+
+    def notes(self) -> list[tuple[str, Side, Operation]]:
+        """Return what must be noted before the edit: the module's input where the part needs it."""
+        if not self.part.needs_input:
+            return []
+        if self.access.side != "output":
+            raise InterventionError(
+                f"{self.part}: {self.site} is the input of {self.access.path}; choose the output "
+                "of a module"
+            )
+
+        def note(tensor: Tensor) -> None:
+            self.given = tensor
+
+        return [(self.access.path, "input", note)]
 
     def __call__(self, tensor: Tensor) -> Tensor:
         self.fired += 1
@@ -220,7 +238,10 @@ class _Applied:
             self._refuse_unequal_spans()
         old = take(tensor, where, self.access)
         edit = Edit(self.site, self.rows.rows, tuple(self.counts), self.draw, self.values)
-        new = replacement(self.part, old, edit)
+        if self.given is not None:
+            edit = replace(edit, whole=tuple(tensor.shape))
+            edit = own_input(self.part, edit, self.access, self.given, where)
+        new = edited(self.part, old, edit)
         if new.shape != old.shape:
             raise InterventionError(
                 f"{self.part}: {self.site} takes numbers of shape {tuple(old.shape)}, but got "
@@ -237,7 +258,7 @@ class _Applied:
             if given == wanted:
                 continue
             pair = row.pair.id if row.pair is not None else "?"
-            giver = "source" if isinstance(self.part, Interchange) else "the prompt drawn"
+            giver = "source" if self.part.needs_source else "the prompt drawn"
             if self.site.pos is None:
                 raise PairError(
                     f"site {self.site} has no pos, but base ({wanted} tokens) and {giver} ({given} "
@@ -395,7 +416,7 @@ def intervene(
 
 def _check_pair(intervention: Intervention, pair: Pair | None) -> None:
     for part in intervention.parts:
-        if isinstance(part, Interchange) and (pair is None or pair.source is None):
+        if part.needs_source and (pair is None or pair.source is None):
             raise InterventionError(
                 f"{part} needs a source run: pass a pair, e.g. intervene({part}, pair)"
             )
