@@ -320,3 +320,28 @@ def test_origins_are_forgotten_with_their_effects(model, pronouns):
     del effect
     gc.collect()
     assert len(fresh._origins) == 0
+
+
+def test_an_effect_beats_controls_or_does_not(instrument, pronouns, mover):
+    """The mover beats all other heads; a random direction does not beat others of its norm."""
+    stream = np.random.default_rng(3)
+    weaker = instrument.placebos(mover, k=11)
+    beaten = instrument.controls(mover, k=11, test="prediction")
+    assert len(beaten) == 11
+    assert repr(beaten).startswith("<11 random sites: mean ")
+    assert bool(mover > beaten)
+    with pytest.raises(AssertionError):
+        assert weaker[0] > beaten
+    width = instrument.model.access(MOVER).width
+    drawn = stream.standard_normal(width)
+    random = instrument.effect(add(MOVER, drawn.tolist()), on=pronouns)
+    controls = instrument.controls(random, k=39)
+    assert repr(controls).startswith("<39 random directions of the same norm: mean ")
+    with pytest.raises(AssertionError):
+        assert random > controls
+
+
+def test_controls_at_the_default_number_need_enough_sites(instrument, mover):
+    """The default of 39 is refused by name where a model has only 11 other heads."""
+    with pytest.raises(InterventionError, match="39 controls were asked for"):
+        instrument.controls(mover)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from causaltest.controls.origins import Origin, Origins
 from causaltest.controls.pairings import same_answer_sources, shuffled_sources
-from causaltest.controls.placebos import Vary, moved, placebos
+from causaltest.controls.placebos import Vary, moved, placebos, respect
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model, Output
 from causaltest.engine.run import Scores, score, score_identity
@@ -17,6 +17,7 @@ from causaltest.metrics import Metric
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Pos, Site
 from causaltest.stats import Effect
+from causaltest.stats.controls import Controls, Test
 
 
 class Controlled(ABC):
@@ -53,6 +54,43 @@ class Controlled(ABC):
     @abstractmethod
     def _keep(self, ledger: Iterable[Entry]) -> None:
         """Add edits to what is reported."""
+
+    def controls(
+        self,
+        effect: Effect,
+        k: int = 39,
+        *,
+        vary: Vary | None = None,
+        among: Iterable[Site] | None = None,
+        seed: int = 0,
+        test: Test | None = None,
+    ) -> Controls:
+        """Measure k placebos of an effect, so that `effect > controls` says it beats them.
+
+        Parameters
+        ----------
+        effect, k, vary, among, seed
+            As for `placebos`. A family of m hypotheses asks for m times 39 controls, or for
+            `test="prediction"`.
+        test
+            `rank`, or `prediction` for few controls whose effects are roughly normal.
+
+        Returns
+        -------
+        Controls
+            `effect > controls` is supported where the effect outranks the controls and exceeds
+            their mean pair by pair.
+
+        Raises
+        ------
+        InterventionError
+            There are fewer than k such places, or the effect was measured otherwise.
+        EvidenceError
+            k is below 5.
+        """
+        kind = "placebo sites" if among is not None else _kind(vary, self._origins.of(effect))
+        found = self.placebos(effect, k, vary=vary, among=among, seed=seed)
+        return Controls(found, kind=kind, test=test)
 
     def placebos(
         self,
@@ -200,6 +238,11 @@ class Controlled(ABC):
         after = self._run(origin.intervention, exchanged, origin.metric)
         subject = f"{origin.metric} of {origin.intervention} from {what}"
         return self._changes(origin, after.values, subject)
+
+
+def _kind(vary: Vary | None, origin: Origin) -> str:
+    vary = respect(vary, origin.intervention)
+    return "random directions of the same norm" if vary == "direction" else f"random {vary}s"
 
 
 def _too_few(k: int, count: int, inert: int, intervention: Intervention) -> str:

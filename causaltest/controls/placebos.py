@@ -96,7 +96,7 @@ def placebos(
     InterventionError
         `vary` is unknown or makes no sense for the intervention.
     """
-    vary = _checked(vary, intervention)
+    vary = respect(vary, intervention)
     stream = random_stream("placebos", seed, vary, intervention, pairs.sha256)
     if vary == "direction":
         return _directions(intervention, stream), np.iinfo(np.int64).max
@@ -159,7 +159,14 @@ def _told(changes: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in changes.items())
 
 
-def _checked(vary: str | None, intervention: Intervention) -> Vary:
+def respect(vary: str | None, intervention: Intervention) -> Vary:
+    """Return in what a placebo differs, checked, or the default for an intervention.
+
+    Raises
+    ------
+    InterventionError
+        `vary` is unknown or makes no sense for the intervention.
+    """
     steered = all(isinstance(part, (Addition, Subtraction)) for part in intervention.parts)
     if vary is None:
         return "direction" if steered else "site"
