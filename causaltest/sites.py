@@ -178,6 +178,8 @@ class Site:
         """
         name, at, pos_text = text.partition("@")
         pos = _parse_pos(pos_text) if at else None
+        if name in ("hook_embed", "embed.hook_out"):
+            return embedding(pos=pos)
         if own := re.fullmatch(rf"(\w+)(?:\[(\d+)(?:\.(\d+))?\])?{_DIMS}", name):
             component, layer, head, dims = own.groups()
             return Site(
@@ -201,8 +203,6 @@ class Site:
                     f"no site for the hook name {name!r}{did_you_mean(hook, _TRANSFORMER_LENS)}\n"
                     f"hook names that are understood: {', '.join(_TRANSFORMER_LENS)}"
                 )
-        if name in ("hook_embed", "embed.hook_out"):
-            return embedding(pos=pos)
         raise SiteError(
             f"cannot read {text!r} as a site\n"
             "expected component[layer]@position (mlp_output[5]@end), "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,7 +39,7 @@ _NEOX = {
     "num_attention_heads": 4,
     "max_position_embeddings": 64,
 }
-FAMILIES: dict[str, tuple[str, str, dict[str, object]]] = {
+FAMILIES: dict[str, tuple[str, str, Mapping[str, object]]] = {
     "gpt2": (
         "GPT2LMHeadModel",
         "GPT2Config",
@@ -70,7 +70,7 @@ FAMILIES: dict[str, tuple[str, str, dict[str, object]]] = {
 
 def build(family: str, *, dtype: torch.dtype = torch.float32, **changes: object) -> nn.Module:
     """Return a network of a family with random weights, norms and biases included."""
-    import transformers  # noqa: PLC0415 - slow to import
+    import transformers
 
     network_class, config_class, settings = FAMILIES[family]
     config = getattr(transformers, config_class)(**{**_COMMON, **settings, **changes})
@@ -252,7 +252,6 @@ def _llama(w: dict[str, Array], config: object, ids: Sequence[int], edit: Edit) 
 @pytest.fixture(scope="session")
 def by_hand() -> Callable[[Model], ByHand]:
     """Return a function that gives the forward pass by hand of a GPT-2 or Llama."""
-
     made: dict[int, ByHand] = {}
 
     def forward(model: Model) -> ByHand:

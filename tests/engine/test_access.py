@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -17,15 +18,15 @@ from causaltest.errors import InterventionError
 WIDTH, HEADS = 12, 3
 WHOLE = Access("m", "output", None, WIDTH, HEADS)
 SLICE = Access("m", "output", slice(4, 4 + WIDTH), WIDTH, HEADS)
-SCATTERED = Access("m", "output", torch.tensor([1, 5, 0, 9, 3, 20, 7, 2, 4, 6, 13, 8]), WIDTH, HEADS)
+SCATTERED = Access(
+    "m", "output", torch.tensor([1, 5, 0, 9, 3, 20, 7, 2, 4, 6, 13, 8]), WIDTH, HEADS
+)
 
 
 @st.composite
 def entries(draw: st.DrawFn) -> Places:
     """Some different (row, token) places of a tensor (3, 5, ...)."""
-    cells = draw(
-        st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), min_size=1, unique=True)
-    )
+    cells = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), min_size=1, unique=True))
     rows, tokens = zip(*cells, strict=True)
     return Places(torch.tensor(rows), torch.tensor(tokens))
 
@@ -45,9 +46,7 @@ def accesses(draw: st.DrawFn) -> tuple[Access, list[int]]:
         size = len(columns) // HEADS
         access, columns = access.head(head), columns[head * size : (head + 1) * size]
     if draw(st.booleans()):
-        dims = draw(
-            st.lists(st.integers(0, len(columns) - 1), min_size=1, max_size=4, unique=True)
-        )
+        dims = draw(st.lists(st.integers(0, len(columns) - 1), min_size=1, max_size=4, unique=True))
         access, columns = access.dims(tuple(dims)), [columns[dim] for dim in dims]
     return access, columns
 
@@ -115,12 +114,20 @@ def test_gradients_flow_through_both(access) -> None:
 def test_put_keeps_the_type_of_the_tensor() -> None:
     """Single-precision values enter a bfloat16 tensor as bfloat16."""
     where = Places(torch.tensor([0]), torch.tensor([0]))
-    changed = put(torch.zeros(1, 1, 24, dtype=torch.bfloat16), where, SLICE, torch.full((1, 12), 0.1))
+    changed = put(
+        torch.zeros(1, 1, 24, dtype=torch.bfloat16), where, SLICE, torch.full((1, 12), 0.1)
+    )
     assert changed.dtype == torch.bfloat16
     assert changed[0, 0, 4] == torch.tensor(0.1).bfloat16()
 
 
-Named = namedtuple("Named", "hidden other")
+class Named(NamedTuple):
+    """A tuple with names, as some networks return."""
+
+    hidden: Tensor
+    other: Tensor
+
+
 TENSOR, OTHER = torch.ones(2), torch.zeros(3)
 
 

@@ -172,8 +172,7 @@ def test_heads_times_output_matrix_is_attention(family, tiny) -> None:
     weight = projection.weight if family == "gpt2" else projection.weight.T  # (heads * size, d)
     size = len(weight) // 4
     total = sum(
-        read(model, head_attention_value_output(1, head))
-        @ weight[head * size : (head + 1) * size]
+        read(model, head_attention_value_output(1, head)) @ weight[head * size : (head + 1) * size]
         for head in range(model.n_heads())
     )
     if projection.bias is not None:
@@ -255,14 +254,14 @@ def test_an_output_that_does_not_add_up_is_not_offered(fresh) -> None:
 
 def test_blocks_that_share_weights_are_not_offered() -> None:
     """ALBERT runs one block three times: no layer's components are offered, and the reason is."""
-    import transformers  # noqa: PLC0415
+    import transformers
 
     config = transformers.AlbertConfig(
         embedding_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=3,
         num_attention_heads=4, vocab_size=50,
     )  # fmt: skip
     model = Model(transformers.AlbertForMaskedLM(config).eval(), name="albert")
-    with pytest.raises(SiteError, match="albert has no block_output: .* runs 3 times in one"):
+    with pytest.raises(SiteError, match=r"albert has no block_output: .* runs 3 times in one"):
         model.access(block_output(0))
 
 
@@ -302,7 +301,7 @@ class Homemade(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         x = self.table(ids)
-        for block in self.stacks:
+        for block in self.get_submodule("stacks").children():
             x = block(x)
         return x
 
@@ -370,7 +369,7 @@ def test_places_that_do_not_exist(site, message, tiny) -> None:
 
 def test_a_component_the_network_lacks_is_refused_with_those_it_has() -> None:
     """A mixture of experts has no one row of neurons, and the message lists what it has."""
-    import transformers  # noqa: PLC0415
+    import transformers
 
     config = transformers.MixtralConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
@@ -391,7 +390,9 @@ def test_a_network_that_cannot_run_on_ids_is_said() -> None:
 
     with pytest.raises(
         ModelError,
-        match=re.escape("picky could not run on token ids of shape (1, 2): pixels wanted\npass Mod"),
+        match=re.escape(
+            "picky could not run on token ids of shape (1, 2): pixels wanted\npass Mod"
+        ),
     ):
         Model(Picky(), name="picky").access(block_output(0))
 

@@ -46,7 +46,7 @@ def columns(site: Site, hand) -> slice | list[int]:
     if site.head is None:
         return slice(None) if site.dims is None else list(site.dims)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    own = np.arange(site.head * size, (site.head + 1) * size)
+    own = np.arange((site.head or 0) * size, ((site.head or 0) + 1) * size)
     return list(own if site.dims is None else own[list(site.dims)])
 
 
@@ -196,7 +196,12 @@ def test_zero(family, component, pos, tiny, by_hand, edited, pairs) -> None:
     model = tiny(family, torch.float64)
     site = site_of(component, pos=pos)
     check(
-        model, by_hand(model), zero_ablate(site), pairs, edited, lambda old, _pair: np.zeros_like(old)
+        model,
+        by_hand(model),
+        zero_ablate(site),
+        pairs,
+        edited,
+        lambda old, _pair: np.zeros_like(old),
     )
 
 

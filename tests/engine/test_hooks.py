@@ -56,7 +56,7 @@ def state(network: nn.Module) -> dict[str, object]:
     }
 
 
-class Broken(Exception):
+class Broken(Exception):  # noqa: N818 - it is nobody's error
     """An error of the network's own."""
 
 
@@ -99,7 +99,7 @@ def fail_in_metric(model: Model) -> None:
 
 def fail_in_body(model: Model) -> None:
     """Raise in the body of `with intervene(...)`."""
-    with pytest.raises(Broken), intervene(model, zero_ablate(mlp_output(1))) as run:
+    with pytest.raises(Broken), intervene(model, zero_ablate(mlp_output(1))) as run:  # noqa: PT012
         run((1, 2, 3))
         raise Broken
 
@@ -250,7 +250,7 @@ def test_evaluating_restores_after_an_exception() -> None:
     """Each module's own training flag comes back, whatever happens in between."""
     network = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
     network[0].eval()
-    with pytest.raises(Broken), evaluating(network):
+    with pytest.raises(Broken), evaluating(network):  # noqa: PT012
         assert not any(each.training for each in network.modules())
         raise Broken
     assert [each.training for each in network.modules()] == [True, False, True]
@@ -259,7 +259,10 @@ def test_evaluating_restores_after_an_exception() -> None:
 def test_handles_are_removed_if_attaching_fails() -> None:
     """A path that does not exist leaves no hook on those before it."""
     network = nn.Sequential(nn.Linear(2, 2))
-    operations = [("0", "output", lambda _tensor: None), ("nowhere", "output", lambda _tensor: None)]
+    operations = [
+        ("0", "output", lambda _tensor: None),
+        ("nowhere", "output", lambda _tensor: None),
+    ]
     with pytest.raises(AttributeError), attached(network, operations):
         pass
     assert not network[0]._forward_hooks
@@ -308,7 +311,7 @@ class ByKeyword(nn.Module):
 
 class _Inner(nn.Module):
     def forward(self, mask=None, hidden_states=None, query=None, key=None) -> torch.Tensor:
-        return sum(each for each in (hidden_states, query, key) if each is not None)
+        return torch.stack([x for x in (hidden_states, query, key) if x is not None]).sum(0)
 
 
 def test_an_input_by_keyword_is_read_and_edited() -> None:

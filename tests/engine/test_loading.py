@@ -88,7 +88,9 @@ def test_a_folder_without_weights(saved: Path, tmp_path: Path) -> None:
 
 def test_a_mistyped_folder(saved: Path) -> None:
     """A path that does not exist offers the folder next to it."""
-    with pytest.raises(ModelError, match="no model '.*litle-gpt2': there is no such folder; did you"):
+    with pytest.raises(
+        ModelError, match=r"no model '.*litle-gpt2': there is no such folder; did you"
+    ):
         Model.load(str(saved.parent / "litle-gpt2"))
 
 

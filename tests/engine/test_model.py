@@ -124,7 +124,7 @@ def test_a_forward_of_the_users_own_gets_a_mask() -> None:
 
 def test_padding_uses_the_networks_own_token() -> None:
     """A classifier that looks for its padding token to find a prompt's end gets that token."""
-    import transformers  # noqa: PLC0415
+    import transformers
 
     config = transformers.GPT2Config(
         n_embd=24, n_layer=2, n_head=4, vocab_size=50, n_positions=32, pad_token_id=49,
@@ -147,7 +147,9 @@ def test_large_sets_are_cut_into_batches(count_calls) -> None:
     calls = count_calls(model.network)
     outputs = model.run([(index % 9,) for index in range(600)])
     assert calls == [3]
-    assert all(torch.equal(outputs[index].logits, outputs[index % 9].logits) for index in range(600))
+    assert all(
+        torch.equal(outputs[index].logits, outputs[index % 9].logits) for index in range(600)
+    )
 
 
 # What a network may return
@@ -225,7 +227,8 @@ def test_a_dict_of_unnamed_tensors_is_refused() -> None:
 def test_logits_of_another_shape_are_refused(forward, shape) -> None:
     """Logits that are neither a row for each prompt nor for each token are no answer."""
     with pytest.raises(
-        ModelError, match=re.escape(f"odd returned logits of shape {shape} for 1 prompts of up to 3")
+        ModelError,
+        match=re.escape(f"odd returned logits of shape {shape} for 1 prompts of up to 3"),
     ):
         Model(toy(), name="odd", forward=forward).run([(1, 2, 3)])
 
@@ -299,7 +302,8 @@ def test_one_source_pass_serves_eight_sites(fresh, count_calls) -> None:
 
 
 @pytest.mark.parametrize(
-    "site, blocks", [(embedding(), 0), (mlp_output(0), 1), (query_output(1), 2), (block_output(2), 3)]
+    "site, blocks",
+    [(embedding(), 0), (mlp_output(0), 1), (query_output(1), 2), (block_output(2), 3)],
 )
 def test_reading_ends_at_the_last_module_read(site, blocks, fresh, count_calls) -> None:
     """Blocks after the last site do not run."""
@@ -356,7 +360,9 @@ def test_a_module_that_never_runs_is_said() -> None:
     ):
         model.read(module("idle"), [(1, 2)])
     with (
-        pytest.raises(InterventionError, match="idle was never reached in one forward pass of twice"),
+        pytest.raises(
+            InterventionError, match="idle was never reached in one forward pass of twice"
+        ),
         intervene(model, zero_ablate(module("idle"))) as run,
     ):
         run((1, 2))
@@ -422,7 +428,7 @@ def test_shapes_that_differ_between_prompts_are_refused() -> None:
 # Third-party networks
 
 
-def test_lstm_of_others(real_models: Path) -> None:
+def test_lstm_of_others(real_models: Path, edited) -> None:
     """A trained two-layer LSTM: an edit at t changes its output from t on and not before."""
     folder = real_models / "char-lstm-darwin"
     config = json.loads((folder / "config.json").read_text())
@@ -430,22 +436,24 @@ def test_lstm_of_others(real_models: Path) -> None:
     network = Lstm(config["vocab_size"], config["embedding_dim"], config["num_layers"])
     network.load_state_dict(load_file(folder / "model.safetensors"))
     model = Model(network.eval(), name="darwin")
-    prompts = [tuple(vocabulary[c] for c in text) for text in ("natural selectio", "of the species o")]
-    nexts = [max(vocabulary, key=lambda c: float(out.at()[vocabulary[c]])) for out in model.run(prompts)]
+    prompts = [
+        tuple(vocabulary[c] for c in text) for text in ("natural selectio", "of the species o")
+    ]
+    nexts = [
+        max(vocabulary, key=lambda c: float(out.at()[vocabulary[c]])) for out in model.run(prompts)
+    ]
     assert nexts[0] == "n"
     pairs = Pairs([Pair(*prompts), Pair(*prompts[::-1])], name="text", cluster=None)
     site = module("lstm", pos=5)
     plain = [out.logits for out in model.run(list(pairs))]
-    found: list[Tensor] = []
-    score(model, interchange(site), pairs, lambda out: float(found.append(out.logits) or 0))
-    for before, after, other in zip(plain, found, plain[::-1], strict=True):
+    for before, after, other in zip(
+        plain, edited(model, interchange(site), pairs), plain[::-1], strict=True
+    ):
         assert torch.allclose(after[5], other[5], atol=1e-6)
         assert torch.equal(after[:5], before[:5])
         assert torch.equal(after[6:], before[6:])
-    early = module("embedding", pos=5)
-    found.clear()
-    score(model, zero_ablate(early), pairs, lambda out: float(found.append(out.logits) or 0))
-    for before, after in zip(plain, found, strict=True):
+    early = zero_ablate(module("embedding", pos=5))
+    for before, after in zip(plain, edited(model, early, pairs), strict=True):
         assert torch.equal(after[:5], before[:5])
         assert not torch.allclose(after[5:], before[5:], atol=1e-3)
 
@@ -458,7 +466,10 @@ class Tracr(nn.Module):
         self.config = json.loads((folder / "toy_config.json").read_text())
         weights = load_file(folder / "model.safetensors")
         self.weights = nn.ParameterDict(
-            {name.replace(".", "/"): nn.Parameter(w, requires_grad=False) for name, w in weights.items()}
+            {
+                name.replace(".", "/"): nn.Parameter(w, requires_grad=False)
+                for name, w in weights.items()
+            }
         )
         layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks"))
         self.mixed = nn.ModuleList(nn.Identity() for _ in range(layers))
@@ -485,7 +496,11 @@ class Tracr(nn.Module):
             z = mixed((pattern @ v).transpose(1, 2).flatten(2))  # (rows, tokens, heads * size)
             x = x + z @ w[f"{a}W_O"].flatten(0, 1) + w.get(f"{a}b_O", 0)
             act = {"relu": torch.relu, "gelu": nn.functional.gelu}[self.config["act_fn"]]
-            x = x + neurons(act(x @ w[f"{m}W_in"] + w[f"{m}b_in"])) @ w[f"{m}W_out"] + w[f"{m}b_out"]
+            x = (
+                x
+                + neurons(act(x @ w[f"{m}W_in"] + w[f"{m}b_in"])) @ w[f"{m}W_out"]
+                + w[f"{m}b_out"]
+            )
         return x @ w["unembed.W_U"]
 
 
@@ -518,8 +533,7 @@ def test_programs_compiled_to_weights(program, real_models: Path, edited) -> Non
             if name in unused:
                 # The beginning-of-sequence token is no part of the program.
                 assert all(
-                    torch.allclose(a[1:], b[1:], atol=1e-4)
-                    for a, b in zip(got, plain, strict=True)
+                    torch.allclose(a[1:], b[1:], atol=1e-4) for a, b in zip(got, plain, strict=True)
                 )
             else:
                 moved = [float((a - b)[1:].abs().max()) for a, b in zip(got, plain, strict=True)]
@@ -560,8 +574,8 @@ def test_half_precision_keeps_its_type(dtype, fresh, edited) -> None:
 
 def test_edits_leave_a_network_trainable(fresh) -> None:
     """Hooks of the engine write out of place, so gradients under ReLU are those of a hand edit."""
-    from causaltest.engine.access import put  # noqa: PLC0415
-    from causaltest.engine.hooks import attached  # noqa: PLC0415
+    from causaltest.engine.access import put
+    from causaltest.engine.hooks import attached
 
     model = fresh("gpt2", activation_function="relu", dtype=torch.float64)
     site = mlp_activation(1, pos=1, dims=(3, 8))

@@ -35,8 +35,9 @@ def letters(real_models: Path) -> Model:
 
 def bert_tokenizer() -> PreTrainedTokenizerFast:
     """Return a WordPiece tokenizer that lower-cases and sets [CLS] and [SEP]."""
-    words = "[PAD] [UNK] [CLS] [SEP] [MASK] the cat sat on a mat . lil ##y ran run ##ning is land ##land"
-    vocabulary = {word: index for index, word in enumerate(words.split())}
+    special = "[PAD] [UNK] [CLS] [SEP] [MASK]"
+    words = "the cat sat on a mat . lil ##y ran run ##ning is land ##land"
+    vocabulary = {word: index for index, word in enumerate(f"{special} {words}".split())}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -127,7 +128,9 @@ def test_a_name_needs_a_pair() -> None:
     """A prompt on its own has 'end' and indices, and no names."""
     prompts = Prompts(None, "toy")
     assert prompts.positions(Row((1, 2, 3)), "end") == (2,)
-    with pytest.raises(SiteError, match="position 'name' has a name, but the prompt is not part of"):
+    with pytest.raises(
+        SiteError, match="position 'name' has a name, but the prompt is not part of"
+    ):
         prompts.positions(Row((1, 2, 3)), "name")
     with pytest.raises(SiteError, match="position 3 does not exist: the prompt has 3 tokens"):
         prompts.positions(Row((1, 2, 3)), 3)
@@ -148,7 +151,9 @@ def test_names_in_sentencepiece(stories: Model) -> None:
         TEXT,
         TEXT.replace("Lily", "Tim"),
         positions={
-            "name": {"base": "Lily", "source": "Tim"}, "kid": "child", "bos": Tokens((0,)),
+            "name": {"base": "Lily", "source": "Tim"},
+            "kid": "child",
+            "bos": Tokens((0,)),
         },
     )
     assert found(stories.prompts, pair, "name") == ["▁Lily"]
@@ -204,7 +209,11 @@ def test_names_in_bytes() -> None:
 @pytest.mark.parametrize(
     "text, place, message",
     [
-        ("a cat", Characters(2, 3), "'c' in base of pair p shares the token ' cat' with other text"),
+        (
+            "a cat",
+            Characters(2, 3),
+            "'c' in base of pair p shares the token ' cat' with other text",
+        ),
         ("a  b", Characters(1, 2), "' ' in base of pair p falls on no token of bytes"),
     ],
 )
@@ -229,7 +238,9 @@ def test_text_places_need_a_tokenizer_that_knows_offsets() -> None:
         def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
             return ["x"] * len(ids)
 
-    with pytest.raises(PairError, match="the tokenizer of slow does not tell where its tokens stand"):
+    with pytest.raises(
+        PairError, match="the tokenizer of slow does not tell where its tokens stand"
+    ):
         Prompts(Slow(), "slow").positions(row, "cat")
     with pytest.raises(ModelError, match="toy has no tokenizer, but the prompt 'a cat' is text"):
         Prompts(None, "toy").positions(row, "cat")
@@ -337,7 +348,9 @@ def test_a_row_changes_by_its_own_edit_only(family, tiny, edited) -> None:
     pairs = [
         Pair((1, 2, 3, 4), (5, 6, 7, 8), positions={"x": 1}, id="a"),
         Pair((9, 8, 7), (6, 5, 4, 3), positions={"x": {"base": 0, "source": 3}}, id="b"),
-        Pair((3, 3, 1, 2), (2, 2, 9, 9), positions={"x": {"base": [0, 2], "source": [3, 1]}}, id="c"),
+        Pair(
+            (3, 3, 1, 2), (2, 2, 9, 9), positions={"x": {"base": [0, 2], "source": [3, 1]}}, id="c"
+        ),
     ]
     other = Pair((9, 8, 7), (1, 1, 2), positions={"x": {"base": -1, "source": 0}}, id="b")
     swap = interchange(block_output(0, pos="x"))

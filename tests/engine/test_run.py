@@ -481,5 +481,7 @@ def test_a_vector_of_the_wrong_width_is_refused(toy) -> None:
 def test_a_pair_without_source_cannot_be_interchanged(toy) -> None:
     """A set in which one pair has no source names that pair."""
     pairs = Pairs([Pair((1, 2), (3, 4)), Pair((5, 6), id="lone")], name="p", cluster=None)
-    with pytest.raises(PairError, match="pair lone has no source prompt, and the intervention or m"):
+    with pytest.raises(
+        PairError, match="pair lone has no source prompt, and the intervention or m"
+    ):
         score(toy, interchange(TABLE), pairs, first_logit)
