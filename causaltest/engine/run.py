@@ -71,7 +71,7 @@ def score(
     InterventionError
         An edit did not fire exactly once for each run, does not fit, or nothing changed.
     """
-    means = _means(model, intervention, pairs)
+    means = means_for(model, intervention, pairs)
     sums = [0.0] * len(pairs)
     entries: list[Entry] = []
     rows = [Row.of(pair, "base") for pair in pairs]
@@ -80,7 +80,7 @@ def score(
         for indices, each in model.batches(rows):
             chosen = [pairs[index] for index in indices]
             for draw in range(draws):
-                stored = _stored(model, intervention, chosen, pairs, draw)
+                stored = reads_for(model, intervention, chosen, pairs, draw)
                 outputs, ledger = _edited(
                     model, intervention, each, draw=draw, stored=stored, means=means
                 )
@@ -114,7 +114,7 @@ def score_identity(
 Stored = dict[Intervention, dict[Site, tuple[Tensor, list[int]]]]
 
 
-def _stored(
+def reads_for(
     model: Model, intervention: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int
 ) -> Stored:
     """Read what the parts put in, one pass for all parts that read the same prompts."""
@@ -152,7 +152,7 @@ def _joined(site: Site, activations: list[Tensor]) -> Tensor:
     return torch.cat(activations)
 
 
-def _means(
+def means_for(
     model: Model, intervention: Intervention, pairs: Pairs
 ) -> dict[tuple[Intervention, Site], Tensor]:
     """Average each mean-ablated site over all prompts and tokens of its reference set."""
@@ -179,13 +179,36 @@ def _edited(
     means: dict[tuple[Intervention, Site], Tensor],
 ) -> tuple[list[Output], list[Entry]]:
     """Run one batch with all edits and prove that each fired exactly once."""
+    edits, operations = declared(model, intervention, rows, draw=draw, stored=stored, means=means)
+    outputs = model.run_batch(rows, operations)
+    return outputs, [edit.entry() for edit in edits]
+
+
+def declared(
+    model: Model,
+    intervention: Intervention,
+    rows: Batch,
+    *,
+    draw: int,
+    stored: Stored,
+    means: dict[tuple[Intervention, Site], Tensor],
+) -> tuple[list[Applied], list[tuple[str, Side, Operation]]]:
+    """Return the edits of one batch, and the operations on modules that make them.
+
+    Parameters
+    ----------
+    model, intervention, rows, draw
+        What is to be run.
+    stored, means
+        What `reads_for` and `means_for` read for it.
+    """
     model.verify(intervention.sites, rows)
-    edits: list[_Applied] = []
+    edits: list[Applied] = []
     operations: list[tuple[str, Side, Operation]] = []
     for part in intervention.parts:
         for site in part.sites:
             access = model.access(site)
-            applied = _Applied(model, part, site, access, rows, draw)
+            applied = Applied(model, part, site, access, rows, draw)
             if part in stored:
                 applied.values, applied.value_counts = stored[part][site]
             elif (part, site) in means:
@@ -194,12 +217,11 @@ def _edited(
             operations.append((access.path, access.side, applied))
     # After all edits of inputs, so that what is noted is what the modules really get.
     operations += [note for applied in edits for note in applied.notes()]
-    outputs = model.run_batch(rows, operations)
-    return outputs, [edit.entry() for edit in edits]
+    return edits, operations
 
 
 @dataclass
-class _Applied:
+class Applied:
     """An edit in action: called by a hook with the activation, it keeps count of what it did."""
 
     model: Model
@@ -232,6 +254,7 @@ class _Applied:
         return [(self.access.path, "input", note)]
 
     def __call__(self, tensor: Tensor) -> Tensor:
+        """Return the activation with the edit made."""
         self.fired += 1
         where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
         if self.value_counts is not None and self.value_counts != self.counts:
@@ -336,8 +359,8 @@ class Intervened:
         pairs = [self._pair or Pair(row.prompt)]
         over = Pairs(pairs, name="one pair", cluster=None)
         with torch.no_grad():
-            means = _means(self._model, self._intervention, over)
-            stored = _stored(self._model, self._intervention, list(over), over, 0)
+            means = means_for(self._model, self._intervention, over)
+            stored = reads_for(self._model, self._intervention, list(over), over, 0)
             outputs, entries = _edited(
                 self._model, self._intervention, each, draw=0, stored=stored, means=means
             )
