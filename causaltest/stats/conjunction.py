@@ -8,6 +8,7 @@ from typing import Any
 
 from causaltest.errors import EvidenceError
 from causaltest.stats.decision import reaches
+from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
 from causaltest.stats.verdict import Name, Verdict
 
@@ -163,3 +164,19 @@ def _pairs_needed(verdicts: Sequence[Verdict]) -> int | None:
     unsettled = [each.pairs_needed for each in verdicts if each.name != "supported"]
     known = [count for count in unsettled if count is not None]
     return max(known) if known and len(known) == len(unsettled) else None
+
+
+def rejudged(effect: Effect, judge: Judge) -> Effect:
+    """Return the same effect under another judge."""
+    return Effect(
+        effect.values,
+        scale=effect.scale,
+        units=effect.units,
+        unit=effect.unit,
+        pair_ids=effect.pair_ids,
+        pair_set=effect.pair_set,
+        subject=effect.subject,
+        metric=effect.metric,
+        floor=effect.floor,
+        judge=judge,
+    )

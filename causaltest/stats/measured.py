@@ -110,6 +110,11 @@ class Measured:
         return self._floor
 
     @property
+    def judge(self) -> Judge:
+        """How a comparison made now would be decided."""
+        return self._current_judge()
+
+    @property
     def estimate(self) -> float:
         """Mean over units of equal weight; a ratio of two such means where there is a scale."""
         top = math.fsum(self._columns.means(self._counted())) / self.n_units

@@ -33,9 +33,9 @@ def check_unseen(used: Iterable[str], judged: Iterable[str], *, what: str, unit:
     """
     seen = sorted(set(used) & set(judged))
     if seen:
-        count = f"{len(seen)} {unit}{'s' if len(seen) != 1 else ''}"
+        count = f"{len(seen)} {unit}s were" if len(seen) != 1 else f"1 {unit} was"
         raise EvidenceError(
-            f"{what} cannot be judged on the data it rests on: {count} were used for it, e.g. "
+            f"{what} cannot be judged on the data it rests on: {count} used for it, e.g. "
             f"{seen[0]!r}\nsplit the pairs first (pairs.split(by=..., test=...)), fit or choose on "
             "one part and judge on the other"
         )
