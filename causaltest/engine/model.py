@@ -471,6 +471,7 @@ class Model:
                         f"pass of {self.name}, and which of them is meant is not said\n"
                         "choose a site whose module runs once"
                     )
+                tensor = for_each_row(tensor, rows)
                 where, counts = self.places(site, access, tensor, rows)
                 reads[site] = (take(tensor, where, access), counts)
                 if stops and len(reads) == wanted:
@@ -583,6 +584,12 @@ def _check_dims(site: Site, shape: tuple[int, ...], name: str) -> None:
     if max(site.dims) >= width:
         has = f"dims 0-{width - 1}" if width else f"no dims, only shape {shape},"
         raise SiteError(f"{site.at(None)} does not exist: {name} has {has} there")
+
+
+def for_each_row(tensor: Tensor, rows: Batch) -> Tensor:
+    """Give every row its own of what a network computes once for all, as position embeddings."""
+    shared = tensor.ndim >= 3 and tensor.shape[0] == 1 and len(rows.rows) > 1
+    return tensor.expand(len(rows.rows), *tensor.shape[1:]) if shared else tensor
 
 
 def as_row(prompt: Prompt | Pair | Row) -> Row:

@@ -13,7 +13,7 @@ from causaltest.engine.access import Access, put, take
 from causaltest.engine.apply import Edit, donors, edited, own_input
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.ledger import Entry, check_changed, total
-from causaltest.engine.model import Model, Output, as_row
+from causaltest.engine.model import Model, Output, as_row, for_each_row
 from causaltest.engine.prompts import Batch, Row
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Interchange, Intervention, MeanAblation, ResampleAblation
@@ -256,6 +256,7 @@ class Applied:
     def __call__(self, tensor: Tensor) -> Tensor:
         """Return the activation with the edit made."""
         self.fired += 1
+        tensor = for_each_row(tensor, self.rows)
         where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
         if self.value_counts is not None and self.value_counts != self.counts:
             self._refuse_unequal_spans()
