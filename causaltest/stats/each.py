@@ -22,14 +22,14 @@ from causaltest.stats.verdict import Verdict
 
 Floats = NDArray[np.float64]
 
-_SHOWN = 16
+_SHOWN = 64
 
 
 class Each:
     """Effects taken one by one: a claim about them holds where it holds for every one.
 
     Each is judged by the hull at the claim's own level (intersection-union); refutation pays for
-    their number. Of more than sixteen, the verdict keeps the ones nearest to deciding it.
+    their number. Of more than sixty-four, the verdict keeps the ones nearest to deciding it.
 
     Parameters
     ----------

@@ -195,7 +195,7 @@ def test_known_small_is_not_unknown():
     assert len(small) == 10
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6), st.sampled_from([0.25, 4.0]))
 def test_scale_and_sign_move_along(seed, factor):
     """Scaled values keep their p-values; mirrored ones exchange lower and upper bounds."""
@@ -253,27 +253,27 @@ def test_the_largest_is_dual_to_its_interval():
     """Support and refutation of a bound follow the adjusted interval."""
     grid = grid_of(noise(hot=0.5))
     interval = (grid.largest > 0.4).adjusted_interval
-    for bound in np.linspace(0.05, 1.0, 39):
+    for bound in np.linspace(0.05, 1.0, 13):
         verdict = grid.largest > bound
         assert (verdict.name == "supported") == (interval.low > bound)
         assert (verdict.name == "refuted") == (interval.high < bound)
 
 
 def test_more_cells_than_are_shown_decide_alike():
-    """With forty cells the verdict keeps the extreme ones; its p-values are those of all."""
-    values = np.random.default_rng(8).normal(0.5, 1.0, (30, 40))
+    """With eighty cells the verdict keeps the extreme ones; its p-values are those of all."""
+    values = np.random.default_rng(8).normal(0.5, 1.0, (30, 80))
     ids = [f"p{i:02d}" for i in range(30)]
-    grid = Grid(values, axes={"head": range(40)}, units=ids, pair_ids=ids)
+    grid = Grid(values, axes={"head": range(80)}, units=ids, pair_ids=ids)
     verdict = grid.every() > 0.2
-    judge = Judge(parts=40)
+    judge = Judge(parts=80)
     alone = [
         grid_of(values[:, [i]], axes={"head": [0]}, judge=judge).mean_over() > 0.2
-        for i in range(40)
+        for i in range(80)
     ]
     assert verdict.p_support == pytest.approx(max(each.p_support for each in alone))
-    assert verdict.p_refute == pytest.approx(min(1, 40 * min(e.p_refute for e in alone)))
+    assert verdict.p_refute == pytest.approx(min(1, 80 * min(e.p_refute for e in alone)))
     weak = sum(each.name != "supported" for each in alone)
-    assert f"{weak} of 40 cells are not supported" in verdict.notes
+    assert f"{weak} of 80 cells are not supported" in verdict.notes
 
 
 # Discovery and confirmation
