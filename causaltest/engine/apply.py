@@ -223,7 +223,8 @@ def own_input(part: Intervention, edit: Edit, access: Access, given: Tensor, whe
 
 
 _NEEDS = {
-    Skip: "only a module that gives what it takes can be skipped",
+    Skip: "only a module that gives what it takes can be skipped\n"
+    "choose a block, or by its path a module such as module('transformer.h.1.mlp')",
     Adapter: "an adapter needs an input with the rows and tokens of the output",
 }
 
