@@ -90,6 +90,33 @@ def watched(network: nn.Module, note: Callable[[str, object, object], None]) -> 
             handle.remove()
 
 
+@contextmanager
+def announced(network: nn.Module, note: Callable[[Tensor], None]) -> Iterator[None]:
+    """Tell of every forward pass of a network, before it runs, for the length of the context.
+
+    Parameters
+    ----------
+    network
+        The model that is called with token ids.
+    note
+        Called with the ids, (rows, tokens).
+    """
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if not isinstance(ids, Tensor):
+            raise InterventionError(
+                f"{type(network).__name__} was run without input_ids; edits cannot be placed"
+            )
+        note(ids)
+
+    handle = network.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _output_hook(path: str, chain: list[Operation]) -> Callable[..., Any]:
     def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Any:
         before = primary(output, f"{path}.output")

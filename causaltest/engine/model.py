@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,11 @@ from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import InterventionError, MetricError, ModelError, SiteError
 from causaltest.pairs import Pair, Prompt
 from causaltest.sites import MODULE, Pos, Site
+
+if TYPE_CHECKING:
+    from causaltest.engine.generation import Generation
+    from causaltest.engine.steps import When
+    from causaltest.interventions import Intervention
 
 _MOST_ROWS = 256
 _LOGIT_BYTES = 512 * 1024 * 1024
@@ -217,6 +222,11 @@ class Model:
             The network has no such component, layer, head, dim or module.
         """
         return self.architecture.resolve(site, self.network, self.name)
+
+    @property
+    def forwards_itself(self) -> bool:
+        """Whether the network is called as it is, not through a function of the user."""
+        return self._forward is None
 
     @cached_property
     def _pads(self) -> bool:
@@ -556,6 +566,91 @@ class Model:
         tokens, known = self._survey
         seen = known.get((site.path, site.side))
         return seen is None or seen.tensor is None or seen.tensor.shape[:2] == (1, tokens)
+
+    def generate(
+        self,
+        prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row],
+        *,
+        max_new_tokens: int,
+        intervention: Intervention | None = None,
+        when: When | None = None,
+        seed: int = 0,
+        use_cache: bool = True,
+        keep_logits: bool = False,
+        **settings: Any,
+    ) -> Generation:
+        """Write on after prompts, with or without an intervention.
+
+        Transformers models write through their own `generate`, any other module greedily, by plain
+        forward passes. The settings stored with a model (temperature, penalties, ...) are put
+        aside: what is not said here is greedy. A prompt's text does not depend on the others of
+        the call.
+
+        Parameters
+        ----------
+        prompts
+            One prompt or several: texts, token ids, or pairs (their base prompt is used).
+        max_new_tokens
+            Number of tokens to write, fewer where a text ends.
+        intervention
+            What to edit.
+        when
+            `prompt`: the site's positions in the prompt, once. `every step`: the last token of the
+            prompt and each new token but the last, as they are read. A list of steps: only these;
+            step k reads the k-th new token and gives the next, step 0 reads the prompt.
+        seed
+            Root of the random streams, where `do_sample` is set.
+        use_cache
+            Whether keys and values of earlier tokens are kept. The result is the same.
+        keep_logits
+            Keep the logits of each new token.
+        settings
+            As in transformers' GenerationConfig: do_sample, temperature, top_p, num_beams,
+            num_return_sequences, eos_token_id, ...
+
+        Returns
+        -------
+        Generation
+
+        Raises
+        ------
+        InterventionError
+            An edit did not happen, cannot be made at that time, or changed nothing.
+        ModelError
+            The model does not write text, or a setting is unknown or without effect.
+
+        Examples
+        --------
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> toy = Model(torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5)))
+        >>> len(toy.generate((0, 1), max_new_tokens=3)[0].ids)
+        3
+        """
+        from causaltest.engine.generation import generate
+
+        return generate(
+            self,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            intervention=intervention,
+            when=when,
+            seed=seed,
+            use_cache=use_cache,
+            keep_logits=keep_logits,
+            **settings,
+        )
+
+    def tokens(self, prompt: Prompt) -> tuple[str, ...]:
+        """Return a prompt's tokens as text, in order: what positions count.
+
+        Examples
+        --------
+        >>> import torch
+        >>> Model(torch.nn.Embedding(5, 4)).tokens((3, 1))
+        ('3', '1')
+        """
+        return tuple(self.prompts.tokens(prompt))
 
     def top(self, output: Output, pos: Pos = "end") -> str | int:
         """Return the model's most probable answer at a position: text, or a class index.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from causaltest.engine.access import Access, put, take
+from causaltest.engine.access import Access, Places, put, take
 from causaltest.engine.apply import Edit, donors, edited, own_input
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.ledger import Entry, check_changed, total
@@ -19,6 +20,10 @@ from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Interchange, Intervention, MeanAblation, ResampleAblation
 from causaltest.pairs import Pair, Pairs, Prompt
 from causaltest.sites import Site
+
+if TYPE_CHECKING:
+    from causaltest.engine.generation import Generation
+    from causaltest.engine.steps import When
 
 Score = Callable[[Output], float]
 
@@ -258,10 +263,15 @@ class Applied:
         self.fired += 1
         tensor = for_each_row(tensor, self.rows)
         where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
-        if self.value_counts is not None and self.value_counts != self.counts:
-            self._refuse_unequal_spans()
-        old = take(tensor, where, self.access)
+        self.check_spans()
         edit = Edit(self.site, self.rows.rows, tuple(self.counts), self.draw, self.values)
+        new, changed = self.rewritten(tensor, where, edit)
+        self.changed += len(changed)
+        return new
+
+    def rewritten(self, tensor: Tensor, where: Places, edit: Edit) -> tuple[Tensor, set[int]]:
+        """Return the activation with new numbers at some places, and the rows that changed."""
+        old = take(tensor, where, self.access)
         if self.given is not None:
             edit = replace(edit, whole=tuple(tensor.shape))
             edit = own_input(self.part, edit, self.access, self.given, where)
@@ -273,11 +283,13 @@ class Applied:
             )
         self.width = old[0].numel()
         differs = (new.detach() != old.detach()).flatten(1).any(dim=1)
-        self.changed += int(torch.unique(where.rows[differs]).numel())
-        return put(tensor, where, self.access, new)
+        changed = set(where.rows[differs].tolist())
+        return put(tensor, where, self.access, new), changed
 
-    def _refuse_unequal_spans(self) -> None:
-        assert self.value_counts is not None
+    def check_spans(self) -> None:
+        """Refuse numbers read at more or fewer tokens than they are to be put at."""
+        if self.value_counts is None or self.value_counts == self.counts:
+            return
         for row, given, wanted in zip(self.rows.rows, self.value_counts, self.counts, strict=True):
             if given == wanted:
                 continue
@@ -353,8 +365,7 @@ class Intervened:
         InterventionError
             The context has ended, or an edit did not happen.
         """
-        if not self._open:
-            raise InterventionError("this intervention has ended; run prompts inside its `with`")
+        self._check_open()
         row = self._row(prompt)
         each = self._model.batch([row])
         pairs = [self._pair or Pair(row.prompt)]
@@ -368,6 +379,45 @@ class Intervened:
         check_changed(entries, str(self._intervention))
         self._entries.extend(entries)
         return outputs[0]
+
+    def generate(
+        self, prompt: Prompt | list[int], *, max_new_tokens: int, when: When, **settings: Any
+    ) -> Generation:
+        """Write on after one prompt with the edits in place.
+
+        Parameters
+        ----------
+        prompt
+            As for a call.
+        max_new_tokens, when, settings
+            As for `Model.generate`.
+
+        Returns
+        -------
+        Generation
+
+        Raises
+        ------
+        InterventionError
+            The context has ended, or an edit did not happen.
+        """
+        from causaltest.engine.generation import generate
+
+        self._check_open()
+        written = generate(
+            self._model,
+            self._row(prompt),
+            max_new_tokens=max_new_tokens,
+            intervention=self._intervention,
+            when=when,
+            **settings,
+        )
+        self._entries.extend(written.ledger)
+        return written
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise InterventionError("this intervention has ended; run prompts inside its `with`")
 
     def _row(self, prompt: Prompt | list[int]) -> Row:
         prompt = tuple(prompt) if isinstance(prompt, list) else prompt
@@ -423,7 +473,7 @@ def intervene(
             f"intervene takes an intervention such as interchange(block_output(0)); got "
             f"{intervention!r} ({type(intervention).__name__})"
         )
-    _check_pair(intervention, pair)
+    check_pair(intervention, pair)
     for site in intervention.sites:
         model.access(site)
     run = Intervened(model, intervention, pair)
@@ -438,13 +488,14 @@ def intervene(
         run.close()
 
 
-def _check_pair(intervention: Intervention, pair: Pair | None) -> None:
+def check_pair(intervention: Intervention, pair: Pair | None, over: Pairs | None = None) -> None:
+    """Refuse an intervention on one prompt that needs a source, or prompts to draw from."""
     for part in intervention.parts:
         if part.needs_source and (pair is None or pair.source is None):
             raise InterventionError(
                 f"{part} needs a source run: pass a pair, e.g. intervene({part}, pair)"
             )
-        if isinstance(part, (MeanAblation, ResampleAblation)) and part.over is None:
+        if isinstance(part, (MeanAblation, ResampleAblation)) and (part.over or over) is None:
             raise InterventionError(
                 f"{part} needs reference prompts for one pair: say over=<pair set>"
             )
