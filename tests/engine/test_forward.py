@@ -19,10 +19,16 @@ from causaltest.interventions import (
     zero_ablate,
 )
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import HEAD_COMPONENTS, LAYER_COMPONENTS, Site
+from causaltest.sites import HEAD_COMPONENTS, Site
 
+# The components of a transformer's block; other kinds of network have others.
+IN_A_BLOCK = (
+    "block_input", "block_output", "attention_input", "attention_output",
+    "attention_value_output", "query_output", "key_output", "value_output", "mlp_input",
+    "mlp_activation", "mlp_output",
+)  # fmt: skip
 FAMILIES = ("gpt2", "llama", "llama-wide-heads")
-COMPONENTS = ("embedding", *LAYER_COMPONENTS, *HEAD_COMPONENTS)
+COMPONENTS = ("embedding", *IN_A_BLOCK, *HEAD_COMPONENTS)
 LAYER = 1
 # Llama's norm and rotary embedding compute in single precision whatever the model's type.
 TOLERANCE = {"gpt2": 1e-10, "llama": 1e-6, "llama-wide-heads": 1e-6}
@@ -46,7 +52,7 @@ def columns(site: Site, hand) -> slice | list[int]:
     if site.head is None:
         return slice(None) if site.dims is None else list(site.dims)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    own = np.arange((site.head or 0) * size, ((site.head or 0) + 1) * size)
+    own = np.arange(site.head * size, (site.head + 1) * size)
     return list(own if site.dims is None else own[list(site.dims)])
 
 
@@ -111,7 +117,7 @@ def alike(pairs: Pairs) -> Pairs:
     """The same pairs with sources cut or filled up to the length of their base."""
     made = []
     for pair in pairs:
-        source = (pair.source * 2)[: len(pair.base)]
+        source = (2 * (pair.source or ()))[: len(pair.base)]
         made.append(Pair(pair.base, source, id=pair.id))
     return Pairs(made, name="alike", cluster=None)
 
@@ -123,7 +129,7 @@ def test_every_component_reads_as_by_hand(family, tiny, by_hand, pairs) -> None:
     hand = by_hand(model)
     assert set(model.components) == set(COMPONENTS)
     sites = [Site("embedding")]
-    sites += [Site(name, layer=n) for name in LAYER_COMPONENTS for n in range(model.n_layers)]
+    sites += [Site(name, layer=n) for name in IN_A_BLOCK for n in range(model.n_layers)]
     read = model.read(sites, pairs)
     for index, pair in enumerate(pairs):
         expected = hand.read(pair.base)

@@ -18,7 +18,6 @@ from causaltest.interventions import add, interchange, mean_ablate, zero_ablate
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import (
     HEAD_COMPONENTS,
-    LAYER_COMPONENTS,
     Site,
     block_input,
     block_output,
@@ -27,6 +26,12 @@ from causaltest.sites import (
     module,
 )
 
+# The components of a transformer's block; other kinds of network have others.
+IN_A_BLOCK = (
+    "block_input", "block_output", "attention_input", "attention_output",
+    "attention_value_output", "query_output", "key_output", "value_output", "mlp_input",
+    "mlp_activation", "mlp_output",
+)  # fmt: skip
 PAIRS = Pairs(
     [
         Pair((4, 8, 15, 16), (23, 42, 4, 8), positions={"one": 1}),
@@ -219,7 +224,7 @@ def test_identity_edits_leave_logits_bit_equal(family, pos, tiny) -> None:
     plain = [output.logits for output in model.run(list(PAIRS))]
     sites = [Site("embedding", pos=pos)]
     for layer in range(model.n_layers):
-        sites += [Site(name, layer=layer, pos=pos) for name in LAYER_COMPONENTS]
+        sites += [Site(name, layer=layer, pos=pos) for name in IN_A_BLOCK]
         sites += [Site(name, layer=layer, head=1, pos=pos) for name in HEAD_COMPONENTS]
     for chosen in [*([site] for site in sites), sites]:
         found: dict[str, torch.Tensor] = {}
