@@ -22,6 +22,7 @@ from causaltest.metrics import Metric, answers_with, as_metric, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import END, Pos, Site
 from causaltest.stats import Effect, Judge, Rate
+from causaltest.texts import Writing
 
 _IDENTITY_PAIRS = 16
 _IDENTITY_TOLERANCE = 1e-3
@@ -51,7 +52,7 @@ class Trail:
         return next((unit for known, unit in self.counted_in.items() if known in subject), "")
 
 
-class Causal(Controlled):
+class Causal(Controlled, Writing):
     """Measures causal effects on one model.
 
     Parameters

@@ -52,7 +52,8 @@ LAYERS = {
     "metrics": layer(DATA | {"engine"}, TORCH),
     "health": layer(DATA | RESULTS, {"msgspec"}),
     "controls": layer(RUN, TORCH),
-    "experiment": layer(RUN | {"controls", "health"}, TORCH | {"scipy", "msgspec", "tqdm"}),
+    "texts": layer(RUN, TORCH),
+    "experiment": layer(RUN | {"controls", "health", "texts"}, TORCH | {"scipy", "msgspec", "tqdm"}),
     "pyvene": layer(RUN | {"experiment"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),
     "plugin": layer(
