@@ -201,8 +201,8 @@ def joint(
 def simultaneous(table: UnitTable, up: Floats, down: Floats, alpha: float) -> tuple[Floats, Floats]:
     """Two-sided simultaneous limits of all cells from the maxima of either tail."""
     return (
-        _bounds(table, 1.0, upper_quantile(up, alpha / 2.0)),
-        -_bounds(table, -1.0, upper_quantile(down, alpha / 2.0)),
+        lower_bounds(table, 1.0, upper_quantile(up, alpha / 2.0)),
+        -lower_bounds(table, -1.0, upper_quantile(down, alpha / 2.0)),
     )
 
 
@@ -259,8 +259,8 @@ def _tested(
     return Joint(
         p_above=np.ones(len(far)) if above is None else above,
         p_below=np.ones(len(far)) if below is None else below,
-        lower=-far if above is None else _bounds(table, 1.0, upper_quantile(tops, tail)),
-        upper=far if below is None else -_bounds(table, -1.0, upper_quantile(bottoms, tail)),
+        lower=-far if above is None else lower_bounds(table, 1.0, upper_quantile(tops, tail)),
+        upper=far if below is None else -lower_bounds(table, -1.0, upper_quantile(bottoms, tail)),
         up=tops,
         down=bottoms,
         resamples=draws.resamples,
@@ -315,7 +315,7 @@ def upper_quantile(maxima: Floats, level: float) -> float:
     return float(maxima[-k]) if k >= 1 else math.inf
 
 
-def _bounds(table: UnitTable, side: float, quantile: float) -> Floats:
+def lower_bounds(table: UnitTable, side: float, quantile: float) -> Floats:
     """Simultaneous lower bounds of the effects (of their negatives for side -1)."""
     estimates = side * table.estimates
     varied, residuals = _residuals(table)
