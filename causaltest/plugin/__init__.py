@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from causaltest.plugin import claims, families, models, options
+from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's state."""
     config.addinivalue_line(
         "markers",
-        "causal(expect='supported', weight=1): a causal hypothesis; `expect` is the verdict on "
-        "which the test passes, `weight` its share of the file's error rate.",
+        "causal(expect='supported', weight=1, requires=(), exploratory=False): a causal "
+        "hypothesis; `expect` is the verdict on which the test passes, `weight` its share of the "
+        "file's error rate, `requires` names hypotheses that must be supported first, "
+        "`exploratory` ones look without deciding.",
     )
     config.stash[STATE] = Session(config)
     if not config.stash[STATE].is_worker:
@@ -56,7 +59,7 @@ def pytest_make_collect_report(
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark hypotheses, so that `-m causal` selects them."""
     if families.is_hypothesis(item):
-        families.marks(item)
+        marks(item)
         item.add_marker(pytest.mark.causal)
 
 
@@ -71,9 +74,17 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
     return config.stash[STATE].headline()
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Make sure that the gates of a hypothesis are decided in this process."""
+    item.config.stash[STATE].decide_gates(item)
+    return (yield)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let `causal` follow a `model` that another file overrides."""
+    """Skip what a gate keeps closed; let `causal` follow a `model` that another file overrides."""
+    item.config.stash[STATE].check_gates(item)
     models.follow_override(item)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from causaltest.errors import CausaltestError, Inconclusive
-from causaltest.plugin import families, models, source
+from causaltest.plugin import families, gates, models, source
+from causaltest.plugin.marks import VERDICTS, marks
 
 if TYPE_CHECKING:
     from causaltest.experiment import Causal
@@ -38,6 +39,8 @@ class Hearing:
         Seed of its resamples.
     family_size
         Hypotheses in its family.
+    passed_on
+        How many times larger its level is than without what its gates passed on.
     causal
         The instrument it measures with; None where a suite brings its own.
     verdicts
@@ -50,6 +53,7 @@ class Hearing:
     seed: int
     family_size: int
     causal: Causal | None
+    passed_on: float = 1.0
     verdicts: list[Verdict] = field(default_factory=list)
     name: VerdictName = "not run"
     deciding: int | None = None
@@ -60,11 +64,14 @@ class Hearing:
         """Share of the error rate for refuting the comparison asked next: one in so many.
 
         Of comparisons whose number is known, each gets an equal share. Else the j-th gets
-        6 / (pi j)^2, which add up to 1 however many there are.
+        6 / (pi j)^2, which add up to 1 however many there are. What gates pass on is for support
+        only: a gate that is true is not used up by its own support, so that refutations of its
+        dependants would come on top of its own.
         """
-        if not self.loops and len(self.verdicts) < self.comparisons:
-            return self.comparisons
-        return math.ceil(math.pi**2 / 6 * (len(self.verdicts) + 1) ** 2)
+        shares: float = self.comparisons
+        if self.loops or len(self.verdicts) >= self.comparisons:
+            shares = math.pi**2 / 6 * (len(self.verdicts) + 1) ** 2
+        return math.ceil(shares * self.passed_on - 1e-9)
 
 
 def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -> None:
@@ -75,9 +82,9 @@ def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -
     BaseException
         Whatever the test shall end with.
     """
-    hearing.name, hearing.deciding = _verdict(hearing, error)
+    marked = marks(item)
+    hearing.name, hearing.deciding = _verdict(hearing, error, exploratory=marked.exploratory)
     session_inconclusive = _on_inconclusive(item)
-    marked = families.marks(item)
     item.user_properties.append((f"causal:{item.nodeid}", _property(hearing)))
     if isinstance(error, pytest.skip.Exception):
         raise error
@@ -90,7 +97,7 @@ def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -
             "write the claim as an assert, e.g. assert effect > 0.5"
         )
         pytest.fail(hearing.error, pytrace=False)
-    if hearing.name == marked.expect:
+    if hearing.name in (marked.expect, "exploratory"):
         return
     if marked.expect != "supported":
         pytest.fail(_unexpected(hearing, marked.expect), pytrace=False)
@@ -112,7 +119,15 @@ def _on_inconclusive(item: pytest.Item) -> str:
     return item.config.stash[STATE].settings.inconclusive
 
 
-def _verdict(hearing: Hearing, error: BaseException | None) -> tuple[VerdictName, int | None]:
+def _verdict(
+    hearing: Hearing, error: BaseException | None, *, exploratory: bool
+) -> tuple[VerdictName, int | None]:
+    """Name the verdict; what only looks is never supported or refuted."""
+    name, deciding = _decided(hearing, error)
+    return ("exploratory" if exploratory and name in VERDICTS else name), deciding
+
+
+def _decided(hearing: Hearing, error: BaseException | None) -> tuple[VerdictName, int | None]:
     """Decide the whole claim: all parts must hold, and the first that does not decides."""
     if isinstance(error, pytest.skip.Exception):
         return "not run", None
@@ -173,6 +188,7 @@ def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
         payload = Payload(_claim_without_verdict(item, call, report))
     else:
         return
+    session.verdicts[item.nodeid] = payload.claim.verdict
     setattr(report, _PAYLOAD, encode(payload))
 
 
@@ -260,24 +276,18 @@ def _identity(item: pytest.Function) -> dict[str, Any]:
         "claim": text + _parameters(item),
         "file": file,
         "line": (item.reportinfo()[1] or 0) + 1,
-        "expected": families.marks(item).expect,
+        "expected": marks(item).expect,
         "model": _model_name(item, model),
         "docstring": docstring,
         "source": source.source_of(item.function),
         "family": f"{file} [{_model_name(item, model)}]" if model else file,
+        "requires": gates.of(item),
     }
 
 
 def _parameters(item: pytest.Function) -> str:
-    """Return what tells a parametrised claim from its siblings, the model left out."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is None:
-        return ""
-    ids = list(callspec._idlist)  # noqa: SLF001 - the whole id is public, its parts are not
-    if models.FIXTURE in callspec.indices:
-        names = models.ids(models.configured(item.config))
-        ids.remove(names[callspec.indices[models.FIXTURE]])
-    return f" [{'-'.join(ids)}]" if ids else ""
+    case = models.case_of(item)
+    return f" [{case}]" if case else ""
 
 
 def _model_name(item: pytest.Function, model: str) -> str:
@@ -297,7 +307,7 @@ def _part(verdict: Verdict, item: pytest.Function, hearing: Hearing) -> Part:
     return Part(
         statement=verdict.statement,
         subject=verdict.subject,
-        verdict=verdict.name,
+        verdict="exploratory" if hearing.name == "exploratory" else verdict.name,
         relation=verdict.relation,
         bound=verdict.bound,
         estimate=verdict.estimate,

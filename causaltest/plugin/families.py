@@ -9,28 +9,28 @@ from typing import Any
 
 import pytest
 
-from causaltest.plugin import models
-from causaltest.spelling import did_you_mean, listed
-
-VERDICTS = ("supported", "refuted", "inconclusive")
-_MARK = {"expect": "supported", "weight": 1.0}
-
-
-@dataclass(frozen=True)
-class Marks:
-    """What the `causal` marker of a hypothesis says."""
-
-    expect: str = "supported"
-    weight: float = 1.0
+from causaltest.plugin import gates, models
+from causaltest.plugin.marks import marks
 
 
 @dataclass
 class Families:
-    """Weights of the hypotheses of each (file, model), by node id."""
+    """The hypotheses of each (file, model), by node id, whatever is selected."""
 
-    weights: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    members: dict[tuple[str, str], dict[str, pytest.Function]] = field(default_factory=dict)
+    levels: dict[str, float] = field(default_factory=dict)
+    """Share of the family's level for each confirmatory hypothesis, its gates being supported."""
+    gates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Node ids that must be supported before one is tested."""
     classes: dict[str, pytest.Collector] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+
+    @property
+    def everyone(self) -> dict[str, pytest.Function]:
+        """All hypotheses that were collected, by node id."""
+        return {
+            nodeid: item for members in self.members.values() for nodeid, item in members.items()
+        }
 
 
 def is_hypothesis(item: object) -> bool:
@@ -69,13 +69,12 @@ def note(families: Families, collector: pytest.Collector, report: pytest.Collect
 
 def _count(families: Families, item: pytest.Item) -> None:
     assert isinstance(item, pytest.Function)
-    family = families.weights.setdefault(key(item), {})
-    family[item.nodeid] = marks(item).weight
+    families.members.setdefault(key(item), {})[item.nodeid] = item
 
 
 def complete(families: Families) -> None:
     """Collect the classes that a selection passed over, so that their hypotheses count too."""
-    files = {file for file, _ in families.weights}
+    files = {file for file, _ in families.members}
     while waiting := [
         node for nodeid, node in families.classes.items()
         if nodeid not in families.seen and nodeid.split("::", 1)[0] in files and "::" in nodeid
@@ -83,51 +82,50 @@ def complete(families: Families) -> None:
         for node in waiting:
             families.seen.add(node.nodeid)
             node.ihook.pytest_make_collect_report(collector=node)
+    for members in families.members.values():
+        _divide(families, members)
+
+
+def _divide(families: Families, members: Mapping[str, pytest.Function]) -> None:
+    """Find the gates of a family and divide its level."""
+    from causaltest.stats.gatekeeping import serial_levels
+
+    found = gates.resolve(members)
+    families.gates.update(found)
+    weights = {
+        nodeid: marked.weight
+        for nodeid, item in members.items()
+        if not (marked := marks(item)).exploratory
+    }
+    confirmed = {nodeid: each for nodeid, each in found.items() if nodeid in weights}
+    if weights:
+        families.levels.update(serial_levels(weights, confirmed, 1.0))
 
 
 def level(families: Families, item: pytest.Function, alpha: float) -> float:
-    """Return alpha * w / sum(w), the level at which one hypothesis of a family is decided."""
-    weights = families.weights[key(item)]
-    return alpha * weights[item.nodeid] / sum(weights.values())
+    """Return the level at which one hypothesis is decided; exploratory ones spend nothing."""
+    if marks(item).exploratory:
+        return alpha
+    return alpha * families.levels[item.nodeid]
+
+
+def flat_level(families: Families, item: pytest.Function, alpha: float) -> float:
+    """Return alpha * w / sum(w), the level of a hypothesis if nothing were passed on by gates."""
+    if marks(item).exploratory:
+        return alpha
+    return alpha * marks(item).weight / sum(marks(each).weight for each in _kin(families, item))
 
 
 def size(families: Families, item: pytest.Function) -> int:
-    """Return the number of hypotheses in the family of one."""
-    return len(families.weights[key(item)])
+    """Return the number of hypotheses that share a level, or a list of q-values, with one."""
+    return len(_kin(families, item))
 
 
-def marks(item: pytest.Item) -> Marks:
-    """Read and check the `causal` markers of a hypothesis, the closest first.
-
-    Raises
-    ------
-    pytest.UsageError
-        A marker has an unknown argument or value.
-    """
-    found: dict[str, Any] = {}
-    for mark in item.iter_markers("causal"):
-        if mark.args:
-            raise pytest.UsageError(
-                f"{item.nodeid}: the marker causal takes keywords only "
-                f"({listed(_MARK)}); got {mark.args!r}"
-            )
-        for name, value in mark.kwargs.items():
-            if name not in _MARK:
-                raise pytest.UsageError(
-                    f"{item.nodeid}: the marker causal has no argument {name!r}"
-                    f"{did_you_mean(name, _MARK)}; it takes {listed(_MARK)}"
-                )
-            found.setdefault(name, value)
-    expect = found.get("expect", "supported")
-    if expect not in VERDICTS:
-        raise pytest.UsageError(
-            f"{item.nodeid}: expect is {expect!r}{did_you_mean(str(expect), VERDICTS)}; "
-            f"expected one of {listed(VERDICTS)}"
-        )
-    weight = found.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight > 0:
-        raise pytest.UsageError(f"{item.nodeid}: weight is {weight!r}; expected a number above 0")
-    return Marks(expect, float(weight))
+def _kin(families: Families, item: pytest.Function) -> list[pytest.Function]:
+    """List the confirmatory hypotheses of a family, or the exploratory ones."""
+    exploratory = marks(item).exploratory
+    members = families.members[key(item)].values()
+    return [each for each in members if marks(each).exploratory == exploratory]
 
 
 def claim_text(item: pytest.Function) -> tuple[str, str]:

@@ -66,6 +66,17 @@ def load(name: str, config: pytest.Config) -> Model:
     )
 
 
+def case_of(item: pytest.Item) -> str:
+    """Return what tells a parametrised hypothesis from its siblings, the model left out."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return ""
+    parts = list(callspec._idlist)  # noqa: SLF001 - the whole id is public, its parts are not
+    if FIXTURE in callspec.indices:
+        parts.remove(ids(configured(item.config))[callspec.indices[FIXTURE]])
+    return "-".join(parts)
+
+
 def wrap(model: Model | nn.Module) -> Model:
     """Return what the fixture `model` gave as a Model; a suite may bring any module."""
     from causaltest.engine import Model

@@ -18,7 +18,7 @@ from causaltest.records import (
     Run,
     ordered,
 )
-from causaltest.stats.multiplicity import holm
+from causaltest.stats.multiplicity import benjamini_hochberg, holm
 
 
 def assemble(
@@ -54,7 +54,7 @@ def assemble(
     -------
     Results
     """
-    claims = ordered(adjusted([*heard, *left_out]))
+    claims = ordered(adjusted([*heard, *left_out], settings.alpha))
     run = Run(
         alpha=settings.alpha,
         correction=settings.correction,
@@ -71,16 +71,19 @@ def assemble(
     return Results(schema_version=SCHEMA_VERSION, status=status, run=run, claims=claims)
 
 
-def adjusted(claims: Iterable[Claim]) -> list[Claim]:
-    """Add Holm-adjusted p-values within each family.
+def adjusted(claims: Iterable[Claim], alpha: float = 0.05) -> list[Claim]:
+    """Add adjusted p-values within each family: Holm, or along the gates where there are any.
 
     Support and refutation are adjusted apart. Hypotheses that gave no p-value, or were left out,
-    count as p = 1, so that a selection buys no significance.
+    count as p = 1, so that a selection buys no significance. Exploratory claims stand apart and
+    get q-values.
 
     Parameters
     ----------
     claims
         Claims of any number of families.
+    alpha
+        Level of each family.
 
     Returns
     -------
@@ -88,24 +91,65 @@ def adjusted(claims: Iterable[Claim]) -> list[Claim]:
         In the same order.
     """
     claims = list(claims)
-    families: dict[str, list[int]] = {}
+    families: dict[tuple[str, bool], list[int]] = {}
     for index, claim in enumerate(claims):
-        families.setdefault(claim.family, []).append(index)
-    for members in families.values():
-        size = max(claims[index].family_size for index in members)
-        unheard = max(0, size - len(members))
-        # A claim's share of the error rate is its weight; one that asked nothing counts as typical.
-        shares = [claims[index].parts[0].alpha for index in members if claims[index].parts]
-        typical = sum(shares) / len(shares) if shares else 1.0
-        weights = [
-            claims[index].parts[0].alpha if claims[index].parts else typical for index in members
-        ]
-        for direction in ("p_support", "p_refute"):
-            ps = [getattr(claims[index], direction) for index in members]
-            known = [1.0 if p is None else p for p in ps] + [1.0] * unheard
-            result = holm(known, weights + [typical] * unheard)
-            for index, p, holm_p in zip(members, ps, result, strict=False):
-                spoken = "p_refute" if claims[index].verdict == "refuted" else "p_support"
-                if p is not None and spoken == direction:
-                    claims[index] = msgspec.structs.replace(claims[index], p_adjusted=holm_p)
+        families.setdefault((claim.family, claim.verdict == "exploratory"), []).append(index)
+    for (_, exploratory), members in families.items():
+        chosen = [claims[index] for index in members]
+        if exploratory:
+            changed = _with_q_values(chosen)
+        elif any(claim.requires for claim in chosen):
+            changed = _along_gates(chosen, alpha)
+        else:
+            changed = _by_holm(chosen)
+        for index, claim in zip(members, changed, strict=True):
+            claims[index] = claim
     return claims
+
+
+def _spoken(claim: Claim) -> str:
+    """Name the p-value of a claim's own direction."""
+    return "p_refute" if claim.verdict == "refuted" else "p_support"
+
+
+def _by_holm(claims: Sequence[Claim]) -> list[Claim]:
+    unheard = max(0, max(claim.family_size for claim in claims) - len(claims))
+    # A claim's share of the error rate is its weight; one that asked nothing counts as typical.
+    shares = [claim.parts[0].alpha for claim in claims if claim.parts]
+    typical = sum(shares) / len(shares) if shares else 1.0
+    weights = [claim.parts[0].alpha if claim.parts else typical for claim in claims]
+    changed = list(claims)
+    for direction in ("p_support", "p_refute"):
+        ps = [getattr(claim, direction) for claim in claims]
+        known = [1.0 if p is None else p for p in ps] + [1.0] * unheard
+        result = holm(known, weights + [typical] * unheard)
+        for index, claim in enumerate(claims):
+            if ps[index] is not None and _spoken(claim) == direction:
+                changed[index] = msgspec.structs.replace(claim, p_adjusted=result[index])
+    return changed
+
+
+def _along_gates(claims: Sequence[Claim], alpha: float) -> list[Claim]:
+    """Adjust each p by its claim's share of the level, and by no less than its gates' are."""
+    by_id = {claim.id: claim for claim in claims}
+
+    def adjusted_p(claim: Claim | None) -> float:
+        if claim is None or claim.p_support is None or not claim.parts:
+            return 1.0
+        own = min(1.0, claim.p_support * alpha / claim.parts[0].alpha)
+        return max([own, *(adjusted_p(by_id.get(gate)) for gate in claim.requires)])
+
+    return [
+        msgspec.structs.replace(claim, p_adjusted=adjusted_p(claim))
+        if claim.p_support is not None and _spoken(claim) == "p_support"
+        else claim
+        for claim in claims
+    ]
+
+
+def _with_q_values(claims: Sequence[Claim]) -> list[Claim]:
+    """Add q-values; exploratory hypotheses that did not run count as p = 1."""
+    unheard = max(0, max(claim.family_size for claim in claims) - len(claims))
+    ps = [1.0 if claim.p_support is None else claim.p_support for claim in claims]
+    qs = benjamini_hochberg(ps + [1.0] * unheard)
+    return [msgspec.structs.replace(claim, q_value=q) for claim, q in zip(claims, qs, strict=False)]

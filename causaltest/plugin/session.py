@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from causaltest.errors import EvidenceError, RecordError
-from causaltest.plugin import families, models, options, source
+from causaltest.plugin import families, gates, models, options, source
 from causaltest.plugin.claims import Hearing, claim_not_run
 from causaltest.plugin.environment import describe_environment
 
@@ -38,9 +39,11 @@ class Session:
         self.config = config
         self.families = families.Families()
         self.hearing: Hearing | None = None
+        self.verdicts: dict[str, str] = {}
         self._settings: options.Settings | None = None
         self._items: dict[str, pytest.Function] = {}
         self._sizes: dict[str, int] = {}
+        self._added: list[pytest.Function] = []
         self._collected = 0
         self._claims: dict[str, Claim] = {}
         self._models: dict[str, ModelRecord] = {}
@@ -62,22 +65,24 @@ class Session:
         """Whether this process is an xdist worker, which writes nothing."""
         return hasattr(self.config, "workerinput")
 
-    def settle(self, items: Sequence[pytest.Item]) -> None:
+    def settle(self, items: list[pytest.Item]) -> None:
         """Fix levels after selection: they depend on what was collected, not on what is left.
+
+        Gates are put before what depends on them, and run even where they were not selected.
 
         Raises
         ------
         pytest.UsageError
-            A setting is wrong, or a level is too small for any verdict.
+            A setting or a gate is wrong, or a level is too small for any verdict.
         """
-        self._items = {
-            item.nodeid: item
-            for item in items
-            if isinstance(item, pytest.Function) and families.is_hypothesis(item)
-        }
+        self._items = _hypotheses(items)
         if not self._items:
             return
         families.complete(self.families)
+        if any(self.families.gates.get(nodeid) for nodeid in self._items):
+            everyone = self.families.everyone
+            items[:], self._added = gates.with_gates(items, self.families.gates, everyone)
+            self._items = _hypotheses(items)
         from causaltest.stats.judge import check_resolution
 
         for nodeid, item in self._items.items():
@@ -85,7 +90,7 @@ class Session:
                 check_resolution(self.level(item), parts=source.count_comparisons(item.function))
             except EvidenceError as error:
                 raise pytest.UsageError(f"{nodeid}: {error}") from error
-        self._collected = sum(map(len, self.families.weights.values()))
+        self._collected = sum(map(len, self.families.members.values()))
 
     def level(self, item: pytest.Function) -> float:
         """Return the level at which a hypothesis is decided."""
@@ -101,9 +106,13 @@ class Session:
         # A suite that brings its own models does not say at collection how many there are.
         models = "" if "" in names else f" on {_counted(len(names), 'model', 'models')}"
         settings = self.settings
+        more = ""
+        if self._added:
+            also = ", ".join(gates.short(item.nodeid) for item in self._added)
+            more = f"\ncausaltest: not selected, but required by what is: {also}"
         return (
             f"causaltest: {_counted(len(self._items), 'hypothesis', 'hypotheses')}{models}, "
-            f"alpha {settings.alpha:g} a file ({settings.correction}), seed {settings.seed}"
+            f"alpha {settings.alpha:g} a file ({settings.correction}), seed {settings.seed}{more}"
         )
 
     def causal(self, model: Any) -> Causal:
@@ -137,10 +146,35 @@ class Session:
             seed=_seed(self.settings.seed, item),
             family_size=families.size(self.families, item),
             causal=causal if hasattr(causal, "trail") else None,
+            passed_on=self._passed_on(item),
         )
         if self.hearing.causal is not None:
             self.hearing.causal.trail.clear()
         return self.hearing
+
+    def _passed_on(self, item: pytest.Function) -> float:
+        flat = families.flat_level(self.families, item, self.settings.alpha)
+        return 1.0 if self.settings.correction == "none" else self.level(item) / flat
+
+    def decide_gates(self, item: pytest.Item) -> None:
+        """Decide gates that this process has not seen decided: under xdist another one has.
+
+        Their results are deterministic, so deciding them again is exact; nothing is reported.
+        """
+        for gate in self.families.gates.get(item.nodeid, ()):
+            if gate in self.verdicts:
+                continue
+            again = self.families.everyone[gate]
+            self.decide_gates(again)
+            item.session._setupstate.teardown_exact(again)  # noqa: SLF001 - the next test is this
+            runtestprotocol(again, log=False, nextitem=item)
+
+    def check_gates(self, item: pytest.Item) -> None:
+        """Skip a hypothesis whose gates are not all supported; it spends none of the level."""
+        for gate in self.families.gates.get(item.nodeid, ()):
+            verdict = self.verdicts.get(gate, "not run")
+            if verdict != "supported":
+                pytest.skip(f"not tested: gate {gates.short(gate)} is {verdict}")
 
     def receive(self, payload: Payload) -> None:
         """Take in one claim, on the process that writes."""
@@ -232,6 +266,14 @@ class Session:
             reporter.write_line(f"causaltest: {self._trouble}", red=True)
         elif self.settings.report is not None:
             reporter.write_line(f"report: {_shown(self.settings.report / 'report.html')}")
+
+
+def _hypotheses(items: Sequence[pytest.Item]) -> dict[str, pytest.Function]:
+    return {
+        item.nodeid: item
+        for item in items
+        if isinstance(item, pytest.Function) and families.is_hypothesis(item)
+    }
 
 
 def _counted(number: int, one: str, many: str) -> str:

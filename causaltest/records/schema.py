@@ -9,7 +9,7 @@ import msgspec
 
 SCHEMA_VERSION = 1
 
-VerdictName = Literal["supported", "refuted", "inconclusive", "error", "not run"]
+VerdictName = Literal["supported", "refuted", "inconclusive", "exploratory", "error", "not run"]
 Outcome = Literal["passed", "failed", "error", "skipped"]
 
 
@@ -151,7 +151,12 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p_support: float | None = None
     p_refute: float | None = None
     p_adjusted: float | None = None
-    """Holm-adjusted one-sided p of the verdict's direction in the family; holds at alpha / 2."""
+    """Adjusted one-sided p of the verdict's direction in the family (Holm; where hypotheses have
+    gates, the serial procedure); holds at alpha / 2."""
+    requires: tuple[str, ...] = ()
+    """Ids of the claims that had to be supported before this one was tested."""
+    q_value: float | None = None
+    """For exploratory claims: Benjamini-Hochberg q of `p_support` among those of the family."""
     edits: tuple[Edit, ...] = ()
     notes: tuple[str, ...] = ()
     """Warnings and remarks a reader must see, e.g. an undeclared cluster."""
@@ -227,7 +232,7 @@ def count(claims: Iterable[Claim]) -> dict[VerdictName, int]:
     Returns
     -------
     dict
-        Number of claims for each of the five verdicts, in the order a report lists them.
+        Number of claims for each of the six verdicts, in the order a report lists them.
 
     Examples
     --------
@@ -238,6 +243,7 @@ def count(claims: Iterable[Claim]) -> dict[VerdictName, int]:
         "supported": 0,
         "refuted": 0,
         "inconclusive": 0,
+        "exploratory": 0,
         "error": 0,
         "not run": 0,
     }

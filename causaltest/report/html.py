@@ -273,8 +273,15 @@ def _row(claim: Claim, results: Results) -> dict[str, str]:
         "interval": interval,
         "bound": "–" if claim.bound is None else _bound(claim.relation, claim.bound),
         "counts": f"{claim.n_pairs:,} / {claim.n_units:,}",
-        "p": "–" if claim.p_adjusted is None else numbers.p_text(claim.p_adjusted),
+        "p": _p(claim),
     }
+
+
+def _p(claim: Claim) -> str:
+    """Write the adjusted p of a claim, or the q of an exploratory one."""
+    if claim.q_value is not None:
+        return f"q {numbers.p_text(claim.q_value)}"
+    return "–" if claim.p_adjusted is None else numbers.p_text(claim.p_adjusted)
 
 
 def _bound(relation: str, bound: float) -> str:
@@ -297,7 +304,7 @@ def _sort_keys(claims: Sequence[Claim]) -> Markup:
         "low": [claim.interval.low if claim.interval else None for claim in claims],
         "bound": [claim.bound for claim in claims],
         "pairs": [claim.n_pairs for claim in claims],
-        "p": [claim.p_adjusted for claim in claims],
+        "p": [claim.p_adjusted if claim.q_value is None else claim.q_value for claim in claims],
     }
     text = msgspec.json.encode(columns).decode()
     for character in "<>&":

@@ -48,6 +48,7 @@ _ROLES: dict[VerdictName, str] = {
     "supported": "supported",
     "refuted": "refuted",
     "inconclusive": "inconclusive",
+    "exploratory": "muted",
     "error": "error",
     "not run": "muted",
 }

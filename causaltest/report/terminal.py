@@ -13,6 +13,7 @@ _ASCII_MARKS: dict[VerdictName, str] = {
     "supported": "S",
     "refuted": "R",
     "inconclusive": "I",
+    "exploratory": "~",
     "error": "E",
     "not run": "-",
 }
@@ -20,6 +21,7 @@ _COLOURS: dict[VerdictName, str] = {
     "supported": "32",
     "refuted": "31",
     "inconclusive": "33",
+    "exploratory": "36",
     "error": "31;1",
     "not run": "2",
 }
@@ -107,7 +109,7 @@ def claims_table(
 def _rows(claim: Claim, style: _Style, *, several_models: bool) -> list[_Row]:
     """Give the rows of a claim: one, or one more for each part where it has several."""
     name = short_name(claim, several_models=several_models)
-    remark = words.expectation(claim)
+    remark = words.standing(claim)
     if claim.verdict in ("error", "not run"):
         first = (claim.error.strip().splitlines() or [""])[0]
         remark = "; ".join(text for text in (f"{claim.verdict}: {first}", remark) if text)

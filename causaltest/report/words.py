@@ -10,6 +10,7 @@ MARKS: dict[VerdictName, str] = {
     "supported": "✓",
     "refuted": "✗",
     "inconclusive": "?",
+    "exploratory": "~",
     "error": "!",
     "not run": "–",
 }
@@ -100,7 +101,10 @@ def summary(results: Results) -> str:
         e.g. `9 of 12 claims hold on gpt2 at α = 0.05`.
     """
     counts = count(results.claims)
-    total = len(results.claims) - counts["not run"]
+    total = len(results.claims) - counts["not run"] - counts["exploratory"]
+    if not total and counts["exploratory"]:
+        looked = plural(counts["exploratory"], "exploratory claim")
+        return f"{looked} on {models_text(results)}, and none that decides"
     if not total:
         return f"No claim was tested on {models_text(results)}"
     held = counts["supported"]
@@ -178,6 +182,26 @@ def expectation(claim: Claim) -> str:
     return f"expected {claim.expected}"
 
 
+def standing(claim: Claim) -> str:
+    """Say what a reader must know beside a claim's verdict.
+
+    Parameters
+    ----------
+    claim
+        The claim.
+
+    Returns
+    -------
+    str
+        What was expected, or an exploratory claim's q-value; empty for most claims.
+    """
+    if claim.verdict != "exploratory":
+        return expectation(claim)
+    if claim.q_value is None:
+        return "exploratory"
+    return f"exploratory, q = {p_text(claim.q_value)}".replace("= <", "<")
+
+
 def unadjusted_only(results: Results) -> tuple[Claim, ...]:
     """Find supported claims that would not survive Holm, where the run did not correct.
 
@@ -251,11 +275,17 @@ def how_tested(part: Part, claim: Claim, run: Run, pair_set: PairSetRecord | Non
     if pair_set is not None and pair_set.cluster is None:
         sentences.append("The pair set declares no clusters (cluster=None).")
     shared = ""
-    if run.correction != "none" and claim.family_size > 1:
+    if part.verdict == "exploratory":
+        shared = " (nothing is shared: it spends no error rate)"
+    elif run.correction != "none" and claim.requires:
+        gates = plural(len(claim.requires), "gate")
+        shared = f" (passed on by its {gates}, of {plain(run.alpha)} for {visible(claim.family)})"
+    elif run.correction != "none" and claim.family_size > 1:
         hypotheses = plural(claim.family_size, "hypothesis")
         shared = f" ({plain(run.alpha)} shared by the {hypotheses} of {visible(claim.family)})"
     sentences.append(f"Interval: {visible(part.method)}.")
-    sentences.append(f"Decided at α = {part.alpha:.3g}{shared}, two-sided.")
+    verb = "Shown" if part.verdict == "exploratory" else "Decided"
+    sentences.append(f"{verb} at α = {part.alpha:.3g}{shared}, two-sided.")
     if part.floor:
         sentences.append(f"Numeric floor: effects up to {part.floor:.2g} count as zero.")
     return sentences
@@ -301,6 +331,8 @@ def what_would_change(part: Part) -> str:
     str
         One or two sentences.
     """
+    if part.verdict == "exploratory":
+        return "It is exploratory: it suggests what to test on fresh data and decides nothing."
     low, high = part.adjusted_interval.low, part.adjusted_interval.high
     if part.relation == "within":
         inner = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
@@ -377,6 +409,17 @@ def methods(results: Results) -> list[str]:
             f"α = {plain(run.alpha)} ({visible(run.correction)}), whichever of them were selected "
             "to run. The intervals in the table are unadjusted; the thin lines in the figure and "
             "the verdicts are adjusted; p is Holm-adjusted and one-sided, and holds at α / 2."
+        )
+    counts = count(results.claims)
+    if counts["exploratory"]:
+        sentences.append(
+            "Exploratory claims take no share of α and are never supported; q is their "
+            "Benjamini-Hochberg value among the exploratory claims of the file."
+        )
+    if any(claim.requires for claim in results.claims):
+        sentences.append(
+            "A claim with gates is tested only where its gates are supported, which then pass "
+            "their level on to it (serial gatekeeping); its p is adjusted along its gates."
         )
     if used:
         shown = "; ".join(visible(method) for method in used[:6])

@@ -1,4 +1,4 @@
-"""Family-wise control over the hypotheses of a family: weighted Bonferroni and Holm."""
+"""Control over the hypotheses of a family: weighted Bonferroni and Holm, q-values."""
 
 from __future__ import annotations
 
@@ -54,3 +54,23 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
         adjusted[i] = highest
         left -= shares[i]
     return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Q-values: the smallest false discovery rate at which each would count as a discovery.
+
+    Source: Benjamini and Hochberg (1995), Controlling the false discovery rate, J. R. Stat.
+    Soc. B 57. Valid under independence and positive regression dependence.
+
+    Examples
+    --------
+    >>> benjamini_hochberg([0.01, 0.04, 0.03])
+    [0.03, 0.04, 0.04]
+    """
+    m = len(p_values)
+    q_values = [1.0] * m
+    lowest = 1.0
+    for rank, i in zip(range(m, 0, -1), sorted(range(m), key=lambda i: -p_values[i]), strict=True):
+        lowest = min(lowest, p_values[i] * m / rank)
+        q_values[i] = lowest
+    return q_values

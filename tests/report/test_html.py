@@ -530,3 +530,32 @@ def test_the_same_records_make_the_same_page(sample):
     """Rendering twice gives the same bytes, whatever order the claims are in."""
     again = msgspec.structs.replace(sample, claims=sample.claims[::-1])
     assert html.render(sample) == html.render(again)
+
+
+def test_exploratory_claims_stand_apart(sample):
+    """They are not counted among the claims, show their q, and say that they decide nothing."""
+    explored = tuple(
+        msgspec.structs.replace(
+            claim,
+            verdict="exploratory",
+            q_value=0.031,
+            p_adjusted=None,
+            parts=tuple(msgspec.structs.replace(p, verdict="exploratory") for p in claim.parts),
+        )
+        for claim in sample.claims[:2]
+    )
+    page = html.render(msgspec.structs.replace(sample, claims=explored))
+    assert "2 exploratory claims on" in page
+    assert "and none that decides" in page
+    assert page.count(">q 0.0310<") == 2
+    assert "it suggests what to test on fresh data and decides nothing" in page
+    assert "Benjamini-Hochberg" in page
+
+
+def test_gates_are_explained(sample):
+    """A claim that got its level from its gates says so, and the methods say how."""
+    first, second = sample.claims[:2]
+    gated = msgspec.structs.replace(second, requires=(first.id,))
+    page = html.render(msgspec.structs.replace(sample, claims=(first, gated)))
+    assert "passed on by its 1 gate, of 0.05 for" in page
+    assert "(serial gatekeeping); its p is adjusted along its gates" in page

@@ -3,10 +3,11 @@
 import itertools
 
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from causaltest.stats.multiplicity import bonferroni, holm
+from causaltest.stats.multiplicity import benjamini_hochberg, bonferroni, holm
 
 P = st.floats(0.0, 1.0)
 WEIGHT = st.floats(0.1, 5.0)
@@ -66,3 +67,10 @@ def test_weights_must_be_positive_and_complete():
     with pytest.raises(ValueError, match="weights of hypotheses are positive"):
         bonferroni(0.05, -1.0, [1.0])
     assert holm([]) == []
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30))
+def test_q_values_match_scipy(p_values):
+    """Benjamini-Hochberg agrees with scipy's."""
+    expected = scipy.stats.false_discovery_control(p_values, method="bh")
+    assert benjamini_hochberg(p_values) == pytest.approx(list(expected), rel=1e-12, abs=1e-300)

@@ -1,0 +1,104 @@
+"""What the `causal` marker of a hypothesis says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from causaltest.spelling import did_you_mean, listed
+
+VERDICTS = ("supported", "refuted", "inconclusive")
+_ARGUMENTS = ("expect", "weight", "requires", "exploratory")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the `causal` markers of a hypothesis say, the closest first.
+
+    Parameters
+    ----------
+    expect
+        The verdict on which its test passes.
+    weight
+        Its share of the family's error rate.
+    requires
+        Names of the hypotheses that must be supported before it is tested.
+    exploratory
+        Whether it only looks: it spends no error rate and is never supported.
+    """
+
+    expect: str = "supported"
+    weight: float = 1.0
+    requires: tuple[str, ...] = ()
+    exploratory: bool = False
+
+
+def marks(item: pytest.Item) -> Marks:
+    """Read and check the `causal` markers of a hypothesis.
+
+    Raises
+    ------
+    pytest.UsageError
+        A marker has an unknown argument or value.
+    """
+    found: dict[str, Any] = {}
+    for mark in item.iter_markers("causal"):
+        if mark.args:
+            raise pytest.UsageError(
+                f"{item.nodeid}: the marker causal takes keywords only "
+                f"({listed(_ARGUMENTS)}); got {mark.args!r}"
+            )
+        for name, value in mark.kwargs.items():
+            if name not in _ARGUMENTS:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: the marker causal has no argument {name!r}"
+                    f"{did_you_mean(name, _ARGUMENTS)}; it takes {listed(_ARGUMENTS)}"
+                )
+            found.setdefault(name, value)
+    read = Marks(
+        _expect(item, found.get("expect", "supported")),
+        _weight(item, found.get("weight", 1.0)),
+        _requires(item, found.get("requires", ())),
+        _exploratory(item, found.get("exploratory", False)),
+    )
+    if read.exploratory and {"expect", "weight"} & set(found):
+        raise pytest.UsageError(
+            f"{item.nodeid}: an exploratory hypothesis has no verdict to expect and no share of "
+            "the error rate; leave out expect and weight, or exploratory"
+        )
+    return read
+
+
+def _expect(item: pytest.Item, expect: object) -> str:
+    if expect not in VERDICTS:
+        raise pytest.UsageError(
+            f"{item.nodeid}: expect is {expect!r}{did_you_mean(str(expect), VERDICTS)}; "
+            f"expected one of {listed(VERDICTS)}"
+        )
+    return str(expect)
+
+
+def _weight(item: pytest.Item, weight: object) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight > 0:
+        raise pytest.UsageError(f"{item.nodeid}: weight is {weight!r}; expected a number above 0")
+    return float(weight)
+
+
+def _requires(item: pytest.Item, requires: object) -> tuple[str, ...]:
+    names = (requires,) if isinstance(requires, str) else requires
+    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+        return tuple(dict.fromkeys(map(str, names)))
+    raise pytest.UsageError(
+        f"{item.nodeid}: requires is {requires!r}; expected the name of a test of the same file, "
+        'or a list of names: requires="test_the_model_does_the_task"'
+    )
+
+
+def _exploratory(item: pytest.Item, exploratory: object) -> bool:
+    if isinstance(exploratory, bool):
+        return exploratory
+    raise pytest.UsageError(
+        f"{item.nodeid}: exploratory is {exploratory!r}; expected True or False"
+    )
