@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from causaltest.metrics import recovery as recovery
     from causaltest.pairs import Pair as Pair
     from causaltest.pairs import Pairs as Pairs
+    from causaltest.sharing import from_pretrained as from_pretrained
+    from causaltest.sharing import load as load
+    from causaltest.sharing import push_to_hub as push_to_hub
+    from causaltest.sharing import read_pyvene as read_pyvene
+    from causaltest.sharing import save as save
     from causaltest.sites import Site as Site
     from causaltest.sites import attention_input as attention_input
     from causaltest.sites import attention_output as attention_output
@@ -63,6 +68,8 @@ if TYPE_CHECKING:
     from causaltest.sites import head_query_output as head_query_output
     from causaltest.sites import head_value_output as head_value_output
     from causaltest.sites import key_output as key_output
+    from causaltest.sites import mixer_input as mixer_input
+    from causaltest.sites import mixer_output as mixer_output
     from causaltest.sites import mlp_activation as mlp_activation
     from causaltest.sites import mlp_input as mlp_input
     from causaltest.sites import mlp_output as mlp_output
@@ -96,6 +103,8 @@ _PUBLIC = {
         "block_output",
         "mlp_input",
         "mlp_activation",
+        "mixer_input",
+        "mixer_output",
         "mlp_output",
         "attention_input",
         "attention_output",
@@ -144,6 +153,7 @@ _PUBLIC = {
         "log_probability",
         "answers_with",
     ),
+    "causaltest.sharing": ("save", "load", "push_to_hub", "from_pretrained", "read_pyvene"),
     "causaltest.engine": ("Model",),
     "causaltest.experiment": ("Causal",),
 }

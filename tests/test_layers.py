@@ -50,10 +50,13 @@ LAYERS = {
     "report": layer(RESULTS | {"baseline"}, REPORT),
     "engine": layer(DATA, TORCH | {"msgspec", "tqdm"}),
     "metrics": layer(DATA | {"engine"}, TORCH),
+    "sharing": layer(DATA | {"engine"}, TORCH | {"msgspec"}),
     "health": layer(DATA | RESULTS, {"msgspec"}),
     "controls": layer(RUN, TORCH),
     "texts": layer(RUN, TORCH),
-    "experiment": layer(RUN | {"controls", "health", "texts"}, TORCH | {"scipy", "msgspec", "tqdm"}),
+    "experiment": layer(
+        RUN | {"controls", "health", "texts"}, TORCH | {"scipy", "msgspec", "tqdm"}
+    ),
     "pyvene": layer(RUN | {"experiment"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),
     "plugin": layer(

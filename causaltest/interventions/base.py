@@ -133,6 +133,8 @@ def some_sites(sites: tuple[Site, ...], verb: str) -> tuple[Site, ...]:
 
 
 def _check_sites(sites: tuple[Site, ...], what: str) -> None:
+    if not sites:
+        raise InterventionError(f"{what} names no site")
     seen: set[Site] = set()
     for site in sites:
         if not isinstance(site, Site):  # pyright: ignore[reportUnnecessaryIsInstance]
