@@ -11,12 +11,12 @@ SMALLEST = sys.float_info.min
 """Exact p-values never go below this: a p of 0 is a claim that no data can make."""
 
 
-def t_survival(t: float, df: int) -> float:
+def t_survival(t: float, df: float) -> float:
     """P(T > t) for Student's t."""
     return float(special.stdtr(df, -t))
 
 
-def t_quantile(df: int, upper: float) -> float:
+def t_quantile(df: float, upper: float) -> float:
     """Find the value that Student's t exceeds with probability `upper`."""
     return -float(special.stdtrit(df, upper))
 
