@@ -48,7 +48,7 @@ LAYERS = {
     "records": layer(LEAVES | {"stats"}, {"msgspec"}),
     "baseline": layer(RESULTS, {"msgspec"}),
     "report": layer(RESULTS | {"baseline"}, REPORT),
-    "engine": layer(DATA, TORCH | {"msgspec", "tqdm"}),
+    "engine": layer(DATA, TORCH | {"msgspec", "tqdm", "pandas"}),
     "metrics": layer(DATA | {"engine"}, TORCH),
     "sharing": layer(DATA | {"engine"}, TORCH | {"msgspec"}),
     "health": layer(DATA | RESULTS, {"msgspec"}),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from causaltest.engine.apply import random_stream
 from causaltest.engine.hooks import Operation, Side, announced, attached, evaluating
 from causaltest.engine.ledger import Entry, check_changed, total
-from causaltest.engine.model import Model, as_row
+from causaltest.engine.model import Model, as_rows
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.run import check_pair, means_for, reads_for
 from causaltest.engine.steps import Clock, StepEdit, When, check_reached, check_when
@@ -98,7 +98,7 @@ def generate(
     """Write on after prompts; see `Model.generate`."""
     if isinstance(max_new_tokens, bool) or max_new_tokens < 1:
         raise ModelError(f"max_new_tokens is {max_new_tokens!r}; expected a number from 1")
-    rows = _rows(prompts)
+    rows = as_rows(prompts)
     steps: tuple[int, ...] | str = "prompt"
     if intervention is not None:
         steps = check_when(when, intervention, max_new_tokens)
@@ -163,16 +163,6 @@ def _ends(settings: Mapping[str, Any], host: nn.Module | None) -> tuple[int, ...
     if end is None:
         return ()
     return (end,) if isinstance(end, int) else tuple(end)
-
-
-def _rows(prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row]) -> list[Row]:
-    ids = isinstance(prompts, tuple) and all(isinstance(each, int) for each in prompts)
-    if isinstance(prompts, (str, Pair, Row)) or ids:
-        return [as_row(prompts)]  # pyright: ignore[reportArgumentType]
-    rows = [as_row(prompt) for prompt in prompts]  # pyright: ignore[reportArgumentType]
-    if not rows:
-        raise ModelError("there is no prompt to write on after; give one or several")
-    return rows
 
 
 def _reference(prompts: object, rows: Sequence[Row], intervention: Intervention | None) -> Pairs:

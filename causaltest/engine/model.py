@@ -21,10 +21,12 @@ from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
 from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import InterventionError, MetricError, ModelError, SiteError
 from causaltest.pairs import Pair, Prompt
-from causaltest.sites import MODULE, Pos, Site
+from causaltest.sites import END, MODULE, Pos, Site
 
 if TYPE_CHECKING:
+    from causaltest.engine.attention import AttentionPatterns
     from causaltest.engine.generation import Generation
+    from causaltest.engine.lens import Attribution, LogitLens, Over
     from causaltest.engine.steps import When
     from causaltest.interventions import Intervention
 
@@ -652,6 +654,131 @@ class Model:
         """
         return tuple(self.prompts.tokens(prompt))
 
+    def logit_lens(
+        self,
+        prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row],
+        layers: Iterable[int] | None = None,
+        pos: Pos = END,
+    ) -> LogitLens:
+        """Read logits from the residual stream as if each layer were the last.
+
+        The final norm and the unembedding are found by what they take and give; at the last layer
+        the lens must give the model's own logits, in every call.
+
+        Parameters
+        ----------
+        prompts
+            One prompt or several: texts, token ids, or pairs (their base prompt is read).
+        layers
+            Blocks whose output is read; None for all.
+        pos
+            As on a site.
+
+        Returns
+        -------
+        LogitLens
+
+        Raises
+        ------
+        ModelError
+            Norm and unembedding are not found, or do not give the model's logits.
+        SiteError, PairError
+            A layer or position does not exist.
+
+        Notes
+        -----
+        Logit lens: nostalgebraist 2020, "interpreting GPT: the logit lens".
+        """
+        from causaltest.engine.lens import logit_lens
+
+        return logit_lens(self, as_rows(prompts), layers, pos)
+
+    def direct_logit_attribution(
+        self,
+        prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row],
+        answer: str | int | None = None,
+        *,
+        against: str | int | None = None,
+        over: Over = "components",
+        pos: Pos = END,
+    ) -> Attribution:
+        """Split the logit of an answer into what each component adds to the residual stream.
+
+        The scale of the final norm is held at what it is for each prompt; then the logit is linear
+        in the stream. That the parts add up to it is checked, to 1e-4 of their size.
+
+        Parameters
+        ----------
+        prompts
+            One prompt or several: texts, token ids, or pairs (their base prompt is run).
+        answer
+            The answer; None takes each pair's base answer against its source answer.
+        against
+            Another answer, whose logit is taken off.
+        over
+            `components`: the first block's input, attention and MLP of every block. `heads`: the
+            same with attention split by head. Or sites of these kinds.
+        pos
+            Where the answer is read, one token.
+
+        Returns
+        -------
+        Attribution
+
+        Raises
+        ------
+        ModelError
+            Logits of this model are not linear in the stream, or the parts do not add up.
+        SiteError, PairError, MetricError
+            A site, position or answer that does not fit.
+
+        Notes
+        -----
+        Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; with the frozen
+        norm as in Wang et al. 2022 (arXiv 2211.00593), appendix A.
+        """
+        from causaltest.engine.lens import direct_logit_attribution
+
+        if answer is None and against is not None:
+            raise MetricError("against= needs answer=, the logit it is taken off from")
+        return direct_logit_attribution(self, as_rows(prompts), (answer, against), over, pos)
+
+    def attention_patterns(
+        self,
+        prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row],
+        layer: int,
+        head: int | None = None,
+    ) -> AttentionPatterns:
+        """Return exact attention probabilities by query head.
+
+        For this one call attention is computed eagerly, since fused kernels keep no
+        probabilities; the model's own way is put back afterwards.
+
+        Parameters
+        ----------
+        prompts
+            One prompt or several: texts, token ids, or pairs (their base prompt is run).
+        layer
+            Block.
+        head
+            Query head; None for all. Where several query heads share keys and values, each has a
+            pattern of its own.
+
+        Returns
+        -------
+        AttentionPatterns
+
+        Raises
+        ------
+        ModelError
+            The attention gives no patterns, or some of the attention goes beyond the tokens.
+        SiteError
+            The layer or head does not exist.
+        """
+        from causaltest.engine.attention import attention_patterns
+
+        return attention_patterns(self, as_rows(prompts), layer, head)
+
     def top(self, output: Output, pos: Pos = "end") -> str | int:
         """Return the model's most probable answer at a position: text, or a class index.
 
@@ -694,3 +821,20 @@ def as_row(prompt: Prompt | Pair | Row) -> Row:
     if isinstance(prompt, Pair):
         return Row.of(prompt, "base")
     return Row(prompt if isinstance(prompt, str) else tuple(prompt))
+
+
+def as_rows(prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row]) -> list[Row]:
+    """Return one prompt or several as rows; a text or a tuple of token ids is one prompt.
+
+    Raises
+    ------
+    ModelError
+        There is none.
+    """
+    ids = isinstance(prompts, tuple) and all(isinstance(each, int) for each in prompts)
+    if isinstance(prompts, (str, Pair, Row)) or (ids and prompts):
+        return [as_row(prompts)]  # pyright: ignore[reportArgumentType]
+    rows = [as_row(prompt) for prompt in prompts]  # pyright: ignore[reportArgumentType]
+    if not rows:
+        raise ModelError("there is no prompt; give one or several")
+    return rows

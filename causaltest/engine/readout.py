@@ -1,0 +1,152 @@
+"""The way from the residual stream to the logits: final norm and unembedding, found and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from causaltest.engine.access import Access
+from causaltest.engine.hooks import evaluating
+from causaltest.engine.survey import Place, Seen, survey, tensor_of
+from causaltest.errors import ModelError
+from causaltest.sites import Site
+
+if TYPE_CHECKING:
+    from causaltest.engine.model import Model
+
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Final norm and unembedding of a model.
+
+    Parameters
+    ----------
+    norm
+        Path of the module between the last block and the unembedding; empty where there is none.
+    unembedding
+        Path of the module that gives the logits.
+    factor
+        What the logits are multiplied by afterwards.
+    cap
+        c of a soft cap c tanh(logits / c); 0 for none.
+    """
+
+    norm: str
+    unembedding: str
+    factor: float = 1.0
+    cap: float = 0.0
+
+    def normed(self, network: nn.Module, states: Tensor) -> Tensor:
+        """Return residual states after the final norm."""
+        return network.get_submodule(self.norm)(states) if self.norm else states
+
+    def logits(self, network: nn.Module, states: Tensor) -> Tensor:
+        """Return the logits of residual states, (..., width) to (..., classes)."""
+        with evaluating(network), torch.no_grad():
+            found = network.get_submodule(self.unembedding)(self.normed(network, states))
+            return self.finished(found)
+
+    def finished(self, logits: Tensor) -> Tensor:
+        """Return what the network makes of the unembedding's output."""
+        if self.cap:
+            return self.cap * torch.tanh(logits / self.cap)
+        return logits * self.factor if self.factor != 1.0 else logits
+
+
+def find_readout(model: Model) -> Readout:
+    """Find the final norm and the unembedding by what they take and give, and check them.
+
+    Raises
+    ------
+    ModelError
+        There is no such module, or it does not give the logits.
+    """
+    if not model.n_layers:
+        raise ModelError(
+            f"{model.name} has no stack of blocks that is recognised, so no residual stream to "
+            "read logits from"
+        )
+    last = model.access(Site("block_output", layer=model.n_layers - 1))
+    said: list[Tensor] = []
+    ids = torch.arange(3, device=model.device)[None]
+    seen = survey(model.network, lambda given: said.append(model.forward(given, None)), ids)
+    states, logits = tensor_of(seen, last), said[0]
+    unembedding = _unembedding(model.network, seen, logits)
+    norm = None if not unembedding else _norm(seen, last, states, unembedding)
+    if not unembedding or norm is None:
+        what = f"{unembedding} takes" if unembedding else "a module that gives the logits takes"
+        raise ModelError(
+            f"{model.name}: the final norm and the unembedding were not found\n"
+            f"looked for the network's output embeddings, and for one module that takes "
+            f"{last.path}'s output and gives what {what}"
+        )
+    return _finish(model, Readout(norm, unembedding), states, logits)
+
+
+def _unembedding(network: nn.Module, seen: Mapping[Place, Seen], logits: Tensor) -> str:
+    getter = getattr(network, "get_output_embeddings", None)
+    table = None
+    if getter is not None:
+        try:
+            table = getter()
+        except (NotImplementedError, AttributeError):
+            table = None
+    for path, module in network.named_modules():
+        given = seen.get((path, "output"))
+        if not path or given is None or given.tensor is None or given.calls != 1:
+            continue
+        if module is table or (table is None and _same(given.tensor, logits)):
+            return path
+    return ""
+
+
+def _norm(seen: Mapping[Place, Seen], last: Access, states: Tensor, unembedding: str) -> str | None:
+    """Return the path of the module in between, empty where nothing is, None where unknown."""
+    wanted = seen[unembedding, "input"].tensor
+    if wanted is None or _same(states, wanted):
+        return None if wanted is None else ""
+    for (path, side), found in seen.items():
+        if side != "input" or path == last.path or found.tensor is None or found.calls != 1:
+            continue
+        given = seen[path, "output"].tensor
+        if given is not None and _same(found.tensor, states) and _same(given, wanted):
+            return path
+    return None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.device == other.device and torch.equal(one, other)
+
+
+def _finish(model: Model, plain: Readout, states: Tensor, logits: Tensor) -> Readout:
+    """Find out what is done to the logits after the unembedding, and check the whole way."""
+    found = plain.logits(model.network, states)
+    options = [plain]
+    if found.shape == logits.shape:
+        ratio = (found.double() * logits.double()).sum() / found.double().square().sum()
+        options.append(Readout(plain.norm, plain.unembedding, factor=float(ratio)))
+    cap = getattr(getattr(model.network, "config", None), "final_logit_softcapping", None)
+    if isinstance(cap, (int, float)) and cap > 0:
+        options.append(Readout(plain.norm, plain.unembedding, cap=float(cap)))
+    for option in options:
+        if agree(option.finished(found), logits):
+            return option
+    raise ModelError(
+        f"{model.name}: {plain.norm or 'no norm'} and {plain.unembedding} after the last block do "
+        "not give the model's logits; what is done to them afterwards is not understood"
+    )
+
+
+def agree(found: Tensor, wanted: Tensor) -> bool:
+    """Return whether logits agree, to 1e-5 of the largest or to the rounding of their type."""
+    if found.shape != wanted.shape:
+        return False
+    tolerance = max(_TOLERANCE, 16 * torch.finfo(wanted.dtype).eps)
+    off = (found.double() - wanted.double()).abs().max()
+    return bool(off <= tolerance * max(1.0, float(wanted.double().abs().max())))
