@@ -76,10 +76,18 @@ if TYPE_CHECKING:
     from causaltest.sites import module as module
     from causaltest.sites import query_output as query_output
     from causaltest.sites import value_output as value_output
+    from causaltest.stats import Consistency as Consistency
+    from causaltest.stats import Controls as Controls
+    from causaltest.stats import Curve as Curve
     from causaltest.stats import Effect as Effect
+    from causaltest.stats import Grid as Grid
     from causaltest.stats import Judge as Judge
     from causaltest.stats import Rate as Rate
+    from causaltest.stats import Ratio as Ratio
     from causaltest.stats import Verdict as Verdict
+    from causaltest.stats import all_of as all_of
+    from causaltest.stats import double_dissociation as double_dissociation
+    from causaltest.stats import interaction as interaction
 
 __version__ = "0.1.0"
 
@@ -95,7 +103,20 @@ _PUBLIC = {
         "RecordError",
         "Inconclusive",
     ),
-    "causaltest.stats": ("Effect", "Rate", "Verdict", "Judge"),
+    "causaltest.stats": (
+        "Effect",
+        "Rate",
+        "Ratio",
+        "Grid",
+        "Curve",
+        "Controls",
+        "Consistency",
+        "Verdict",
+        "Judge",
+        "all_of",
+        "double_dissociation",
+        "interaction",
+    ),
     "causaltest.pairs": ("Pair", "Pairs"),
     "causaltest.sites": (
         "Site",
