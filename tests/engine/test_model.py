@@ -122,7 +122,7 @@ def test_a_forward_of_the_users_own_gets_a_mask() -> None:
     assert masks[-1].tolist() == [[1, 1]]
 
 
-def test_padding_uses_the_networks_own_token() -> None:
+def test_padding_uses_the_networks_own_token(count_calls) -> None:
     """A classifier that looks for its padding token to find a prompt's end gets that token."""
     import transformers
 
@@ -133,7 +133,11 @@ def test_padding_uses_the_networks_own_token() -> None:
     torch.manual_seed(0)
     model = Model(transformers.GPT2ForSequenceClassification(config).eval(), name="classifier")
     prompts = [(5, 6), (7, 8, 9, 10), (11, 12, 13)]
-    for output, prompt in zip(model.run(prompts), prompts, strict=True):
+    model.run(prompts)
+    calls = count_calls(model.network)
+    outputs = model.run(prompts)
+    assert calls == [1]  # with another token the engine would find padding at fault
+    for output, prompt in zip(outputs, prompts, strict=True):
         with torch.no_grad():
             alone = model.network(input_ids=torch.tensor([prompt])).logits[0]
         assert output.logits.shape == (3,)
