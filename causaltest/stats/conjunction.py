@@ -26,6 +26,12 @@ class JointVerdict(Verdict):
     members: tuple[Verdict, ...] = ()
     """The comparisons, in the order given."""
 
+    def __bool__(self) -> bool:
+        # Asked through this claim: what explains an assertion must not report the parts again.
+        for each in self.members:
+            each._asked[0] = True  # noqa: SLF001
+        return super().__bool__()
+
     @property
     def unsupported(self) -> tuple[Verdict, ...]:
         """The comparisons that the evidence does not support, in the order given."""

@@ -60,6 +60,12 @@ def test_one_observation_for_the_claim(effect_of):
     assert claim
     assert claim
     assert seen == [claim]
+    failing, holding = effect > 2.0, effect > 0.5
+    refuted = all_of(holding, failing)
+    assert not refuted
+    # A failed assertion is explained by asking its parts: they are not claims of their own.
+    assert not failing
+    assert seen == [claim, refuted]
 
 
 def test_refutation_pays_for_the_number_of_comparisons(effect_of):
