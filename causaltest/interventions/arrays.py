@@ -203,7 +203,10 @@ def shaped(values: Any, what: str, axes: int) -> Array:
 
 
 def _lists(values: Any) -> Any:
-    if not isinstance(values, Iterable):
+    """Return nested iterables as nested lists, with plain numbers in them."""
+    if hasattr(values, "tolist"):
+        return values.tolist()
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         return values
     return [_lists(each) for each in cast("Iterable[Any]", values)]
 
