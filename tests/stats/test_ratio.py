@@ -84,6 +84,25 @@ def test_within_is_one_observed_claim():
     assert verdict.statement == "0.9 < faithfulness < 1.1"
 
 
+@pytest.mark.parametrize(
+    "runs", [pytest.param(200, id="tenth"), pytest.param(2_000, id="full", marks=pytest.mark.slow)]
+)
+def test_c18_through_the_api(runs):
+    """With rho = .87 on the bound `ratio > .87` is supported in at most .032 of runs."""
+    rng = np.random.default_rng(18)
+    supported = by_pair = 0
+    for _ in range(runs):
+        gap = rng.normal(3.5, 1.5, 30)
+        kept = 0.87 * (3.5 + 0.5 * (gap - 3.5)) + rng.normal(0, 0.75, 30)
+        supported += (Ratio(kept, scale=gap, **named(30)) > 0.87).name == "supported"
+        each = kept / gap
+        by_pair += each.mean() - 2.045 * each.std(ddof=1) / math.sqrt(30) > 0.87
+    limit = 0.025 + 2 * math.sqrt(0.025 * 0.975 / runs)  # .032 at N = 2,000
+    assert supported / runs <= limit
+    # Mutant: the mean of per-pair ratios.
+    assert by_pair / runs > limit
+
+
 # Incompleteness and minimality
 
 

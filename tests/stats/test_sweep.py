@@ -1,7 +1,10 @@
 """Grids: what is found in a map, what can be claimed of it, and what is refused."""
 
 import math
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -151,6 +154,19 @@ def test_directions_spend_the_whole_level():
     below = grid.significant(direction="below")
     assert len(below) == 0
     assert np.isneginf(below.lower).all()
+
+
+def test_resamples_are_added_near_the_level():
+    """A cell at the very level is looked at with 99,999 resamples, a clear one is not."""
+    values = np.random.default_rng(9).normal(0.5, 0.5, (20, 1))
+    grid = grid_of(values, axes={"head": [7]})
+    clear = grid.significant(bound=-5.0)
+    assert clear.method.endswith("9,999 resamples")
+    assert not clear.method.endswith("99,999 resamples")
+    at = float(clear.lower[0])
+    near = grid.significant(bound=at)
+    assert near.method.endswith("99,999 resamples")
+    assert near.p_adjusted.max() == pytest.approx(0.05, abs=0.01)
 
 
 def test_cells_without_variation():
@@ -430,3 +446,36 @@ def test_few_units_are_said():
         "12 pairs are few for a bootstrap over cells, which then finds little: take 20, or a "
         "placebo for each pair (grid.against)"
     )
+
+
+# Speed
+
+BENCHMARK = """
+import resource, sys, time
+import numpy as np
+from causaltest.stats import Judge
+from causaltest.stats.significance import Draws, UnitTable, _tested
+
+means = np.random.default_rng(0).normal(size=(200, 2_000))
+for flips in (False, True):
+    start = time.perf_counter()
+    _tested(UnitTable(means, None, 0.0, flips), 0.0, "both", 0.025, Draws(9_999, 0))
+    print(time.perf_counter() - start)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_map_is_fast_and_small():
+    """200 units, 2,000 cells, 9,999 resamples, both tails: under 10 s on 2 threads, under 1 GB."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "2")
+    done = subprocess.run(
+        [sys.executable, "-c", BENCHMARK],
+        env={**os.environ, **threads},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *seconds, memory = map(float, done.stdout.split())
+    assert max(seconds) < 10.0
+    assert memory < 1e9

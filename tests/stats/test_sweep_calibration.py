@@ -118,6 +118,20 @@ def test_c10_family_wise_error_of_raw_effects(process, n, quarter):
     )
 
 
+@TIERS
+@pytest.mark.parametrize("n", [20, 50])
+def test_c10_where_few_pairs_respond(n, quarter):
+    """Cells to which 15 % of pairs respond hold the level as well, though t is far off there."""
+    runs = 400 // quarter
+    rng = np.random.default_rng([101, n])
+    found = 0
+    for run in range(runs):
+        values = (rng.random((n, CELLS)) < 0.15) - 0.15
+        varied = np.ascontiguousarray(values[:, np.ptp(values, axis=0) > 0.5])
+        found += found_by_bootstrap(varied, run).any()
+    assert found / runs <= allowed(0.064, 1_000, runs)
+
+
 def test_c10_catches_cells_tested_one_by_one():
     """Mutant: a t-test in each cell finds something in nearly every map."""
     assert family_wise(null_maps("gauss", 20, 100), lambda v, _: found_by_t(v)) > 0.5
