@@ -254,7 +254,7 @@ class Applied:
             )
 
         def note(tensor: Tensor) -> None:
-            self.given = tensor
+            self.given = for_each_row(tensor, self.rows)
 
         return [(self.access.path, "input", note)]
 
