@@ -47,6 +47,7 @@ LAYERS = {
     "stats": layer(LEAVES, STATISTICS | {"msgspec"}),
     "records": layer(LEAVES | {"stats"}, {"msgspec"}),
     "baseline": layer(RESULTS, {"msgspec"}),
+    "registration": layer(LEAVES, {"msgspec"}),
     "report": layer(RESULTS | {"baseline"}, REPORT),
     "engine": layer(DATA, TORCH | {"msgspec", "tqdm", "pandas"}),
     "metrics": layer(DATA | {"engine"}, TORCH),
@@ -60,11 +61,11 @@ LAYERS = {
     "pyvene": layer(RUN | {"experiment"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),
     "plugin": layer(
-        RUN | {"experiment", "health", "baseline", "report", PACKAGE_ITSELF},
+        RUN | {"experiment", "health", "baseline", "registration", "report", PACKAGE_ITSELF},
         TORCH | {"pytest", "_pytest", "pluggy", "xdist", "msgspec", "tqdm", "hypothesis"},
     ),
     "cli": layer(
-        RUN | {"experiment", "health", "baseline", "report", PACKAGE_ITSELF},
+        RUN | {"experiment", "health", "baseline", "registration", "report", PACKAGE_ITSELF},
         TORCH | {"click", "msgspec", "tqdm"},
     ),
 }

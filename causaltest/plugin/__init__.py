@@ -110,7 +110,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Send each claim with its test's report, which survives xdist and crashes."""
-    claims.shorten_traceback(call)
+    if not item.config.option.fulltrace:
+        claims.shorten_traceback(call)
     report = yield
     if families.is_hypothesis(item):
         claims.attach(item, call, report)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import traceback
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,13 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from causaltest.errors import CausaltestError, Inconclusive
-from causaltest.plugin import families, gates, models, source
+from causaltest.plugin import families, gates, models, registered, source
 from causaltest.plugin.marks import VERDICTS, marks
 
 if TYPE_CHECKING:
     from causaltest.experiment import Causal
     from causaltest.plugin.payload import Payload
     from causaltest.records import Claim, Part, VerdictName
+    from causaltest.registration import Status
     from causaltest.stats import Verdict
 
 _PAYLOAD = "causal_payload"
@@ -58,6 +61,8 @@ class Hearing:
     name: VerdictName = "not run"
     deciding: int | None = None
     error: str = ""
+    status: Status | None = None
+    """How the claim stands to the lock file, where there is one."""
 
     @property
     def parts(self) -> int:
@@ -83,6 +88,7 @@ def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -
         Whatever the test shall end with.
     """
     marked = marks(item)
+    _note_status(item, hearing)
     hearing.name, hearing.deciding = _verdict(hearing, error, exploratory=marked.exploratory)
     session_inconclusive = _on_inconclusive(item)
     item.user_properties.append((f"causal:{item.nodeid}", _property(hearing)))
@@ -98,6 +104,7 @@ def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -
         )
         pytest.fail(hearing.error, pytrace=False)
     if hearing.name in (marked.expect, "exploratory"):
+        _check_registered(item, hearing)
         return
     if marked.expect != "supported":
         pytest.fail(_unexpected(hearing, marked.expect), pytrace=False)
@@ -113,10 +120,33 @@ def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -
         raise Inconclusive(_explain(hearing))
 
 
+def _note_status(item: pytest.Item, hearing: Hearing) -> None:
+    from causaltest.plugin.session import STATE
+
+    assert isinstance(item, pytest.Function)
+    hearing.status = registered.status_of(item.config.stash[STATE], item, hearing)
+
+
 def _on_inconclusive(item: pytest.Item) -> str:
     from causaltest.plugin.session import STATE
 
+    if registered.is_strict(item.config):
+        return "fail"
     return item.config.stash[STATE].settings.inconclusive
+
+
+def _check_registered(item: pytest.Item, hearing: Hearing) -> None:
+    """Fail a claim that holds but was not frozen before, where that is asked for."""
+    status = hearing.status
+    if status is None or status.standing == "registered" or hearing.name == "exploratory":
+        return
+    if registered.is_strict(item.config):
+        pytest.fail(
+            f"the claim is {hearing.name}, but {status.standing}: {', '.join(status.changes)}\n"
+            "--causal-strict takes registered claims only; register it, then judge it on pairs "
+            "that it was not fitted to",
+            pytrace=False,
+        )
 
 
 def _verdict(
@@ -232,7 +262,11 @@ def _payload(item: pytest.Function, hearing: Hearing, report: pytest.TestReport)
 def _notes(hearing: Hearing, causal: Causal) -> tuple[str, ...]:
     """Gather remarks on what was measured and on how it was judged, each once."""
     judged = (note for verdict in hearing.verdicts for note in verdict.notes)
-    return tuple(dict.fromkeys((*causal.trail.notes, *judged)))
+    status = hearing.status
+    differs = ()
+    if status is not None and status.standing == "changed":
+        differs = (f"changed since it was registered: {', '.join(status.changes)}",)
+    return tuple(dict.fromkeys((*differs, *causal.trail.notes, *judged)))
 
 
 def _claim(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -> Claim:
@@ -258,6 +292,7 @@ def _claim(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -
         family_size=hearing.family_size,
         error=hearing.error,
         seconds=report.duration,
+        registration="" if hearing.status is None else hearing.status.standing,
         **numbers,
     )
 
@@ -368,15 +403,23 @@ def claim_not_run(item: pytest.Function) -> Claim:
 
 
 def shorten_traceback(call: pytest.CallInfo[None]) -> None:
-    """Cut a deliberate error down to the user's own lines."""
+    """Cut a deliberate error down to the user's own lines: the message says the rest."""
     excinfo = call.excinfo
     if excinfo is None or not isinstance(excinfo.value, (CausaltestError, Inconclusive)):
         return
-    own = excinfo.traceback.filter(lambda entry: not _inside(entry))
-    if len(own):
-        excinfo.traceback = own
+    entries = list(traceback.walk_tb(excinfo.tb))
+    own = [index for index, (frame, _) in enumerate(entries) if _is_users(frame)]
+    kept = entries[: own[-1] + 1] if own else entries[-1:]
+    shortened = None
+    for frame, line in reversed(kept):
+        shortened = types.TracebackType(shortened, frame, frame.f_lasti, line)
+    error = excinfo.value.with_traceback(shortened)
+    # What led to it is in the message; the stack of a library below helps nobody.
+    error.__cause__ = None
+    error.__suppress_context__ = True
+    call.excinfo = pytest.ExceptionInfo.from_exception(error)
 
 
-def _inside(entry: Any) -> bool:
-    path = str(entry.path)
-    return path.startswith(_PACKAGE) or f"{Path('/')}_pytest{Path('/')}" in path or "pluggy" in path
+def _is_users(frame: types.FrameType) -> bool:
+    path = Path(frame.f_code.co_filename)
+    return not path.is_relative_to(_PACKAGE) and "site-packages" not in path.parts

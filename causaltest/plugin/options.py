@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +53,20 @@ def declare(parser: pytest.Parser) -> None:
         help="run the hypotheses on this model: a folder or a hub name (may be repeated)",
     )
     parser.addini("causal_models", "models to run the hypotheses on", type="linelist", default=[])
+    group.addoption(
+        "--causal-strict",
+        action="store_true",
+        default=False,
+        help="fail claims that are inconclusive, not registered, or changed since they were",
+    )
+    # For `causaltest register`: where to write what was collected.
+    group.addoption("--causal-entries", default=None, help=argparse.SUPPRESS)
+    parser.addini(
+        "causal_lock",
+        "the lock file of `causaltest register`; default hypotheses.lock",
+        type="string",
+        default=None,
+    )
     declared = (
         ("alpha", "FLOAT", "error rate of each family (test file); default 0.05"),
         ("correction", "NAME", "bonferroni (default) or none"),

@@ -32,6 +32,7 @@ def assemble(
     environment: Environment,
     started: str,
     seconds: float,
+    notes: tuple[str, ...] = (),
 ) -> Results:
     """Put together the results of a run.
 
@@ -49,6 +50,8 @@ def assemble(
         Provenance.
     started, seconds
         When the run began, and how long it took.
+    notes
+        Remarks on the whole run.
 
     Returns
     -------
@@ -66,6 +69,7 @@ def assemble(
         models=tuple(sorted(models, key=lambda each: each.name)),
         pair_sets=tuple(sorted(pair_sets, key=lambda each: (each.name, each.sha256))),
         environment=environment,
+        notes=notes,
     )
     status = "partial" if partial else "complete"
     return Results(schema_version=SCHEMA_VERSION, status=status, run=run, claims=claims)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from causaltest.errors import EvidenceError, RecordError
-from causaltest.plugin import families, gates, models, options, source
+from causaltest.plugin import families, gates, models, options, registered, source
 from causaltest.plugin.claims import Hearing, claim_not_run
 from causaltest.plugin.environment import describe_environment
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from causaltest.experiment import Causal
     from causaltest.plugin.payload import Payload
     from causaltest.records import Claim, ModelRecord, PairSetRecord, Results, Run
+    from causaltest.registration import Lock
 
 STATE: pytest.StashKey[Session] = pytest.StashKey()
 
@@ -60,6 +62,11 @@ class Session:
             self._settings = options.read(self.config)
         return self._settings
 
+    @cached_property
+    def lock(self) -> Lock | None:
+        """What was registered, where anything was."""
+        return registered.lock_of(self.config)
+
     @property
     def is_worker(self) -> bool:
         """Whether this process is an xdist worker, which writes nothing."""
@@ -83,6 +90,11 @@ class Session:
             everyone = self.families.everyone
             items[:], self._added = gates.with_gates(items, self.families.gates, everyone)
             self._items = _hypotheses(items)
+        entries = self.config.getoption("causal_entries", None)
+        if entries:
+            registered.dump(self, list(self._items.values()), Path(entries))
+        else:
+            _ = self.lock  # A damaged lock is told before any model runs.
         from causaltest.stats.judge import check_resolution
 
         for nodeid, item in self._items.items():
@@ -230,9 +242,34 @@ class Session:
             environment=describe_environment(self.config),
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.perf_counter() - self._clock,
+            notes=self._looks(),
         )
         if self.settings.report is not None:
             self._write(self._results)
+
+    def _looks(self) -> tuple[str, ...]:
+        """Enter this run into the ledger of looks, and say how often its pairs were opened."""
+        if self.lock is None:
+            return ()
+        from causaltest.registration import look
+
+        judged = {
+            part.pair_set_sha256: part.pair_set
+            for claim in self._claims.values()
+            for part in claim.parts
+            if part.pair_set_sha256 and claim.verdict != "exploratory"
+        }
+        started = self._started.isoformat(timespec="seconds")
+        try:
+            looks = look(registered.lock_path(self.config).parent, judged, started)
+        except RecordError as error:
+            self._trouble = str(error)
+            return ()
+        told = ", ".join(
+            f"{judged[sha256]} {_counted(number, 'time', 'times')}"
+            for sha256, number in sorted(looks.items(), key=lambda each: judged[each[0]])
+        )
+        return (f"Pair sets opened for judged claims so far, this run included: {told}.",)
 
     def _write(self, results: Results) -> None:
         from causaltest.records import write

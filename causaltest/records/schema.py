@@ -153,6 +153,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p_adjusted: float | None = None
     """Adjusted one-sided p of the verdict's direction in the family (Holm; where hypotheses have
     gates, the serial procedure); holds at alpha / 2."""
+    registration: str = ""
+    """`registered`, `post-hoc` or `changed`; empty where nothing is registered."""
     requires: tuple[str, ...] = ()
     """Ids of the claims that had to be supported before this one was tested."""
     q_value: float | None = None

@@ -291,9 +291,13 @@ def _bound(relation: str, bound: float) -> str:
 
 def _expected(claim: Claim) -> str:
     """Say beside the verdict how it compares with the expected one."""
-    if claim.expected == "supported":
-        return ""
-    return "as expected" if claim.expected == claim.verdict else f"expected {claim.expected}"
+    told: list[str] = []
+    if claim.expected != "supported":
+        same = claim.expected == claim.verdict
+        told.append("as expected" if same else f"expected {claim.expected}")
+    if claim.registration:
+        told.append(claim.registration)
+    return ", ".join(told)
 
 
 def _sort_keys(claims: Sequence[Claim]) -> Markup:

@@ -193,10 +193,12 @@ def standing(claim: Claim) -> str:
     Returns
     -------
     str
-        What was expected, or an exploratory claim's q-value; empty for most claims.
+        What was expected, whether it was registered after the fact or changed, or an exploratory
+        claim's q-value; empty for most claims.
     """
     if claim.verdict != "exploratory":
-        return expectation(claim)
+        frozen = claim.registration if claim.registration in ("post-hoc", "changed") else ""
+        return "; ".join(text for text in (expectation(claim), frozen) if text)
     if claim.q_value is None:
         return "exploratory"
     return f"exploratory, q = {p_text(claim.q_value)}".replace("= <", "<")
@@ -420,6 +422,13 @@ def methods(results: Results) -> list[str]:
         sentences.append(
             "A claim with gates is tested only where its gates are supported, which then pass "
             "their level on to it (serial gatekeeping); its p is adjusted along its gates."
+        )
+    if any(claim.registration for claim in results.claims):
+        words = ("registered", "changed", "post-hoc")
+        found = [claim.registration for claim in results.claims]
+        counted = ", ".join(f"{found.count(word)} {word}" for word in words if word in found)
+        sentences.append(
+            f"Against the hypotheses frozen before the run (hypotheses.lock): {counted}."
         )
     if used:
         shown = "; ".join(visible(method) for method in used[:6])

@@ -1,0 +1,132 @@
+"""`causaltest init`: a first hypothesis, its pairs, and the settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from causaltest.errors import CausaltestError
+
+_TEMPLATES = (
+    "{name} went home early because",
+    "After dinner, {name} sat down because",
+    "Last night {name} ran to the door when",
+    "The teacher smiled at {name} because",
+    "Nobody at school saw {name} after",
+    "The children waited for {name} until",
+    "In the end, {name} did very well because",
+    "This morning the dog barked at {name} when",
+    "The letter from {name} says that",
+    "As far as we know, everyone likes {name} because",
+    "The friends of {name} say that",
+    "When the rain stopped, {name} said that",
+)
+_NAMES = (("Mary", "John", " she", " he"), ("James", "Anna", " he", " she"))
+
+_CONFTEST = '''"""Pair sets that the hypotheses of this folder share; the units are templates."""
+
+from pathlib import Path
+
+import pytest
+
+from causaltest import Pairs
+
+
+@pytest.fixture(scope="session")
+def pronouns() -> Pairs:
+    """A girl's name stands against a boy's: she or he follows."""
+    return Pairs.read(Path(__file__).parent / "pairs" / "pronouns.jsonl", cluster="template")
+'''
+
+_TEST = '''"""How the model decides between she and he."""
+
+import pytest
+
+from causaltest import interchange, recovery
+from causaltest.sites import block_output
+
+
+def test_the_model_gives_the_right_pronoun(causal, pronouns):
+    """A girl's name is followed by she and a boy's by he, more often than not."""
+    assert causal.accuracy(on=pronouns) > 0.5
+
+
+@pytest.mark.causal(requires="test_the_model_gives_the_right_pronoun")
+def test_the_name_carries_the_gender(causal, pronouns):
+    """After the first block most of the gender stands at the name."""
+    effect = causal.effect(
+        interchange(block_output(0, pos="name")), on=pronouns, metric=recovery
+    )
+    assert effect > 0.5
+
+
+@pytest.mark.causal(
+    requires="test_the_model_gives_the_right_pronoun", expect="refuted"
+)
+def test_the_gender_is_at_the_last_token_from_the_start(causal, pronouns):
+    """Most of it stands at the last token after the first block (false, so that you see one)."""
+    effect = causal.effect(
+        interchange(block_output(0, pos="end")), on=pronouns, metric=recovery
+    )
+    assert effect > 0.5
+'''
+
+_SETTINGS = """[tool.pytest.ini_options]
+causal_models = ["{model}"]
+addopts = ["--import-mode=importlib"]
+"""
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@click.option("--model", default="gpt2", show_default=True, help="A folder or a hub name.")
+def init(folder: Path, model: str) -> None:
+    """Write a first hypothesis, its pairs and a conftest.py into FOLDER/hypotheses.
+
+    Nothing is overwritten. The settings for pyproject.toml are printed.
+
+    \b
+    Examples:
+      causaltest init
+      causaltest init my-project --model EleutherAI/pythia-70m
+    """  # noqa: D301 - click reads \b
+    home = folder / "hypotheses"
+    files = {
+        home / "conftest.py": _CONFTEST,
+        home / "test_pronouns.py": _TEST,
+        home / "pairs" / "pronouns.jsonl": _pairs(),
+    }
+    there = [str(path) for path in files if path.exists()]
+    if there:
+        raise CausaltestError(
+            f"{', '.join(there)} {'exists' if len(there) == 1 else 'exist'} already, and nothing "
+            "is overwritten\nchoose another folder: causaltest init FOLDER"
+        )
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+            click.echo(f"wrote {path}")
+    except OSError as error:
+        raise CausaltestError(f"cannot write to {home}: {error.strerror or error}") from error
+    click.echo("\nput this into pyproject.toml:\n")
+    click.echo(_SETTINGS.format(model=model))
+    click.echo(f"then run: pytest {home}")
+
+
+def _pairs() -> str:
+    lines: list[str] = []
+    for template in _TEMPLATES:
+        for base, source, base_answer, source_answer in _NAMES:
+            pair = {
+                "base": template.format(name=base),
+                "source": template.format(name=source),
+                "base_answer": base_answer,
+                "source_answer": source_answer,
+                "positions": {"name": {"base": base, "source": source}},
+                "labels": {"template": template},
+            }
+            lines.append(json.dumps(pair))
+    return "\n".join(lines) + "\n"
