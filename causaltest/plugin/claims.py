@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PAYLOAD = "causal_payload"
 _PACKAGE = str(Path(__file__).parents[1])
+_FIXTURES = str(Path(__file__).parent / "__init__.py")
 
 
 @dataclass
@@ -409,6 +410,8 @@ def shorten_traceback(call: pytest.CallInfo[None]) -> None:
         return
     entries = list(traceback.walk_tb(excinfo.tb))
     own = [index for index, (frame, _) in enumerate(entries) if _is_users(frame)]
+    if not own:  # a fixture of ours: show that, not what it called
+        own = [i for i, (frame, _) in enumerate(entries) if frame.f_code.co_filename == _FIXTURES]
     kept = entries[: own[-1] + 1] if own else entries[-1:]
     shortened = None
     for frame, line in reversed(kept):
