@@ -25,6 +25,8 @@ class JointVerdict(Verdict):
 
     members: tuple[Verdict, ...] = ()
     """The comparisons, in the order given."""
+    deciding: Verdict | None = None
+    """The comparison whose numbers these are."""
 
     def __bool__(self) -> bool:
         # Asked through this claim: what explains an assertion must not report the parts again.
@@ -34,19 +36,39 @@ class JointVerdict(Verdict):
 
     @property
     def unsupported(self) -> tuple[Verdict, ...]:
-        """The comparisons that the evidence does not support, in the order given."""
-        return tuple(each for each in self.members if each.name != "supported")
+        """The comparisons that the evidence does not support, in the order given.
+
+        Of a joint comparison among them its own unsupported ones stand for it.
+        """
+        found: list[Verdict] = []
+        for each in self.members:
+            if each.name != "supported":
+                inner = each.unsupported if isinstance(each, JointVerdict) else ()
+                found += inner or (each,)
+        return tuple(found)
 
     def explain(self) -> list[str]:
         """Say in at most five lines what was found, number and verdict first."""
         lines = super().explain()
         total, missing = len(self.members), self.unsupported
-        told = f"all {total} comparisons hold; the weakest is shown"
+        held = sum(each.name == "supported" for each in self.members)
         if missing:
             listed = "; ".join(each.subject for each in missing[:_LISTED])
             more = f"; and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-            told = f"{total - len(missing)} of {total} comparisons hold, not: {listed}{more}"
+            told = f"{held} of {total} comparisons hold, not: {listed}{more}"
+        else:
+            told = f"all {total} comparisons hold; the weakest is shown"
         return [*lines[:2], told, *lines[2:]][:5]
+
+    def _where(self) -> str:
+        if self.deciding is None:
+            return super()._where()
+        return self.deciding._where()  # noqa: SLF001
+
+    def _settling(self) -> str:
+        if self.pairs_needed is not None or self.deciding is None:
+            return super()._settling()
+        return self.deciding._settling()  # noqa: SLF001
 
 
 def all_of(*verdicts: Verdict, statement: str = "", subject: str = "") -> JointVerdict:
@@ -161,6 +183,7 @@ def _joined(
         "pairs_needed": _pairs_needed(verdicts) if name == "inconclusive" else None,
         "notes": tuple(dict.fromkeys(note for each in verdicts for note in each.notes)),
         "members": tuple(verdicts),
+        "deciding": deciding,
         "_asked": [False],
     }
     return JointVerdict(**{**inherited, **own})

@@ -321,6 +321,8 @@ class Consistency:
             method=f"prediction interval for a further {effect.unit} from {count}, normal theory",
             over=f"prediction interval from {count}",
             notes=self._notes(inner, decided, side),
+            refuted_because=self._contradiction(inner, decided, side),
+            advice=f"more {effect.unit}s would narrow the prediction, down to how much they differ",
             sizes=Sizes(share_in_direction=part.estimate, share_interval=part.interval),
         )
 
@@ -330,8 +332,13 @@ class Consistency:
         if found is not None:
             real = f"I^2 = {found.i2:.0%} of the variance between their means is real"
             notes += (f"{unit}s differ by tau = {found.tau:.3g}; {real}",)
+        contradiction = self._contradiction(inner, bound, side)
+        return (*notes, contradiction) if contradiction else notes
+
+    def _contradiction(self, inner: NextUnit, bound: float, side: float) -> str:
+        """Name the unit whose own pairs refute the claim, where one does."""
         place, p = inner.worst(bound, side)
-        if p * (1 + len(self._groups)) <= self._effect.judge.alpha_claim / 2.0:
-            low = self.effects[place]
-            notes += (f"{unit} {self._labels[place]!r} by itself contradicts, with {low:.3g}",)
-        return notes
+        if p * (1 + len(self._groups)) > self._effect.judge.alpha_claim / 2.0:
+            return ""
+        unit, value = self._effect.unit, self.effects[place]
+        return f"{unit} {self._labels[place]!r} by itself contradicts, with {value:.3g}"

@@ -236,6 +236,7 @@ class Controls:
             subject=f"rank of {effect.subject} among {k} {self._kind}",
             method=method,
             over=method,
+            advice=f"more pairs would not settle it: too many of the {k} controls reach the effect",
         )
 
     def _difference(self, effect: Measured, judge: Judge) -> Effect:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from causaltest.errors import EvidenceError
-from causaltest.stats.decision import Evidence, Region, decide
+from causaltest.stats.decision import Evidence, Region, decide, needed
 from causaltest.stats.judge import Judge
 from causaltest.stats.verdict import Interval, Sizes, Verdict
 
@@ -23,6 +24,22 @@ class Basis:
     floor: float = 0.0
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class ReasonedVerdict(Verdict):
+    """A verdict that says in its own words what decided it and what would settle it."""
+
+    reason: str = ""
+    """Why, where the place of the interval does not say it."""
+    advice: str = ""
+    """What would settle it, where more of the same pairs would not."""
+
+    def _where(self) -> str:
+        return self.reason or super()._where()
+
+    def _settling(self) -> str:
+        return self.advice or super()._settling()
+
+
 def judged(
     evidence: Evidence,
     region: Region,
@@ -36,7 +53,9 @@ def judged(
     bound: float | None = None,
     notes: tuple[str, ...] = (),
     sizes: Sizes | None = None,
-) -> Verdict:
+    refuted_because: str = "",
+    advice: str = "",
+) -> ReasonedVerdict:
     """Decide a claim on any evidence and fill in the verdict.
 
     Parameters
@@ -47,6 +66,10 @@ def judged(
         The claimed region.
     bound
         The bound as written, where it is not the finite end of the region.
+    refuted_because
+        Why, should it be refuted, where the interval does not say it.
+    advice
+        What would settle it, should it be inconclusive; by default how many pairs.
 
     Raises
     ------
@@ -63,7 +86,10 @@ def judged(
         low, high = evidence.limits(alpha)
         return Interval(low, high, 1.0 - alpha)
 
-    return Verdict(
+    unsettled = decision.name == "inconclusive" and not advice
+    units = len(set(basis.units))
+    needs = needed(evidence, region, now, units) if unsettled and units > 1 else None
+    return ReasonedVerdict(
         name=decision.name,
         statement=statement,
         subject=subject,
@@ -80,7 +106,7 @@ def judged(
         unit=basis.unit,
         method=method,
         floor=basis.floor,
-        pairs_needed=None,
+        pairs_needed=None if needs is None else math.ceil(needs * len(basis.values) / units),
         sizes=sizes or Sizes(),
         values=basis.values,
         units=basis.units,
@@ -90,4 +116,6 @@ def judged(
         over=over,
         parts=now.parts,
         _observe=now.observe,
+        reason=refuted_because if decision.name == "refuted" else "",
+        advice=advice,
     )

@@ -420,6 +420,7 @@ class Stopper:
             subject=self._subject,
             method=f"{way} over {self.count} {self._unit}s as they came",
             over=f"{way} over {self.count} {self._unit}s",
+            advice=f"more {self._unit}s may settle it; go on as they come",
             notes=(f"stopped after {self.count} {self._unit}s; valid at any time of looking",),
         )
 

@@ -43,6 +43,20 @@ def test_one_template_refutes_by_itself(effect_of):
     assert verdict.name == "refuted"
     assert verdict.notes[-1].startswith("template 't19' by itself contradicts, with -1.")
     assert verdict.statement == "logit_diff > 0 in each template"
+    # Its prediction interval holds the bound, so the interval is not what refutes it.
+    assert verdict.interval.low < 0 < verdict.interval.high
+    assert verdict.explain()[-1].startswith("template 't19' by itself contradicts, with -1.")
+    assert "the other side" not in "\n".join(verdict.explain())
+
+
+def test_advice_is_about_templates(effect_of):
+    """What is undecided asks for templates, not for pairs."""
+    means = np.random.default_rng(4).normal(0.6, 0.5, 12)
+    verdict = Consistency(templated(effect_of, means, pairs=3, spread=1.0)) > 0
+    assert verdict.name == "inconclusive"
+    assert verdict.explain()[-1] == (
+        "more templates would narrow the prediction, down to how much they differ"
+    )
 
 
 def test_prediction_is_the_textbook_interval(effect_of):

@@ -56,6 +56,29 @@ def test_the_record_tells_both_tests(effect_of):
     assert verdict.notes[-1].startswith("0 of 39 random sites reach the effect; they have mean")
 
 
+def test_accuracies_beat_refits(rate_of):
+    """A rate compares with rates: the alignment's accuracy with that of refits to noise."""
+    rng = np.random.default_rng(5)
+    units = [f"t{i // 5:02d}" for i in range(60)]
+
+    def rate(p):
+        return rate_of((rng.random(60) < p).astype(float), units, subject="accuracy of a map")
+
+    refits = Controls([rate(0.5) for _ in range(39)], kind="label-shuffled refits")
+    assert rate(0.9) > refits
+    assert (rate(0.5) > refits).name == "inconclusive"
+
+
+def test_words_for_what_more_pairs_cannot_settle(effect_of):
+    """Where controls reach the effect the advice is not to add pairs."""
+    controls = controls_of(effect_of)
+    verdict = effect_of(np.random.default_rng(1).normal(0.35, 0.1, 20)) > controls
+    assert verdict.name == "inconclusive"
+    assert verdict.explain()[-1] == (
+        "more pairs would not settle it: too many of the 39 controls reach the effect"
+    )
+
+
 def test_the_mean_of_the_controls_is_taken_off_pair_by_pair(effect_of):
     """Shared difficulty of pairs cancels in the difference."""
     rng = np.random.default_rng(3)

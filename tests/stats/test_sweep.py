@@ -239,7 +239,11 @@ def test_localised_effects():
     wrong = grid.localised([(0, "name")], contrast=0.5)
     assert wrong.name == "refuted"
     assert "not: logit_diff of a sweep at" in "\n".join(wrong.explain())
-    assert grid.localised([(1, "end"), (2, "end")], at_least=0.4).name == "refuted"
+    half = grid.localised([(1, "end"), (2, "end")], at_least=0.4)
+    assert half.name == "refuted"
+    assert [each.subject for each in half.unsupported] == [
+        "logit_diff of a sweep at layer=2 pos='end'"
+    ]
 
 
 def test_localised_is_observed_once():
