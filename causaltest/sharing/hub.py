@@ -98,6 +98,14 @@ def from_pretrained(
     ------
     RecordError
         There is neither such a folder nor such a repository, or as for `load`.
+
+    Examples
+    --------
+    >>> from causaltest.interventions import scale
+    >>> from causaltest.sites import mlp_output
+    >>> folder = save(scale(mlp_output(3), 0.5), "half")
+    >>> print(from_pretrained(folder))
+    scale(mlp_output[3], factor=0.5)
     """
     folder: str | os.PathLike[str] = name
     if not Path(name).is_dir():

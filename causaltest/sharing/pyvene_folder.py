@@ -102,6 +102,24 @@ def read_pyvene(
     A full-width rotation without dims is refused, as everywhere. Autoencoders are read with
     `keep_error=False`, as pyvene computes them. Noise has pyvene's standard deviation, but random
     numbers of its own.
+
+    Examples
+    --------
+    >>> import json
+    >>> Path("old").mkdir()
+    >>> _ = Path("old/config.json").write_text(
+    ...     json.dumps(
+    ...         {
+    ...             "intervention_types": [
+    ...                 "<class 'pyvene.models.interventions.ZeroIntervention'>"
+    ...             ],
+    ...             "sorted_keys": ["layer_2_comp_mlp_output_unit_pos_nunit_1#0"],
+    ...             "representations": [[2, "mlp_output", "pos", 1]],
+    ...         }
+    ...     )
+    ... )
+    >>> print(read_pyvene("old", pos="end"))
+    zero_ablate(mlp_output[2]@end)
     """
     source = Path(folder)
     config = _config(source)
