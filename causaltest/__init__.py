@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from causaltest.interventions import autoencoder as autoencoder
     from causaltest.interventions import boundless as boundless
     from causaltest.interventions import constant as constant
+    from causaltest.interventions import freeze as freeze
+    from causaltest.interventions import from_source as from_source
     from causaltest.interventions import interchange as interchange
     from causaltest.interventions import low_rank as low_rank
     from causaltest.interventions import mean_ablate as mean_ablate
@@ -142,6 +144,8 @@ _PUBLIC = {
     ),
     "causaltest.interventions": (
         "interchange",
+        "from_source",
+        "freeze",
         "zero_ablate",
         "mean_ablate",
         "resample_ablate",

@@ -21,6 +21,7 @@ from causaltest.interventions import (
     Array,
     Constant,
     FeatureEdit,
+    FromSource,
     FunctionEdit,
     Interchange,
     Intervention,
@@ -252,8 +253,12 @@ def random_stream(*key: object) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
 
 
-def donors(part: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int) -> list[Row] | None:
+def donors(
+    part: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int
+) -> list[Row | None] | None:
     """Return the prompts to read before editing, one for each pair; None where none is needed.
+
+    A pair that is to be left alone, for want of a source that is optional, has None.
 
     Parameters
     ----------
@@ -266,6 +271,8 @@ def donors(part: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int) ->
     draw
         Index of the random draw.
     """
+    if isinstance(part, FromSource):
+        return [_named(part, pair) for pair in pairs]
     if part.needs_source:
         return [Row.of(pair, "source") for pair in pairs]
     if isinstance(part, ResampleAblation):
@@ -273,6 +280,17 @@ def donors(part: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int) ->
         pool = sorted(part.over or over, key=lambda other: other.id)
         return [_another(part, pair, pool, draw) for pair in pairs]
     return None
+
+
+def has_source(pair: Pair, name: str) -> bool:
+    """Return whether a pair has a prompt of that name."""
+    return name == "base" or (pair.source is not None if name == "source" else name in pair.sources)
+
+
+def _named(part: FromSource, pair: Pair) -> Row | None:
+    if part.optional and not has_source(pair, part.source):
+        return None
+    return Row.of(pair, part.source)
 
 
 def _another(part: ResampleAblation, pair: Pair, pool: Sequence[Pair], draw: int) -> Row:

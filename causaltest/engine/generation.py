@@ -113,23 +113,26 @@ def generate(
     over = _reference(prompts, rows, intervention)
     found: dict[int, list[Generated]] = {}
     entries: list[Entry] = []
+    sources: list[Entry] = []
     with torch.no_grad():
         means = {} if intervention is None else means_for(model, intervention, over)
         for indices in writer.batches(rows):
             chosen = model.batch([rows[index] for index in indices])
             clock = Clock(chosen.lengths, left=host is not None)
-            edits = list(_edits(model, intervention, chosen, over, means))
+            edits = list(_edits(model, intervention, chosen, over, means=means, sources=sources))
             for edit in edits:
                 edit.clock, edit.steps = clock, steps
-            texts = writer.write(chosen, clock, edits)
+            written = writer.write(chosen, clock, edits)
             entries.extend(edit.entry() for edit in edits)
-            check_reached(steps, [len(text.ids) for text in texts], chosen, intervention)
-            each = len(texts) // len(indices)
+            check_reached(steps, [len(text.ids) for text in written], chosen, intervention)
+            each = len(written) // len(indices)
             for place, index in enumerate(indices):
-                found[index] = texts[place * each : (place + 1) * each]
+                found[index] = written[place * each : (place + 1) * each]
     ledger = total(entries)
     check_changed(ledger, str(intervention))
-    return Generation(tuple(text for i in range(len(rows)) for text in found[i]), ledger)
+    check_changed(sources, f"what {intervention} does to its sources")
+    texts = tuple(text for i in range(len(rows)) for text in found[i])
+    return Generation(texts, ledger + total(sources))
 
 
 def _edits(
@@ -137,14 +140,17 @@ def _edits(
     intervention: Intervention | None,
     rows: Batch,
     over: Pairs,
+    *,
     means: Mapping[tuple[Intervention, Site], Tensor],
+    sources: list[Entry],
 ) -> Iterator[StepEdit]:
-    """Yield the edits of one batch, with what they put in."""
+    """Yield the edits of one batch, with what they put in; edits of sources are added up."""
     if intervention is None:
         return
     model.verify(intervention.sites, rows)
     pairs = [row.pair or Pair(row.prompt) for row in rows.rows]
     stored = reads_for(model, intervention, pairs, over, 0)
+    sources.extend(stored.ledger)
     for part in intervention.parts:
         for site in part.sites:
             edit = StepEdit(model, part, site, model.access(site), rows, 0)

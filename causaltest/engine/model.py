@@ -466,14 +466,20 @@ class Model:
         }
 
     def read_batch(
-        self, sites: Sequence[Site], rows: Batch
+        self,
+        sites: Sequence[Site],
+        rows: Batch,
+        edits: Sequence[tuple[str, Side, Operation]] = (),
     ) -> dict[Site, tuple[Tensor, list[int]]]:
-        """Read one batch: each site's (entries, width) and the number of entries of each row."""
+        """Read one batch: each site's (entries, width) and the number of entries of each row.
+
+        With edits, what is read is what they leave.
+        """
         # A module that may run again must be watched to the end.
         stops = self.verify(sites, rows)
         wanted = len(set(sites))
         reads: dict[Site, tuple[Tensor, list[int]]] = {}
-        operations: list[tuple[str, Side, Operation]] = []
+        operations = list(edits)
 
         def reader(site: Site, access: Access) -> Operation:
             def operation(tensor: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from causaltest.pairs import Characters, Pair, Place, Prompt, Tokens
 from causaltest.sites import END, Pos
 from causaltest.spelling import did_you_mean
 
-Side = Literal["base", "source"]
+Side = str
+"""`base`, `source`, or the name of a further source of the pair."""
 
 # How tokenizers write a space in a token.
 _SPACES = "\u2581\u0120 "
@@ -32,12 +33,11 @@ class Row:
     @staticmethod
     def of(pair: Pair, side: Side) -> Row:
         """Return the row of one side of a pair."""
-        prompt = pair.base if side == "base" else pair.source
-        if prompt is None:
+        if side == "source" and pair.source is None:
             raise PairError(
                 f"pair {pair.id} has no source prompt, and the intervention or metric needs one"
             )
-        return Row(prompt, pair, side)
+        return Row(pair.prompt(side), pair, side)
 
 
 class Prompts:

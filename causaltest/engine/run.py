@@ -11,13 +11,19 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.access import Access, Places, put, take
-from causaltest.engine.apply import Edit, donors, edited, own_input
+from causaltest.engine.apply import Edit, donors, edited, has_source, own_input
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model, Output, as_row, for_each_row
 from causaltest.engine.prompts import Batch, Row
 from causaltest.errors import InterventionError, PairError
-from causaltest.interventions import Interchange, Intervention, MeanAblation, ResampleAblation
+from causaltest.interventions import (
+    FromSource,
+    Interchange,
+    Intervention,
+    MeanAblation,
+    ResampleAblation,
+)
 from causaltest.pairs import Pair, Pairs, Prompt
 from causaltest.sites import Site
 
@@ -79,6 +85,7 @@ def score(
     means = means_for(model, intervention, pairs)
     sums = [0.0] * len(pairs)
     entries: list[Entry] = []
+    sources: list[Entry] = []
     rows = [Row.of(pair, "base") for pair in pairs]
     draws = intervention.draws
     with torch.no_grad():
@@ -86,6 +93,7 @@ def score(
             chosen = [pairs[index] for index in indices]
             for draw in range(draws):
                 stored = reads_for(model, intervention, chosen, pairs, draw)
+                sources.extend(stored.ledger)
                 outputs, ledger = _edited(
                     model, intervention, each, draw=draw, stored=stored, means=means
                 )
@@ -95,7 +103,8 @@ def score(
     ledger = total(entries)
     if not allow_inert:
         check_changed(ledger, str(intervention))
-    return Scores(tuple(sums), ledger)
+        check_changed(total(sources), f"what {intervention} does to its sources")
+    return Scores(tuple(sums), ledger + total(sources))
 
 
 def score_identity(
@@ -111,40 +120,83 @@ def score_identity(
     with torch.no_grad():
         for indices, each in model.batches(rows):
             own = model.read_batch(part.sites, each)
-            outputs, _ = _edited(model, part, each, draw=0, stored={part: own}, means={})
+            outputs, _ = _edited(model, part, each, draw=0, stored=Stored({part: own}), means={})
             values.update((i, metric(output)) for i, output in zip(indices, outputs, strict=True))
     return [values[index] for index in range(len(rows))]
 
 
-Stored = dict[Intervention, dict[Site, tuple[Tensor, list[int]]]]
+class Stored(dict[Intervention, dict[Site, tuple[Tensor, list[int]]]]):
+    """What parts put in at their sites: numbers, and how many entries each row has of them.
+
+    Attributes
+    ----------
+    ledger
+        What was edited in the source runs themselves.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.ledger: list[Entry] = []
 
 
 def reads_for(
     model: Model, intervention: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int
 ) -> Stored:
     """Read what the parts put in, one pass for all parts that read the same prompts."""
-    wanted: dict[tuple[Row, ...], list[Intervention]] = {}
+    wanted: dict[tuple[tuple[Row | None, ...], Intervention | None], list[Intervention]] = {}
     for part in intervention.parts:
         rows = donors(part, pairs, over, draw)
         if rows is not None:
-            wanted.setdefault(tuple(rows), []).append(part)
-    stored: Stored = {}
-    for rows, parts in wanted.items():
+            under = part.under if isinstance(part, FromSource) else None
+            wanted.setdefault((tuple(rows), under), []).append(part)
+    stored = Stored()
+    for (rows, under), parts in wanted.items():
         sites = list(dict.fromkeys(site for part in parts for site in part.sites))
-        reads = _read_aligned(model, sites, rows)
+        present = [row for row in rows if row is not None]
+        if under is None:
+            read = model.read(sites, present)
+        else:
+            read, ledger = _read_under(model, sites, present, under, over=over, draw=draw)
+            stored.ledger.extend(ledger)
+        reads = {site: _aligned(site, read[site], rows) for site in sites}
         for part in parts:
             stored[part] = {site: reads[site] for site in part.sites}
     return stored
 
 
-def _read_aligned(
-    model: Model, sites: Sequence[Site], rows: Sequence[Row]
-) -> dict[Site, tuple[Tensor, list[int]]]:
-    """Read sites on rows of any lengths, entries in the order of the rows."""
-    found = model.read(sites, rows)
-    return {
-        site: (_joined(site, each), [len(part) for part in each]) for site, each in found.items()
-    }
+def _aligned(
+    site: Site, found: list[Tensor], rows: Sequence[Row | None]
+) -> tuple[Tensor, list[int]]:
+    """Join what was read, entries in the order of the rows, none for rows that were not read."""
+    lengths = iter([len(each) for each in found])
+    counts = [0 if row is None else next(lengths) for row in rows]
+    return _joined(site, found) if found else torch.empty(0), counts
+
+
+def _read_under(
+    model: Model,
+    sites: Sequence[Site],
+    rows: Sequence[Row],
+    under: Intervention,
+    *,
+    over: Pairs,
+    draw: int,
+) -> tuple[dict[Site, list[Tensor]], list[Entry]]:
+    """Read sites in runs that are themselves intervened on."""
+    means = means_for(model, under, over)
+    found: dict[Site, dict[int, Tensor]] = {site: {} for site in sites}
+    ledger: list[Entry] = []
+    with torch.no_grad():
+        for indices, each in model.batches(rows):
+            pairs = [row.pair or Pair(row.prompt) for row in each.rows]
+            stored = reads_for(model, under, pairs, over, draw)
+            edits, operations = declared(model, under, each, draw=draw, stored=stored, means=means)
+            for site, (flat, counts) in model.read_batch(sites, each, operations).items():
+                parts = torch.split(flat, counts)
+                found[site].update(zip(indices, parts, strict=True))
+            ledger += [*stored.ledger, *(edit.entry() for edit in edits)]
+    whole = range(len(rows))
+    return {site: [found[site][index] for index in whole] for site in sites}, ledger
 
 
 def _joined(site: Site, activations: list[Tensor]) -> Tensor:
@@ -263,7 +315,10 @@ class Applied:
         self.fired += 1
         tensor = for_each_row(tensor, self.rows)
         where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
+        where = self._without_skipped(where)
         self.check_spans()
+        if not any(self.counts):
+            return tensor
         edit = Edit(self.site, self.rows.rows, tuple(self.counts), self.draw, self.values)
         new, changed = self.rewritten(tensor, where, edit)
         self.changed += len(changed)
@@ -271,11 +326,12 @@ class Applied:
 
     def rewritten(self, tensor: Tensor, where: Places, edit: Edit) -> tuple[Tensor, set[int]]:
         """Return the activation with new numbers at some places, and the rows that changed."""
+        part = self.part.taken if isinstance(self.part, FromSource) else self.part
         old = take(tensor, where, self.access)
         if self.given is not None:
             edit = replace(edit, whole=tuple(tensor.shape))
-            edit = own_input(self.part, edit, self.access, self.given, where)
-        new = edited(self.part, old, edit)
+            edit = own_input(part, edit, self.access, self.given, where)
+        new = edited(part, old, edit)
         if new.shape != old.shape:
             raise InterventionError(
                 f"{self.part}: {self.site} takes numbers of shape {tuple(old.shape)}, but got "
@@ -286,6 +342,21 @@ class Applied:
         changed = set(where.rows[differs].tolist())
         return put(tensor, where, self.access, new), changed
 
+    def skips(self, row: int) -> bool:
+        """Return whether a row is left alone, for want of a source that is optional."""
+        optional = isinstance(self.part, FromSource) and self.part.optional
+        return optional and self.value_counts is not None and not self.value_counts[row]
+
+    def _without_skipped(self, where: Places) -> Places:
+        skipped = [row for row in range(len(self.counts)) if self.skips(row)]
+        if not skipped:
+            return where
+        for row in skipped:
+            self.counts[row] = 0
+        kept = ~torch.isin(where.rows, torch.tensor(skipped, device=where.rows.device))
+        positions = None if where.positions is None else where.positions[kept]
+        return Places(where.rows[kept], positions)
+
     def check_spans(self) -> None:
         """Refuse numbers read at more or fewer tokens than they are to be put at."""
         if self.value_counts is None or self.value_counts == self.counts:
@@ -295,6 +366,7 @@ class Applied:
                 continue
             pair = row.pair.id if row.pair is not None else "?"
             giver = "source" if self.part.needs_source else "the prompt drawn"
+            giver = self.part.source if isinstance(self.part, FromSource) else giver
             if self.site.pos is None:
                 raise PairError(
                     f"site {self.site} has no pos, but base ({wanted} tokens) and {giver} ({given} "
@@ -320,7 +392,7 @@ class Applied:
             str(self.site),
             f"{self.access.path}.{self.access.side}",
             fired=1,
-            rows=len(self.rows.rows),
+            rows=sum(map(bool, self.counts)),
             positions=sum(self.counts),
             dims=self.width,
             changed=self.changed,
@@ -377,7 +449,8 @@ class Intervened:
                 self._model, self._intervention, each, draw=0, stored=stored, means=means
             )
         check_changed(entries, str(self._intervention))
-        self._entries.extend(entries)
+        check_changed(stored.ledger, f"what {self._intervention} does to its sources")
+        self._entries.extend([*entries, *stored.ledger])
         return outputs[0]
 
     def generate(
@@ -491,7 +564,14 @@ def intervene(
 def check_pair(intervention: Intervention, pair: Pair | None, over: Pairs | None = None) -> None:
     """Refuse an intervention on one prompt that needs a source, or prompts to draw from."""
     for part in intervention.parts:
-        if part.needs_source and (pair is None or pair.source is None):
+        if isinstance(part, FromSource) and not part.optional and part.source != "base":
+            name = part.source
+            if pair is None or not has_source(pair, name):
+                raise InterventionError(
+                    f"{part} needs a prompt {name!r}: pass a pair that has it, e.g. "
+                    f"Pair(base, sources={{{name!r}: prompt}})"
+                )
+        elif part.needs_source and (pair is None or pair.source is None):
             raise InterventionError(
                 f"{part} needs a source run: pass a pair, e.g. intervene({part}, pair)"
             )

@@ -15,7 +15,7 @@ from causaltest.engine.ledger import Entry
 from causaltest.engine.prompts import Batch
 from causaltest.engine.run import Applied
 from causaltest.errors import InterventionError, ModelError, SiteError
-from causaltest.interventions import Intervention, ResampleAblation
+from causaltest.interventions import FromSource, Intervention, ResampleAblation
 from causaltest.sites import END
 from causaltest.spelling import did_you_mean
 
@@ -124,7 +124,7 @@ def _numbers(when: object, most: int) -> tuple[int, ...]:
 
 
 def _check_stepwise(part: Intervention) -> None:
-    if part.needs_source or isinstance(part, ResampleAblation):
+    if part.needs_source or isinstance(part, (ResampleAblation, FromSource)):
         raise InterventionError(
             f"{part} takes activations of another prompt, which has no new tokens; "
             "edit the prompt only: when='prompt'"
@@ -173,10 +173,13 @@ class StepEdit(Applied):
     def _prompt(self, tensor: Tensor) -> Tensor:
         columns: list[list[int]] = []
         for index, row in enumerate(self.rows.rows):
-            found = self.model.prompts.positions(row, self.site.pos)
+            found = () if self.skips(index) else self.model.prompts.positions(row, self.site.pos)
             columns.append([self.clock.first(index) + position for position in found])
         self.counts = [len(each) for each in columns]
         self.check_spans()
+        if not any(self.counts):
+            self.done.add(0)
+            return tensor
         return self._write(tensor, columns, 0)
 
     def _write(self, tensor: Tensor, columns: Sequence[Sequence[int]], step: int) -> Tensor:
@@ -227,7 +230,7 @@ class StepEdit(Applied):
             str(self.site),
             f"{self.access.path}.{self.access.side}",
             fired=len(self.done),
-            rows=len(self.rows.rows),
+            rows=sum(map(bool, self.counts)) or len(self.rows.rows),
             positions=self.edited_tokens,
             dims=self.width,
             changed=len(self.moved),

@@ -37,6 +37,9 @@ from causaltest.interventions.kinds import Skip as Skip
 from causaltest.interventions.kinds import Subtraction as Subtraction
 from causaltest.interventions.kinds import ZeroAblation as ZeroAblation
 from causaltest.interventions.kinds import name_of_function as name_of_function
+from causaltest.interventions.sources import FromSource as FromSource
+from causaltest.interventions.sources import freeze as freeze
+from causaltest.interventions.sources import from_source as from_source
 from causaltest.interventions.subspaces import Boundless as Boundless
 from causaltest.interventions.subspaces import Partition as Partition
 from causaltest.interventions.subspaces import PrincipalComponents as PrincipalComponents

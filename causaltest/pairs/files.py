@@ -13,7 +13,9 @@ from causaltest.pairs.pair import Pair
 from causaltest.pairs.positions import write_position
 from causaltest.spelling import did_you_mean, listed
 
-FIELDS = ("base", "source", "base_answer", "source_answer", "positions", "labels", "id")
+FIELDS = (
+    "base", "source", "sources", "base_answer", "source_answer", "positions", "labels", "id",
+)  # fmt: skip
 
 
 def read_lines(path: Path) -> tuple[Pair, ...]:
@@ -122,10 +124,11 @@ def write_line(pair: Pair, *, without_id: bool = False) -> str:
     fields: dict[str, object] = {
         "base": pair.base,
         "source": pair.source,
+        "sources": dict(pair.sources),
         "base_answer": pair.base_answer,
         "source_answer": pair.source_answer,
         "positions": {
-            name: write_position(position, pair.base, pair.source)
+            name: write_position(position, pair.base, pair.source, pair.sources)
             for name, position in pair.positions.items()
         },
         "labels": dict(pair.labels),

@@ -26,6 +26,14 @@ def content_hash(pairs: Iterable[Pair], cluster: str | None) -> str:
 
 def _content(pair: Pair) -> list[object]:
     """Return what a pair's hash covers."""
+    # Further sources are appended where there are any, so that other pairs keep their hash.
+    further: list[object] = []
+    if pair.sources:
+        others = {
+            name: {source: _hashed_place(place) for source, place in position.others}
+            for name, position in pair.positions.items()
+        }
+        further = [dict(pair.sources), others]
     return [
         pair.base,
         pair.source,
@@ -36,6 +44,7 @@ def _content(pair: Pair) -> list[object]:
             for name, position in pair.positions.items()
         },
         dict(pair.labels),
+        *further,
     ]
 
 

@@ -12,7 +12,6 @@ from causaltest.pairs.positions import (
     Place,
     Position,
     PositionForm,
-    Side,
     check_name,
     read_position,
 )
@@ -78,6 +77,10 @@ class Pair:
         in each prompt, `{"characters": [start, stop]}`, or `{"base": ..., "source": ...}` of
         these. A list of two ints means two tokens, never base and source. `end`, the last
         token of each prompt, is built in.
+    sources
+        Further sources by name, of the same kind as the base, for interventions that take from
+        several prompts (`from_source`). Positions are given for them by their names, or, in one
+        form for all prompts, are in each of them.
     labels
         Factors of the pair by name, e.g. template, verb; one of them is usually the cluster.
     id
@@ -111,6 +114,7 @@ class Pair:
     positions: Mapping[str, Position]
     labels: Mapping[str, str]
     id: str
+    sources: Mapping[str, Prompt]
 
     def __init__(
         self,
@@ -122,6 +126,7 @@ class Pair:
         positions: Mapping[str, PositionForm] | None = None,
         labels: Mapping[str, str] | None = None,
         id: str = "",  # noqa: A002 - the field's name in every file and message
+        sources: Mapping[str, str | tuple[int, ...] | list[int]] | None = None,
     ) -> None:
         if not isinstance(cast("object", id), str):
             raise PairError(f"a pair's id is {id!r} ({type(id).__name__}); expected text")
@@ -131,15 +136,16 @@ class Pair:
             self._set("base", read_prompt(base, "base"))
             self._set("source", None if source is None else read_prompt(source, "source"))
             _check_prompts(self.base, self.source)
+            self._set("sources", _read_sources(sources, self.base))
             self._set("base_answer", _read_answer(base_answer, "base_answer"))
             self._set("source_answer", _read_answer(source_answer, "source_answer"))
             _check_answers(self.base_answer, self.source_answer)
-            self._set("positions", _read_positions(positions, self.base, self.source))
+            self._set("positions", _read_positions(positions, self))
             self._set("labels", _read_labels(labels))
         except PairError as error:
             raise PairError(f"{_named(id, base)}: {error}") from None
 
-    def place(self, name: str, side: Side = "base") -> Place:
+    def place(self, name: str, side: str = "base") -> Place:
         """Return where a named position is, in base or in source.
 
         Parameters
@@ -147,17 +153,16 @@ class Pair:
         name
             A name in `positions`, or `end`.
         side
-            `base` or `source`.
+            `base`, `source`, or the name of a further source.
 
         Raises
         ------
         PairError
             If the pair has no such position, or no source.
         """
-        if side not in ("base", "source"):
-            raise PairError(f"a pair has no side {side!r}; expected 'base' or 'source'")
         if side == "source" and self.source is None:
             raise PairError(f"{self.name} has no source, so no {name!r} in it")
+        self.prompt(side)
         if name == "end":
             return END
         position = self.positions.get(name)
@@ -167,7 +172,39 @@ class Pair:
                 f"{self.name} has no position {name!r}; it has {listed(known)}"
                 f"{did_you_mean(name, known)}"
             )
-        return position.base if side == "base" else position.source
+        place = position.place(side)
+        if place is None:
+            raise PairError(f"position {name!r} of {self.name} is not given for source {side!r}")
+        return place
+
+    def prompt(self, side: str) -> Prompt:
+        """Return one of the pair's prompts.
+
+        Parameters
+        ----------
+        side
+            `base`, `source`, or the name of a further source.
+
+        Raises
+        ------
+        PairError
+            If the pair has no such prompt.
+        """
+        if side == "base":
+            return self.base
+        if side == "source":
+            if self.source is None:
+                raise PairError(f"{self.name} has no source")
+            return self.source
+        if not self.sources:
+            raise PairError(f"a pair has no side {side!r}; expected 'base' or 'source'")
+        if side not in self.sources:
+            known = ("base", "source", *self.sources)
+            raise PairError(
+                f"{self.name} has no source {side!r}{did_you_mean(side, known)}; "
+                f"its prompts are {listed(known)}"
+            )
+        return self.sources[side]
 
     def swapped(self) -> Pair:
         """Return the pair with base and source exchanged: prompts, answers and positions.
@@ -185,11 +222,12 @@ class Pair:
             self.source_answer,
             self.base_answer,
             positions={
-                name: Position(base=position.source, source=position.base)
+                name: Position(position.source, position.base, position.others)
                 for name, position in self.positions.items()
             },
             labels=self.labels,
             id=self.id,
+            sources=self.sources,
         )
 
     @property
@@ -209,20 +247,20 @@ def _named(pair_id: str, base: object) -> str:
     return f"pair {shortened(base)}" if isinstance(base, str) else f"pair {base!r:.60}"
 
 
-def _check_prompts(base: Prompt, source: Prompt | None) -> None:
+def _check_prompts(base: Prompt, source: Prompt | None, name: str = "source") -> None:
     """Refuse prompts of two kinds, and a source equal to the base."""
     if source is None:
         return
     if isinstance(base, str) is not isinstance(source, str):
         kinds = {True: "text", False: "token ids"}
         raise PairError(
-            f"base is {kinds[isinstance(base, str)]} and source is "
+            f"base is {kinds[isinstance(base, str)]} and {name} is "
             f"{kinds[isinstance(source, str)]}; give both as text or both as token ids"
         )
     if base == source:
         raise PairError(
-            "base and source are equal, so no interchange can change anything; "
-            "give a source that differs, or source=None"
+            f"base and {name} are equal, so no interchange can change anything; "
+            f"give a source that differs, or {'source=None' if name == 'source' else 'none'}"
         )
 
 
@@ -252,7 +290,28 @@ def _check_answers(base: str | int | None, source: str | int | None) -> None:
         )
 
 
-def _read_positions(forms: object, base: Prompt, source: Prompt | None) -> FrozenMapping[Position]:
+def _read_sources(prompts: object, base: Prompt) -> FrozenMapping[Prompt]:
+    """Return further sources, checked: named by words, of the base's kind, and not the base."""
+    if prompts is None:
+        return FrozenMapping({})
+    if not isinstance(prompts, Mapping):
+        raise PairError(
+            f"sources are {prompts!r} ({type(prompts).__name__}); expected a dict of prompts by "
+            "name; the one source of most pairs is source="
+        )
+    checked: dict[str, Prompt] = {}
+    for given, value in sorted(cast("Mapping[str, object]", prompts).items()):
+        try:
+            name = check_name(given)
+        except PairError as error:
+            raise PairError(f"a source cannot be named {given!r}: {error}") from None
+        prompt = read_prompt(value, name)
+        _check_prompts(base, prompt, name)
+        checked[name] = prompt
+    return FrozenMapping(checked)
+
+
+def _read_positions(forms: object, pair: Pair) -> FrozenMapping[Position]:
     """Return positions in their normal form."""
     if forms is None:
         return FrozenMapping({})
@@ -264,7 +323,7 @@ def _read_positions(forms: object, base: Prompt, source: Prompt | None) -> Froze
     for given, form in cast("Mapping[object, object]", forms).items():
         name = check_name(given)
         try:
-            positions[name] = read_position(form, base, source)
+            positions[name] = read_position(form, pair.base, pair.source, pair.sources)
         except PairError as error:
             raise PairError(f"position {name!r}: {error}") from None
     return FrozenMapping(positions)

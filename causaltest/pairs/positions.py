@@ -102,19 +102,27 @@ class Position:
     ----------
     base, source
         Where the position is in the base prompt and in the source prompt.
+    others
+        Where it is in further sources, as (name of the source, place), in the order of names.
 
     Raises
     ------
     PairError
-        If one of the two is not a place.
+        If one of them is not a place.
     """
 
     base: Place
     source: Place
+    others: tuple[tuple[str, Place], ...] = ()
 
     def __post_init__(self) -> None:
-        for side, place in (("base", self.base), ("source", self.source)):
+        object.__setattr__(self, "others", tuple(sorted(self.others, key=lambda each: each[0])))
+        for side, place in (("base", self.base), ("source", self.source), *self.others):
             _check_is_place(side, place)
+
+    def place(self, side: str) -> Place | None:
+        """Return where the position is in one prompt; None where it is not said."""
+        return {"base": self.base, "source": self.source, **dict(self.others)}.get(side)
 
 
 PlaceForm: TypeAlias = int | str | Sequence[int] | Place | Mapping[str, Sequence[int]]
@@ -151,44 +159,63 @@ def check_name(name: object) -> str:
     return name
 
 
-def read_position(form: object, base: Prompt, source: Prompt | None) -> Position:
+def read_position(
+    form: object, base: Prompt, source: Prompt | None, sources: Mapping[str, Prompt] | None = None
+) -> Position:
     """Return the position that a form of it names in these prompts.
 
     Parameters
     ----------
     form
-        An int (that token in both prompts), a list of ints (several tokens, in both), a text
-        that occurs exactly once in each prompt, `{"characters": [start, stop]}`, a place, a
-        `Position`, or `{"base": ..., "source": ...}` of these where the prompts differ.
+        An int (that token in every prompt), a list of ints (several tokens, in every prompt), a
+        text that occurs exactly once in each prompt, `{"characters": [start, stop]}`, a place, a
+        `Position`, or `{"base": ..., "source": ...}` of these where the prompts differ; further
+        sources stand there by name, or are left out where the position is not in them.
     base, source
         The prompts; without a source prompt the position is the base's.
+    sources
+        Further sources by name.
 
     Raises
     ------
     PairError
         If the form is none of these or does not exist in a prompt.
     """
+    named = sources or {}
     if isinstance(form, Position):
         position = form
     elif _gives_sides(form):
-        position = _read_sides(cast("Mapping[object, object]", form), base, source)
+        position = _read_sides(cast("Mapping[object, object]", form), base, source, named)
     else:
-        position = _read_both(form, base, source)
+        position = _read_both(form, base, source, named)
     _check_inside(position.base, base, "base")
     if source is not None:
         _check_inside(position.source, source, "source")
     elif position.source != position.base:
         raise PairError("it names a place in the source prompt, but the pair has no source")
+    for name, place in position.others:
+        if name not in named:
+            raise PairError(f"it names a place in the source {name!r}, which the pair has not")
+        _check_inside(place, named[name], name)
     return position
 
 
-def write_position(position: Position, base: Prompt, source: Prompt | None) -> object:
+def write_position(
+    position: Position,
+    base: Prompt,
+    source: Prompt | None,
+    sources: Mapping[str, Prompt] | None = None,
+) -> object:
     """Return the shortest JSON form of a position that `read_position` reads back."""
-    at_base = _write_place(position.base, base)
-    if source is None:
-        return at_base
-    at_source = _write_place(position.source, source)
-    return at_base if at_base == at_source else {"base": at_base, "source": at_source}
+    named = sources or {}
+    forms = {"base": _write_place(position.base, base)}
+    if source is not None:
+        forms["source"] = _write_place(position.source, source)
+    for name, place in position.others:
+        forms[name] = _write_place(place, named[name])
+    first = forms["base"]
+    alike = all(form == first for form in forms.values()) and len(position.others) == len(named)
+    return first if alike else forms
 
 
 def _gives_sides(form: object) -> bool:
@@ -198,27 +225,47 @@ def _gives_sides(form: object) -> bool:
     }
 
 
-def _read_both(form: object, base: Prompt, source: Prompt | None) -> Position:
-    """Return a position that has one form for base and source."""
+def _read_both(
+    form: object, base: Prompt, source: Prompt | None, sources: Mapping[str, Prompt]
+) -> Position:
+    """Return a position that has one form for all prompts."""
     at_base = _read_place(form, base, "base")
-    return Position(at_base, at_base if source is None else _read_place(form, source, "source"))
+    return Position(
+        at_base,
+        at_base if source is None else _read_place(form, source, "source"),
+        tuple((name, _read_place(form, prompt, name)) for name, prompt in sources.items()),
+    )
 
 
-def _read_sides(form: Mapping[object, object], base: Prompt, source: Prompt | None) -> Position:
-    """Return a position that is given for base and source apart."""
+def _read_sides(
+    form: Mapping[object, object],
+    base: Prompt,
+    source: Prompt | None,
+    sources: Mapping[str, Prompt],
+) -> Position:
+    """Return a position that is given for each prompt apart."""
+    known = (*_SIDES, *sources)
     for key in form:
-        if key not in _SIDES:
+        if key not in known:
             raise PairError(
-                f"unknown field {key!r}{did_you_mean(str(key), (*_SIDES, 'characters'))}\n"
+                f"unknown field {key!r}{did_you_mean(str(key), (*known, 'characters'))}\n"
                 "expected {'base': ..., 'source': ...} or {'characters': [start, stop]}"
             )
-    if len(form) < len(_SIDES):
+    needed = ("base",) if source is None and sources else _SIDES
+    if any(side not in form for side in needed):
         given = listed(str(key) for key in form)
         raise PairError(f"it is given for {given} only; expected both 'base' and 'source'")
-    if source is None:
+    if source is None and "source" in form:
         raise PairError("it names a place in the source prompt, but the pair has no source")
+    at_base = _read_place(form["base"], base, "base")
     return Position(
-        _read_place(form["base"], base, "base"), _read_place(form["source"], source, "source")
+        at_base,
+        at_base if source is None else _read_place(form["source"], source, "source"),
+        tuple(
+            (name, _read_place(form[name], prompt, name))
+            for name, prompt in sources.items()
+            if name in form
+        ),
     )
 
 

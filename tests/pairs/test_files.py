@@ -104,8 +104,8 @@ def test_a_written_file_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_pa
         (
             '{"base": "Lily", "sorce": "Tim"}',
             "children.jsonl line 3: unknown field 'sorce'; did you mean 'source'?\n"
-            "a pair has 'base', 'source', 'base_answer', 'source_answer', 'positions', 'labels', "
-            "'id'",
+            "a pair has 'base', 'source', 'sources', 'base_answer', 'source_answer', "
+            "'positions', 'labels', 'id'",
         ),
         (
             '{"base": "Lily", "sour',

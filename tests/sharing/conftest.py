@@ -21,6 +21,7 @@ from causaltest.interventions import (
     autoencoder,
     boundless,
     constant,
+    from_source,
     interchange,
     low_rank,
     mean_ablate,
@@ -146,6 +147,9 @@ def everything(pairs: Pairs) -> dict[str, Intervention]:
         "adapter": adapter(module("transformer.h.1.mlp", pos="mid"), enter, leave, scale=0.5),
         "set features": set_features(site, sae, {1: 2.0, 4: -1.0}),
         "add to features": add_features(site, sae, {1: 2.0}),
+        "from source": from_source(
+            "source", interchange(site), under=subtract(site, vector), optional=True
+        ),
         "scale directions": scale_features(site, rotated(turn, k=1), {2: -1.0}),
     }
     made["joint"] = made["rotated"] + made["mean"] + made["rotated mask"] + made["mean"]
@@ -153,8 +157,8 @@ def everything(pairs: Pairs) -> dict[str, Intervention]:
 
 
 KINDS = [
-    "add", "adapter", "add to features", "boundless", "constant", "interchange", "joint", "jump",
-    "low rank", "mask", "mean", "mean of the claim", "noise", "number", "partition", "pca",
+    "add", "adapter", "add to features", "boundless", "constant", "from source",
+    "interchange", "joint", "jump", "low rank", "mask", "mean", "mean of the claim", "noise", "number", "partition", "pca",
     "resample", "rotated", "rotated mask", "rotated partition", "sae", "scale", "scale directions",
     "set features", "skip", "subtract", "top", "zero",
 ]  # fmt: skip
