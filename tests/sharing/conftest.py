@@ -158,7 +158,8 @@ def everything(pairs: Pairs) -> dict[str, Intervention]:
 
 KINDS = [
     "add", "adapter", "add to features", "boundless", "constant", "from source",
-    "interchange", "joint", "jump", "low rank", "mask", "mean", "mean of the claim", "noise", "number", "partition", "pca",
+    "interchange", "joint", "jump", "low rank", "mask", "mean", "mean of the claim", "noise",
+    "number", "partition", "pca",
     "resample", "rotated", "rotated mask", "rotated partition", "sae", "scale", "scale directions",
     "set features", "skip", "subtract", "top", "zero",
 ]  # fmt: skip
