@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import claims, families, models, options
+from causaltest.plugin import claims, families, models, options, registered
 from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
@@ -123,6 +123,10 @@ class _Controller:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+
+    def pytest_sessionstart(self) -> None:
+        """Refuse a damaged lock here: under xdist a worker could not say it as clearly."""
+        registered.check(self._config)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in the claim that a report carries."""

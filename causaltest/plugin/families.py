@@ -19,7 +19,11 @@ class Families:
 
     members: dict[tuple[str, str], dict[str, pytest.Function]] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
-    """Share of the family's level for each confirmatory hypothesis, its gates being supported."""
+    """Share of the family's level for each hypothesis, its gates being supported."""
+    flat: dict[str, float] = field(default_factory=dict)
+    """The same if nothing were passed on by gates."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Hypotheses that share a level, or a list of q-values, with each."""
     gates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Node ids that must be supported before one is tested."""
     classes: dict[str, pytest.Collector] = field(default_factory=dict)
@@ -92,40 +96,32 @@ def _divide(families: Families, members: Mapping[str, pytest.Function]) -> None:
 
     found = gates.resolve(members)
     families.gates.update(found)
-    weights = {
-        nodeid: marked.weight
-        for nodeid, item in members.items()
-        if not (marked := marks(item)).exploratory
-    }
+    marked = {nodeid: marks(item) for nodeid, item in members.items()}
+    weights = {nodeid: each.weight for nodeid, each in marked.items() if not each.exploratory}
     confirmed = {nodeid: each for nodeid, each in found.items() if nodeid in weights}
+    whole = sum(weights.values())
+    for nodeid, each in marked.items():
+        looks = each.exploratory
+        families.sizes[nodeid] = len(marked) - len(weights) if looks else len(weights)
+        families.flat[nodeid] = 1.0 if looks else each.weight / whole
+        families.levels[nodeid] = 1.0
     if weights:
         families.levels.update(serial_levels(weights, confirmed, 1.0))
 
 
 def level(families: Families, item: pytest.Function, alpha: float) -> float:
     """Return the level at which one hypothesis is decided; exploratory ones spend nothing."""
-    if marks(item).exploratory:
-        return alpha
     return alpha * families.levels[item.nodeid]
 
 
-def flat_level(families: Families, item: pytest.Function, alpha: float) -> float:
-    """Return alpha * w / sum(w), the level of a hypothesis if nothing were passed on by gates."""
-    if marks(item).exploratory:
-        return alpha
-    return alpha * marks(item).weight / sum(marks(each).weight for each in _kin(families, item))
+def passed_on(families: Families, item: pytest.Function) -> float:
+    """Return how many times its level without gates, alpha * w / sum(w), a hypothesis has."""
+    return families.levels[item.nodeid] / families.flat[item.nodeid]
 
 
 def size(families: Families, item: pytest.Function) -> int:
     """Return the number of hypotheses that share a level, or a list of q-values, with one."""
-    return len(_kin(families, item))
-
-
-def _kin(families: Families, item: pytest.Function) -> list[pytest.Function]:
-    """List the confirmatory hypotheses of a family, or the exploratory ones."""
-    exploratory = marks(item).exploratory
-    members = families.members[key(item)].values()
-    return [each for each in members if marks(each).exploratory == exploratory]
+    return families.sizes[item.nodeid]
 
 
 def claim_text(item: pytest.Function) -> tuple[str, str]:

@@ -80,11 +80,21 @@ def lock_of(config: pytest.Config) -> Lock | None:
         raise pytest.UsageError(str(error)) from error
 
 
+def check(config: pytest.Config) -> None:
+    """Refuse a lock file that is damaged; do nothing where there is none.
+
+    Raises
+    ------
+    pytest.UsageError
+        It is damaged or was edited.
+    """
+    if config.getoption("causal_entries", None) is None and lock_path(config).exists():
+        lock_of(config)
+
+
 def lock_path(config: pytest.Config) -> Path:
     """Return where the lock file of a project stands."""
-    from causaltest.registration import LOCK_NAME
-
-    return config.rootpath / (str(config.getini("causal_lock") or LOCK_NAME))
+    return config.rootpath / (str(config.getini("causal_lock") or "hypotheses.lock"))
 
 
 def is_strict(config: pytest.Config) -> bool:

@@ -165,8 +165,8 @@ class Session:
         return self.hearing
 
     def _passed_on(self, item: pytest.Function) -> float:
-        flat = families.flat_level(self.families, item, self.settings.alpha)
-        return 1.0 if self.settings.correction == "none" else self.level(item) / flat
+        none = self.settings.correction == "none"
+        return 1.0 if none else families.passed_on(self.families, item)
 
     def decide_gates(self, item: pytest.Item) -> None:
         """Decide gates that this process has not seen decided: under xdist another one has.

@@ -54,7 +54,7 @@ def serial_levels(
         mass[name] = weights[name] + sum(hanging)
     roots = [name for name in order if not parents[name]]
     whole = sum(mass[name] for name in roots)
-    levels = {name: alpha * mass[name] / whole if not parents[name] else 0.0 for name in weights}
+    levels = {name: alpha * (mass[name] / whole) if not parents[name] else 0.0 for name in weights}
     for name in order:
         shares = {child: mass[child] / len(parents[child]) for child in children[name]}
         for child, share in shares.items():

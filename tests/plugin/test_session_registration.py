@@ -148,6 +148,10 @@ def test_an_edited_lock_stops_the_run(registered):
     result = registered.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*hypotheses.lock was edited: *does not have the hash*"])
+    pytest.importorskip("xdist")
+    result = registered.run_apart("-p", "xdist", "-n", "1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*hypotheses.lock was edited: *does not have the hash*"])
 
 
 def test_a_selection_and_xdist_stay_registered(registered):
