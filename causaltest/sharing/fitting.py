@@ -13,6 +13,7 @@ from causaltest.interventions import (
     Addition,
     Constant,
     FeatureEdit,
+    FromSource,
     Intervention,
     Replacement,
     Subspace,
@@ -121,9 +122,20 @@ def check_fits(
         )
 
 
+def _pieces(value: Intervention) -> Iterator[Intervention]:
+    """Yield what an intervention comes down to, edits of source runs included."""
+    for part in value.parts:
+        if isinstance(part, FromSource):
+            yield from _pieces(part.taken)
+            if part.under is not None:
+                yield from _pieces(part.under)
+        else:
+            yield part
+
+
 def _sites(value: Intervention | Subspace) -> tuple[Site, ...]:
     if isinstance(value, Intervention):
-        return value.sites
+        return tuple(dict.fromkeys(site for piece in _pieces(value) for site in piece.sites))
     return () if value.site is None else (value.site,)
 
 
@@ -133,7 +145,7 @@ def _needs(value: Intervention | Subspace, site: Site) -> Iterator[tuple[str, in
         if value.width is not None:
             yield str(value), value.width
         return
-    for part in value.parts:
+    for part in _pieces(value):
         if site not in part.sites:
             continue
         subspace = part.subspace if isinstance(part, Replacement) else None

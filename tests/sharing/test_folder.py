@@ -10,7 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from causaltest.errors import RecordError
-from causaltest.interventions import Intervention, add, apply_function, interchange, low_rank
+from causaltest.interventions import (
+    Intervention,
+    add,
+    apply_function,
+    from_source,
+    interchange,
+    low_rank,
+)
 from causaltest.sharing import load, save
 from causaltest.sharing.codec import KINDS
 from causaltest.sites import block_output, mlp_activation
@@ -324,3 +331,17 @@ def test_numbers_of_another_width_are_refused_when_loaded(kind, what, folder, ki
     save(kinds[kind], folder)
     with pytest.raises(RecordError, match=rf"@mid is 8 wide, but {what}.* is made for 16"):
         load(folder, model=other(width=8))
+
+
+def test_edits_of_source_runs_are_checked_too(folder, model, other):
+    """What is taken from a source, and what is edited in the source run, must fit as well."""
+    site, wide = block_output(0, pos="mid"), add(block_output(1), [1.0] * 16)
+    taken = interchange(site, subspace=low_rank([[1.0]] + [[0.0]] * 15))
+    save(from_source("source", taken, under=wide), folder, model=model)
+    with pytest.raises(RecordError, match=r"rotated\(1 of 16 dims\) is made for 16"):
+        load(save(from_source("source", taken), folder), model=other(width=8))
+    with pytest.raises(RecordError, match=r"block_output\[1\] is 8 wide, but the vector is made"):
+        load(
+            save(from_source("source", interchange(site), under=wide), folder),
+            model=other(width=8),
+        )
