@@ -74,7 +74,7 @@ def hull_p(values: Floats, *, resamples: int, seed: int) -> tuple[Floats, Floats
     centred /= np.sqrt((centred**2).sum(axis=0) / (n - 1))
     squares = centred**2
     above, below = np.zeros(columns, dtype=np.int64), np.zeros(columns, dtype=np.int64)
-    rows = max(64, _ENTRIES // columns)
+    rows = max(16, _ENTRIES // columns)
     for block in resample_counts(n, resamples, seed):
         for start in range(0, len(block), rows):
             counts = block[start : start + rows]

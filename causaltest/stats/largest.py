@@ -10,6 +10,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from causaltest.errors import EvidenceError
 from causaltest.stats.cells import Label, cell_name
 from causaltest.stats.columns import Columns
 from causaltest.stats.decision import Region
@@ -48,8 +49,19 @@ class Extreme:
         return self._p(self.down, float((-self.table.studentised(bound)).min()))
 
     def limits(self, alpha: float) -> tuple[float, float]:
-        """Largest simultaneous lower bound and largest simultaneous upper bound."""
+        """Largest simultaneous lower bound and largest simultaneous upper bound.
+
+        Raises
+        ------
+        EvidenceError
+            If the cells are shares of a total effect that is too weak to divide by.
+        """
         low, high = simultaneous(self.table, self.up, self.down, alpha)
+        if not (math.isfinite(low.max()) and math.isfinite(high.max())):
+            raise EvidenceError(
+                "total effect too weak to divide by: the largest share of it has no finite "
+                f"{100 * (1 - alpha):.4g}% interval\nadd units, or claim the raw effect"
+            )
         return float(low.max()), float(high.max())
 
     def _p(self, maxima: Floats, t: float) -> float:

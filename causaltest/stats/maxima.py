@@ -144,7 +144,7 @@ def _studentised(counts: Floats, centred: Floats, squares: Floats) -> Floats:
 
 
 def _rows(blocks: Iterator[Floats], columns: int) -> Iterator[Floats]:
-    rows = max(64, _ENTRIES // columns)
+    rows = max(16, _ENTRIES // columns)
     for block in blocks:
         for start in range(0, len(block), rows):
             yield block[start : start + rows]

@@ -420,6 +420,11 @@ def test_placebos_must_match():
             "the total effect is not positive (its mean is -1)",
         ),
         (
+            lambda: grid_of(noise(), scale=np.tile([3.0, -2.9], 15)).largest > 0.0,
+            EvidenceError,
+            "total effect too weak to divide by: the largest share of it has no finite 95%",
+        ),
+        (
             lambda: grid_of(noise()).known_small(0.0),
             EvidenceError,
             "a margin of 0 is not above the numeric floor 0",
