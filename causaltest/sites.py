@@ -26,6 +26,8 @@ LAYER_COMPONENTS: dict[str, str] = {
     "mlp_input": "what the MLP reads, after its norm",
     "mlp_activation": "the MLP's neurons, before the output projection",
     "mlp_output": "what the MLP writes to the residual stream",
+    "mixer_input": "what the state-space, recurrent or convolution mixer reads, after its norm",
+    "mixer_output": "what the mixer gives",
 }
 HEAD_COMPONENTS: dict[str, str] = {
     "head_attention_value_output": "one head's mixed values, before the output projection",
@@ -38,6 +40,7 @@ COMPONENTS: dict[str, str] = {**LAYER_COMPONENTS, **HEAD_COMPONENTS, **MODEL_COM
 MODULE = "module"
 
 _DIMS = r"(?:\{(\d+(?:,\d+)*)\})?"
+_STACK = r"[\w.]*[A-Za-z_][\w.]*"
 _INDICES = r"-?\d+(,-?\d+)*"
 
 # The output is what most people mean by a bare name such as `mlp`.
@@ -90,6 +93,9 @@ class Site:
         For `module`: dotted module path.
     side
         For `module`: whether its input or its output is meant.
+    stack
+        Which stack of blocks, in a network with several (`encoder`, `decoder`); empty for the one
+        that leads to the answer.
 
     Raises
     ------
@@ -111,6 +117,7 @@ class Site:
     dims: tuple[int, ...] | None = None
     path: str = ""
     side: Literal["input", "output"] = "output"
+    stack: str = ""
 
     def __post_init__(self) -> None:
         if self.component != MODULE and self.component not in COMPONENTS:
@@ -130,6 +137,12 @@ class Site:
             )
         if self.side not in ("input", "output"):
             raise SiteError(f"side is {self.side!r}; a module has an 'input' and an 'output'")
+        if self.stack and not takes_layer:
+            raise SiteError(f"{self.component} takes no stack; got stack={self.stack!r}")
+        if not re.fullmatch(_STACK + r"|", self.stack):
+            raise SiteError(
+                f"stack is {self.stack!r}; expected the name of a stack of blocks, e.g. 'encoder'"
+            )
         object.__setattr__(self, "pos", _normalise_pos(self.pos))
         object.__setattr__(self, "dims", _normalise_dims(self.dims))
 
@@ -140,7 +153,8 @@ class Site:
             name = self.component
         else:
             head = "" if self.head is None else f".{self.head}"
-            name = f"{self.component}[{self.layer}{head}]"
+            stack = f"{self.stack}." if self.stack else ""
+            name = f"{stack}{self.component}[{self.layer}{head}]"
         dims = "" if self.dims is None else "{" + ",".join(map(str, self.dims)) + "}"
         if self.pos is None:
             return name + dims
@@ -180,14 +194,16 @@ class Site:
         pos = _parse_pos(pos_text) if at else None
         if name in ("hook_embed", "embed.hook_out"):
             return embedding(pos=pos)
-        if own := re.fullmatch(rf"(\w+)(?:\[(\d+)(?:\.(\d+))?\])?{_DIMS}", name):
-            component, layer, head, dims = own.groups()
+        stacked = re.fullmatch(rf"(?:({_STACK})\.)?(\w+)(?:\[(\d+)(?:\.(\d+))?\])?{_DIMS}", name)
+        if stacked and (stacked[1] is None or (stacked[2] in COMPONENTS and stacked[3])):
+            stack, component, layer, head, dims = stacked.groups()
             return Site(
                 component,
                 layer=None if layer is None else int(layer),
                 head=None if head is None else int(head),
                 pos=pos,
                 dims=_parse_dims(dims),
+                stack=stack or "",
             )
         # Before the names of TransformerLens: a network may have modules called hook_something.
         if end := re.fullmatch(rf"(.+)\.(input|output){_DIMS}", name):
@@ -274,8 +290,10 @@ def _parse_dims(text: str | None) -> tuple[int, ...] | None:
 Dims = tuple[int, ...] | range | list[int] | int | None
 
 
-def _site(component: str, layer: int, head: int | None, pos: Pos, dims: Dims) -> Site:
-    return Site(component, layer=layer, head=head, pos=pos, dims=_normalise_dims(dims))
+def _site(
+    component: str, layer: int, head: int | None, pos: Pos, dims: Dims, *, stack: str
+) -> Site:
+    return Site(component, layer=layer, head=head, pos=pos, dims=_normalise_dims(dims), stack=stack)
 
 
 def embedding(*, pos: Pos = None, dims: Dims = None) -> Site:
@@ -283,81 +301,89 @@ def embedding(*, pos: Pos = None, dims: Dims = None) -> Site:
     return Site("embedding", pos=pos, dims=_normalise_dims(dims))
 
 
-def block_input(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def block_input(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """Residual stream entering block `layer`."""
-    return _site("block_input", layer, None, pos, dims)
+    return _site("block_input", layer, None, pos, dims, stack=stack)
 
 
-def block_output(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def block_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """Residual stream leaving block `layer`."""
-    return _site("block_output", layer, None, pos, dims)
+    return _site("block_output", layer, None, pos, dims, stack=stack)
 
 
-def attention_input(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def attention_input(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """What the attention sublayer of block `layer` reads, after its norm."""
-    return _site("attention_input", layer, None, pos, dims)
+    return _site("attention_input", layer, None, pos, dims, stack=stack)
 
 
-def attention_output(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def attention_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """What the attention sublayer of block `layer` writes to the residual stream."""
-    return _site("attention_output", layer, None, pos, dims)
+    return _site("attention_output", layer, None, pos, dims, stack=stack)
 
 
-def attention_value_output(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def attention_value_output(
+    layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
     """All heads' mixed values in block `layer`, concatenated, before the output projection."""
-    return _site("attention_value_output", layer, None, pos, dims)
+    return _site("attention_value_output", layer, None, pos, dims, stack=stack)
 
 
-def query_output(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def query_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """All heads' queries in block `layer`, before any rotary embedding."""
-    return _site("query_output", layer, None, pos, dims)
+    return _site("query_output", layer, None, pos, dims, stack=stack)
 
 
-def key_output(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def key_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """All key-value heads' keys in block `layer`, before any rotary embedding."""
-    return _site("key_output", layer, None, pos, dims)
+    return _site("key_output", layer, None, pos, dims, stack=stack)
 
 
-def value_output(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def value_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """All key-value heads' values in block `layer`."""
-    return _site("value_output", layer, None, pos, dims)
+    return _site("value_output", layer, None, pos, dims, stack=stack)
 
 
-def mlp_input(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def mlp_input(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """What the MLP of block `layer` reads, after its norm."""
-    return _site("mlp_input", layer, None, pos, dims)
+    return _site("mlp_input", layer, None, pos, dims, stack=stack)
 
 
-def mlp_activation(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def mlp_activation(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """The MLP neurons of block `layer`, before the output projection; `dims` picks neurons."""
-    return _site("mlp_activation", layer, None, pos, dims)
+    return _site("mlp_activation", layer, None, pos, dims, stack=stack)
 
 
-def mlp_output(layer: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def mlp_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """What the MLP of block `layer` writes to the residual stream."""
-    return _site("mlp_output", layer, None, pos, dims)
+    return _site("mlp_output", layer, None, pos, dims, stack=stack)
 
 
 def head_attention_value_output(
-    layer: int, head: int, *, pos: Pos = None, dims: Dims = None
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
 ) -> Site:
     """Mixed values of one attention head, before the output projection."""
-    return _site("head_attention_value_output", layer, head, pos, dims)
+    return _site("head_attention_value_output", layer, head, pos, dims, stack=stack)
 
 
-def head_query_output(layer: int, head: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def head_query_output(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
     """Queries of one attention head, before any rotary embedding."""
-    return _site("head_query_output", layer, head, pos, dims)
+    return _site("head_query_output", layer, head, pos, dims, stack=stack)
 
 
-def head_key_output(layer: int, head: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def head_key_output(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
     """Keys of one key-value head, before any rotary embedding."""
-    return _site("head_key_output", layer, head, pos, dims)
+    return _site("head_key_output", layer, head, pos, dims, stack=stack)
 
 
-def head_value_output(layer: int, head: int, *, pos: Pos = None, dims: Dims = None) -> Site:
+def head_value_output(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
     """Values of one key-value head."""
-    return _site("head_value_output", layer, head, pos, dims)
+    return _site("head_value_output", layer, head, pos, dims, stack=stack)
 
 
 def module(
@@ -388,3 +414,13 @@ def module(
     'lstm.output@-1'
     """
     return Site(MODULE, path=path, side=side, pos=pos, dims=_normalise_dims(dims))
+
+
+def mixer_input(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
+    """What the state-space, recurrent or convolution mixer of block `layer` reads."""
+    return _site("mixer_input", layer, None, pos, dims, stack=stack)
+
+
+def mixer_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
+    """What the state-space, recurrent or convolution mixer of block `layer` gives."""
+    return _site("mixer_output", layer, None, pos, dims, stack=stack)

@@ -9,26 +9,55 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access
+from causaltest.engine.stacks import Stack, find_stacks
 from causaltest.engine.survey import Place, Seen, survey, tensor_of
-from causaltest.engine.verify import settle_attention, settle_residual
+from causaltest.engine.verify import forget_fused, settle_attention, settle_residual
 from causaltest.errors import ModelError, SiteError
 from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, LAYER_COMPONENTS, MODULE, Site
 from causaltest.spelling import did_you_mean
 
 # Names that model authors give to the same part, most common first; dots reach into submodules.
-_ATTENTION = ("attn.attention", "attn", "self_attn", "attention", "self_attention")
+_ATTENTION = (
+    "attn.attention", "attn", "self_attn", "attention", "self_attention", "layer.0.SelfAttention",
+    "temporal_block",
+)  # fmt: skip
 _ATTENTION_PROJECTION = (
     "c_proj", "o_proj", "out_proj", "dense", "output.dense", "out_lin", "wo", "proj", "to_out",
+    "o", "output", "attn_out", "dense_out", "projection_layer", "attention.out_proj", "o_b_proj",
+    "mixer.o_proj", "self_attn.o_proj", "attn.out_proj",
 )  # fmt: skip
-_QUERY = ("q_proj", "query", "self.query", "q_lin", "wq", "to_q", "attention.query")
-_KEY = ("k_proj", "key", "self.key", "k_lin", "wk", "to_k", "attention.key")
-_VALUE = ("v_proj", "value", "self.value", "v_lin", "wv", "to_v", "attention.value")
-_FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj")
-_MLP = ("mlp", "feed_forward", "ffn", "intermediate")
+_QUERY = (
+    "q_proj", "query", "self.query", "q_lin", "wq", "to_q", "attention.query", "q", "q_b_proj",
+    "self.query_proj", "query_proj", "attention.q_proj", "linear_q",
+)  # fmt: skip
+_KEY = (
+    "k_proj", "key", "self.key", "k_lin", "wk", "to_k", "attention.key", "k", "self.key_proj",
+    "key_proj", "attention.k_proj", "linear_k",
+)  # fmt: skip
+_VALUE = (
+    "v_proj", "value", "self.value", "v_lin", "wv", "to_v", "attention.value", "v",
+    "self.value_proj", "value_proj", "attention.v_proj", "linear_v",
+)  # fmt: skip
+_FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj", "att_proj")
+_MIXER = (
+    "mixer", "mamba", "mamba_mixer", "linear_attn", "linear_attention", "ssm", "conv",
+    "short_conv", "temporal_block.mixer", "recurrent", "mlstm_layer", "attn.mixer",
+)  # fmt: skip
+_MLP = (
+    "mlp", "feed_forward", "ffn", "intermediate", "layer.1.DenseReluDense",
+    "layer.2.DenseReluDense", "block_sparse_moe", "moe", "mlp_block", "feedforward",
+    "channel_mixing", "shared_mlp", "mlp_layer", "ff", "ff_layer",
+)  # fmt: skip
 _MLP_PROJECTION = (
     "mlp.c_proj", "mlp.down_proj", "mlp.dense_4h_to_h", "mlp.fc2", "mlp.fc_out", "mlp.w2",
-    "feed_forward.w2", "ffn.lin2", "output.dense", "fc2",
+    "feed_forward.w2", "ffn.lin2", "output.dense", "fc2", "layer.1.DenseReluDense.wo",
+    "layer.2.DenseReluDense.wo", "mlp.dense_out", "feed_forward.down_proj", "ff.layer_2",
+    "mlp_block.down_proj", "feed_forward.output_dense", "mlp.dense2", "mlp.wo", "mlp.Wo",
+    "feed_forward.proj_down", "feedforward.down_proj", "mlp.proj_out", "mlp.output_linear",
+    "output.dense", "ffn.down_proj", "mlp.c_proj", "feed_forward.fc2", "ffn.fc2", "mlp.proj",
+    "mlp.output", "ffn.down_linear", "ff.2",
 )  # fmt: skip
+_CROSS = ("cross", "encoder_attn", "encdec")
 
 Forward = Callable[[Tensor], object]
 
@@ -43,15 +72,22 @@ class Architecture:
         Module path of each block, in order; empty where no stack of blocks was recognised.
     accesses
         Component and layer (None for `embedding`) to its place.
-    key_value_heads
-        Number of key-value heads; None without attention.
     missing
         Component to the reason why it is not offered.
+    vocabulary
+        Number of token ids, as far as the table of embeddings shows it.
+    stack
+        Name of the stack of blocks where there are several: the one that leads to the answer.
+    others
+        What was found in the other stacks, by their names, in the order they run.
     """
 
     blocks: tuple[str, ...] = ()
     accesses: Mapping[tuple[str, int | None], Access] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    vocabulary: int = 2
+    stack: str = ""
+    others: Mapping[str, Architecture] = field(default_factory=dict)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -118,6 +154,8 @@ class Architecture:
         whole = site.component
         if whole in HEAD_COMPONENTS:
             whole = whole.removeprefix("head_")
+        if site.stack and site.stack != self.stack:
+            return self._of_stack(site.stack, site, name)
         access = self.accesses.get((whole, site.layer))
         if access is not None:
             return access
@@ -136,6 +174,13 @@ class Architecture:
             f"it has {', '.join(self.components) or 'no named components'}; "
             "any module: module('path.to.it')"
         )
+
+    def _of_stack(self, stack: str, site: Site, name: str) -> Access:
+        if stack in self.others:
+            return self.others[stack]._component(replace(site, stack=""), f"{stack} of {name}")  # noqa: SLF001 - its own class
+        known = [*self.others, self.stack]
+        has = f"it has {', '.join(known)}" if self.stack else "it has one stack, without a name"
+        raise SiteError(f"{name} has no stack {stack!r}{did_you_mean(stack, known)}; {has}")
 
 
 def _head_of(access: Access, site: Site, name: str) -> Access:
@@ -175,35 +220,73 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     Architecture
         Empty where no stack of blocks is recognised: modules are then addressed by path.
     """
-    blocks, reason = _find_blocks(network)
-    if not blocks:
-        return Architecture(missing=dict.fromkeys(COMPONENTS, reason))
-    candidates: dict[tuple[str, int | None], Access] = {}
     embedding = _embedding_path(network)
+    vocabulary = _vocabulary(network, embedding)
+    if not any(isinstance(module, nn.ModuleList) for module in network.modules()):
+        return _without(vocabulary, "no stack of blocks was recognised")
+    several = _probe(network, forward, _some_ids(1, 2, vocabulary), name)
+    stacks = find_stacks(network, several, 1)
+    if not stacks:
+        return _without(vocabulary, "no stack of blocks was recognised")
+    single = _probe(network, forward, _some_ids(min(8, vocabulary), 1, vocabulary), name)
+    found = {
+        stack.name: replace(
+            _of_stack(network, stack, several, single, embedding), vocabulary=vocabulary
+        )
+        for stack in stacks
+    }
+    answering = found.pop(stacks[-1].name)
+    return replace(answering, stack=stacks[-1].name, others=found)
+
+
+def _without(vocabulary: int, reason: str) -> Architecture:
+    return Architecture(missing=dict.fromkeys(COMPONENTS, reason), vocabulary=vocabulary)
+
+
+def _some_ids(rows: int, tokens: int, vocabulary: int) -> Tensor:
+    """Return token ids, all different as far as there are as many."""
+    return torch.arange(rows * tokens).view(rows, tokens) % vocabulary
+
+
+def _of_stack(
+    network: nn.Module,
+    stack: Stack,
+    several: Mapping[Place, Seen],
+    single: Mapping[Place, Seen],
+    embedding: str,
+) -> Architecture:
+    """Find and check the components of one stack."""
+    candidates: dict[tuple[str, int | None], Access] = {}
     if embedding:
         candidates["embedding", None] = Access(embedding, "output")
-    for layer, path in enumerate(blocks):
+    for layer, path in enumerate(stack.blocks):
         for component, access in _block_candidates(network, path).items():
             candidates[component, layer] = access
-    vocabulary = _vocabulary(network, embedding)
-    several = _probe(network, forward, torch.arange(2)[None] % vocabulary, name)
-    single = _probe(network, forward, torch.arange(min(8, vocabulary))[:, None], name)
+    stream = several[stack.blocks[0], "input"].tensor
+    one = single.get((stack.blocks[0], "input"), Seen(0, None)).tensor
+    assert stream is not None
+    rows, length = stream.shape[:2]
     accesses: dict[tuple[str, int | None], Access] = {}
     missing: dict[str, str] = {}
     for key, access in candidates.items():
         place = (access.path, access.side)
-        unfit = _unfit(several.get(place), 1, 2) or _unfit(single.get(place), None, 1)
+        unfit = _unfit(several.get(place), rows, length) or _unfit(
+            single.get(place), None, length if one is None else one.shape[1]
+        )
         if unfit:
             missing[key[0]] = f"{access.path} {unfit}"
         else:
             accesses[key] = replace(access, width=tensor_of(several, access).shape[-1])
-    for layer, path in enumerate(blocks):
+    for layer, path in enumerate(stack.blocks):
         settle_residual(accesses, several, path, layer, missing)
-    settle_attention(network, accesses, single, len(blocks), missing)
+    if one is not None and one.shape[1] == 1:
+        settle_attention(network, accesses, single, len(stack.blocks), missing)
+    else:
+        forget_fused(accesses, len(stack.blocks), missing)
     for component in LAYER_COMPONENTS:
         if not any(found == component for found, _ in accesses):
             missing.setdefault(component, "no module of a known name and shape computes it")
-    return Architecture(blocks, accesses, missing)
+    return Architecture(stack.blocks, accesses, missing)
 
 
 def _unfit(seen: Seen | None, rows: int | None, tokens: int) -> str:
@@ -216,23 +299,6 @@ def _unfit(seen: Seen | None, rows: int | None, tokens: int) -> str:
     if len(shape) != 3 or shape[1] != tokens or shape[0] != (rows or shape[0]):
         return "is not of shape (rows, tokens, width)"
     return ""
-
-
-def _find_blocks(network: nn.Module) -> tuple[tuple[str, ...], str]:
-    stacks = {
-        path: module for path, module in network.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) > 0
-        and all(_first(block, _ATTENTION) for block in module)
-    }  # fmt: skip
-    outermost = [
-        path for path in stacks if not any(path.startswith(f"{other}.") for other in stacks)
-    ]
-    if len(outermost) > 1:
-        return (), f"it has several stacks of blocks ({', '.join(outermost)})"
-    if not outermost:
-        return (), "no stack of blocks with attention was recognised"
-    path = outermost[0]
-    return tuple(f"{path}.{index}" for index in range(len(stacks[path]))), ""
 
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> str:
@@ -257,8 +323,9 @@ def _embedding_path(network: nn.Module) -> str:
 
 
 def _vocabulary(network: nn.Module, embedding: str) -> int:
-    table = getattr(network.get_submodule(embedding), "weight", None) if embedding else None
-    return 2 if table is None else int(table.shape[0])
+    table = network.get_submodule(embedding) if embedding else None
+    weight = getattr(table, "weight", None)
+    return int(weight.shape[0]) if isinstance(weight, Tensor) and weight.ndim == 2 else 2
 
 
 def _block_candidates(network: nn.Module, path: str) -> dict[str, Access]:
@@ -267,29 +334,69 @@ def _block_candidates(network: nn.Module, path: str) -> dict[str, Access]:
         "block_input": Access(path, "input"),
         "block_output": Access(path, "output"),
     }
-    attention = _first(block, _ATTENTION)
-    attention_path = f"{path}.{attention}"
-    found["attention_input"] = Access(attention_path, "input")
-    module = block.get_submodule(attention)
-    if projection := _first(module, _ATTENTION_PROJECTION):
-        # The projection rather than the attention module: some models add the residual inside.
-        found["attention_output"] = Access(f"{attention_path}.{projection}", "output")
-        found["attention_value_output"] = Access(f"{attention_path}.{projection}", "input")
-    if fused := _first(module, _FUSED):
-        for component in ("query_output", "key_output", "value_output"):
-            found[component] = Access(f"{attention_path}.{fused}", "output")
-    else:
-        for component, names in (
-            ("query_output", _QUERY), ("key_output", _KEY), ("value_output", _VALUE),
-        ):  # fmt: skip
-            if name := _first(module, names):
-                found[component] = Access(f"{attention_path}.{name}", "output")
+    attention = _attention(block)
+    if attention:
+        found |= _attention_candidates(block.get_submodule(attention), f"{path}.{attention}")
+    if mixer := _first(block, _MIXER):
+        found["mixer_input"] = Access(f"{path}.{mixer}", "input")
+        found["mixer_output"] = Access(f"{path}.{mixer}", "output")
     if mlp := _first(block, _MLP):
         found["mlp_input"] = Access(f"{path}.{mlp}", "input")
         found["mlp_output"] = Access(f"{path}.{mlp}", "output")
+    elif first := _first(block, ("fc1", "linear1")):
+        found["mlp_input"] = Access(f"{path}.{first}", "input")
     if projection := _first(block, _MLP_PROJECTION):
         found["mlp_activation"] = Access(f"{path}.{projection}", "input")
         found["mlp_output"] = Access(f"{path}.{projection}", "output")
+    return found
+
+
+def _attention(block: nn.Module) -> str:
+    """Return the path in a block of its self-attention: a known name, or a holder of queries."""
+    names = [name for name in _ATTENTION if _first(block, (name,))]
+    holders = [
+        path for path, module in block.named_modules()
+        if path and not any(word in path.lower() for word in _CROSS) and not _scans(module)
+        and (_first(module, _FUSED) or all(_first(module, part) for part in (_QUERY, _KEY, _VALUE)))
+    ]  # fmt: skip
+    for name in names:
+        if any(holder == name or holder.startswith(f"{name}.") for holder in holders):
+            return name
+    if holders:
+        return holders[0]
+    known = [
+        name for name in names
+        if _first(block.get_submodule(name), _ATTENTION_PROJECTION)
+        and not _scans(block.get_submodule(name))
+    ]  # fmt: skip
+    return known[0] if known else ""
+
+
+def _scans(module: nn.Module) -> bool:
+    """Return whether a module is a state-space or convolution mixer, which too has an in_proj."""
+    return hasattr(module, "A_log") or any(
+        isinstance(part, nn.Conv1d) for part in module.children()
+    )
+
+
+def _attention_candidates(module: nn.Module, path: str) -> dict[str, Access]:
+    found = {"attention_input": Access(path, "input")}
+    if projection := _first(module, _ATTENTION_PROJECTION):
+        # The projection rather than the attention module: some models add the residual inside.
+        found["attention_output"] = Access(f"{path}.{projection}", "output")
+        found["attention_value_output"] = Access(f"{path}.{projection}", "input")
+    fused = _first(module, _FUSED)
+    apart = {
+        component: _first(module, names)
+        for component, names in (
+            ("query_output", _QUERY), ("key_output", _KEY), ("value_output", _VALUE),
+        )
+    }  # fmt: skip
+    if fused and not all(apart.values()):
+        apart = dict.fromkeys(apart, fused)
+    for component, name in apart.items():
+        if name:
+            found[component] = Access(f"{path}.{name}", "output")
     return found
 
 

@@ -175,13 +175,36 @@ def settle_attention(
             _lay_out(accesses, layer, heads or 1, *next(iter(found.items())))
         elif layout in found:
             _lay_out(accesses, layer, heads or 1, layout, found[layout])
-        elif _is_fused(accesses, layer):
-            for name in _QUERY_KEY_VALUE:
-                del accesses[name, layer]
-                missing[name] = (
-                    "no known layout of its fused projection, or more than one, agrees with the "
-                    "values mixed"
-                )
+        else:
+            _forget(accesses, layer, missing)
+
+
+def forget_fused(accesses: Accesses, layers: int, missing: dict[str, str]) -> None:
+    """Drop parts of fused projections where one token cannot be run to tell their layout.
+
+    Parameters
+    ----------
+    accesses
+        Components found so far.
+    layers
+        Number of blocks.
+    missing
+        Gets the reason for each component that is dropped.
+    """
+    for layer in range(layers):
+        _forget(accesses, layer, missing)
+
+
+def _forget(accesses: Accesses, layer: int, missing: dict[str, str]) -> None:
+    """Drop queries, keys and values that share a module and whose layout is not known."""
+    if not _is_fused(accesses, layer):
+        return
+    for name in _QUERY_KEY_VALUE:
+        del accesses[name, layer]
+        missing[name] = (
+            "no known layout of its fused projection, or more than one, agrees with the "
+            "values mixed"
+        )
 
 
 def _common(

@@ -1,0 +1,114 @@
+"""Stacks of blocks, recognised by what they do: each keeps the shape of the residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from causaltest.engine.survey import Place, Seen
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Blocks that run one after another on one residual stream.
+
+    Parameters
+    ----------
+    name
+        The part of the module paths that tells it from other stacks; empty where there is one.
+    blocks
+        Module path of each block, in order.
+    """
+
+    name: str
+    blocks: tuple[str, ...]
+
+
+def find_stacks(network: nn.Module, seen: Mapping[Place, Seen], rows: int) -> tuple[Stack, ...]:
+    """Find the stacks of blocks of a network.
+
+    A stack is a list of modules, none of them a single layer, that all took and gave activations
+    of one shape (rows, tokens, width), one what another gave. Lists inside a block of another stack
+    belong to the block.
+
+    Parameters
+    ----------
+    network
+        Any module.
+    seen
+        A forward pass of it.
+    rows
+        Number of prompts in that pass.
+
+    Returns
+    -------
+    tuple of Stack
+        In the order in which they came to an end: the last one leads to the answer.
+    """
+    found = [
+        (path, tuple(f"{path}.{index}" for index in range(len(module))))
+        for path, module in network.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) > 0
+        and all(_has_parts(block) for block in module)
+    ]  # fmt: skip
+    kept = [(path, blocks) for path, blocks in found if _keep_shape(blocks, seen, rows)]
+    outer = [
+        (path, blocks) for path, blocks in kept
+        if not any(path.startswith(f"{other}.") for other, _ in kept)
+    ]  # fmt: skip
+    order = {path: index for index, (path, side) in enumerate(seen) if side == "output"}
+    outer.sort(key=lambda item: order[item[1][-1]])
+    names = _names([path for path, _ in outer])
+    return tuple(Stack(name, blocks) for name, (_, blocks) in zip(names, outer, strict=True))
+
+
+def _has_parts(block: nn.Module) -> bool:
+    """Return whether a block is more than one layer with weights."""
+    parts = [part for part in block.modules() if part is not block]
+    return sum(any(True for _ in part.parameters(recurse=False)) for part in parts) > 1
+
+
+def _keep_shape(blocks: Sequence[str], seen: Mapping[Place, Seen], rows: int) -> bool:
+    shapes = {_shape(seen, block, side) for block in blocks for side in ("input", "output")}
+    shape = next(iter(shapes))
+    return len(shapes) == 1 and len(shape) == 3 and shape[0] == rows and _follow(blocks, seen)
+
+
+def _follow(blocks: Sequence[str], seen: Mapping[Place, Seen]) -> bool:
+    """Return whether any block takes what the one before it gave."""
+    pairs = [
+        (seen[before, "output"].tensor, seen[after, "input"].tensor)
+        for before, after in pairwise(blocks)
+    ]
+    return not pairs or any(
+        gave is not None and took is not None and torch.equal(gave, took) for gave, took in pairs
+    )
+
+
+def _shape(seen: Mapping[Place, Seen], path: str, side: str) -> tuple[int, ...]:
+    found = seen.get((path, "input" if side == "input" else "output"))
+    tensor: Tensor | None = None if found is None else found.tensor
+    return () if tensor is None or not tensor.is_floating_point() else tuple(tensor.shape)
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Name each path by the first part in which it differs from all others."""
+    if len(paths) < 2:
+        return [""] * len(paths)
+    parts = [path.split(".") for path in paths]
+    names: list[str] = []
+    for mine in parts:
+        others = [other for other in parts if other is not mine]
+        stop = 1
+        while any(other[:stop] == mine[:stop] for other in others) and stop < len(mine):
+            stop += 1
+        start = stop - 1
+        while start > 0 and mine[start].isdigit():
+            start -= 1
+        names.append(".".join(mine[start:stop]))
+    # Two stacks may end in the same word in different places.
+    return names if len(set(names)) == len(names) else list(paths)
