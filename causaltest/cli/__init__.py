@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import causaltest
+from causaltest.cli.check import check
 from causaltest.cli.components import components
 from causaltest.cli.init import init
 from causaltest.cli.plan import plan
@@ -49,6 +50,7 @@ def main() -> None:
     \b
     Examples:
       causaltest init                      a first hypothesis in hypotheses/
+      causaltest check gpt2                whether everything holds on a model
       causaltest components gpt2           which sites a model has
       causaltest plan --pilot reports/results.json
       causaltest register hypotheses/      freeze the claims before the data are seen
@@ -56,5 +58,5 @@ def main() -> None:
     """  # noqa: D301 - click reads \b
 
 
-for _command in (init, components, plan, register, report):
+for _command in (init, check, components, plan, register, report):
     main.add_command(_command)
