@@ -16,6 +16,7 @@ from causaltest.interventions import (
     autoencoder,
     boundless,
     constant,
+    from_source,
     interchange,
     low_rank,
     mean_ablate,
@@ -31,6 +32,7 @@ from causaltest.interventions import (
     zero_ablate,
     zero_features,
 )
+from causaltest.pairs import Pair, Pairs
 from causaltest.sites import block_output, head_attention_value_output, module
 
 LAYER = 1
@@ -423,3 +425,30 @@ def test_skip_sees_what_the_module_gets(model, hand, edited, pairs):
         for logits, pair in zip(edited(model, both, pairs), pairs, strict=True):
             want = hand.logits(pair.base, edit)
             assert np.abs(logits.numpy() - want).max() <= 1e-6 * np.abs(want).max()
+
+
+def test_two_sources_in_one_learned_basis(model, hand, edited):
+    """Rotated dims 1 and 3 from the source, then 0 and 1 from a second one, compose in order."""
+    linked = Pairs(
+        [
+            Pair(
+                tuple(range(3 + i, 9 + i)),
+                tuple(range(20 + i, 27 + i)),
+                sources={"second": tuple(range(40, 34, -1))},
+                positions={"span": {"base": [1, 4], "source": [2, 0], "second": [3, 5]}},
+            )
+            for i in range(8)
+        ],
+        name="linked",
+        cluster=None,
+    )
+    site = block_output(LAYER, pos="span")
+    first = interchange(site, subspace=rotated(R, dims=(1, 3)))
+    second = from_source("second", interchange(site, subspace=rotated(R, dims=(0, 1))))
+
+    def formula(e) -> np.ndarray:
+        other = hand.read(e.pair.sources["second"], "block_output", LAYER)[[3, 5]]
+        turned = swapped(e.base @ R, e.source @ R, (1, 3))
+        return swapped(turned, other @ R, (0, 1)) @ R.T
+
+    check(model, hand, edited, linked, first + second, "block_output", "span", formula)
