@@ -14,13 +14,14 @@ WORKERS ?= 2
 # More arguments for pytest, e.g. make hypotheses ARGS="--causal-model gpt2"
 ARGS ?=
 
-.PHONY: hypotheses test check slow help
+.PHONY: hypotheses test check slow conformance help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make hypotheses   run the claims in hypotheses/ and write reports/report.html"
 	@echo "make test         lint, types and tests of the package"
 	@echo "make check        lint and types only"
+	@echo "make conformance  try every model class of transformers; write docs/conformance.md"
 	@echo "make slow         all tests, the slow ones included"
 
 hypotheses: $(READY)
@@ -31,6 +32,10 @@ test: check
 
 slow: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --causal-report=none $(ARGS)
+
+# A quarter of an hour on two cores, so no part of `make test`.
+conformance: $(READY)
+	@$(BIN)/python docs/make_conformance.py $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check

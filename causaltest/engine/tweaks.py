@@ -1,0 +1,133 @@
+"""Data for small configurations: sizes by the names that settings have, and what families need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SMALL: Mapping[str, Any] = {
+    **dict.fromkeys(
+        (
+            "vocab_size", "hidden_size", "d_model", "n_embd", "dim", "embed_dim", "embedding_size",
+            "emb_dim", "word_embed_proj_dim", "lru_width", "vocab_size_per_layer_input",
+            "relation_vocab_size", "shared_intermediate_size", "max_source_positions",
+            "max_target_positions", "text_embed_dim",
+        ),
+        64,
+    ),
+    **dict.fromkeys(
+        (
+            "intermediate_size", "ffn_dim", "d_ff", "n_inner", "ffn_hidden_size", "hidden_dim",
+            "decoder_ffn_dim", "encoder_ffn_dim", "inner_dim", "ffn_embed_dim", "mlp_dim",
+            "intermediate_size_mlp", "block_ff_dim", "mlp_hidden_size",
+        ),
+        96,
+    ),
+    **dict.fromkeys(
+        (
+            "moe_intermediate_size", "expert_ffn_hidden_size", "shared_expert_intermediate_size",
+            "moe_shared_expert_intermediate_size", "projection_dim", "codevector_dim",
+        ),
+        32,
+    ),
+    **dict.fromkeys(
+        (
+            "num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers",
+            "decoder_layers", "encoder_layers", "num_encoder_layers", "depth",
+            "num_key_value_heads", "num_kv_heads", "eos_token_id", "sep_token_id",
+            "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "top_k_experts",
+            "type_vocab_size", "linear_num_key_heads",
+        ),
+        2,
+    ),
+    **dict.fromkeys(
+        (
+            "num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads",
+            "encoder_attention_heads", "attention_heads", "attention_window", "num_experts",
+            "num_local_experts", "n_routed_experts", "moe_num_experts", "conv_kernel",
+            "linear_num_value_heads",
+        ),
+        4,
+    ),
+    **dict.fromkeys(
+        (
+            "qk_rope_head_dim", "qk_nope_head_dim", "state_size", "mamba_d_state",
+            "ssm_state_size", "mamba_num_heads", "mamba_n_heads", "time_step_rank", "rotary_dim",
+        ),
+        8,
+    ),
+    **dict.fromkeys(
+        (
+            "head_dim", "kv_channels", "d_kv", "attention_head_dim", "global_head_dim",
+            "sliding_window", "local_attention", "q_lora_rank", "kv_lora_rank", "v_head_dim",
+            "qk_head_dim", "o_lora_rank", "mamba_head_dim", "mamba_d_head", "linear_key_head_dim",
+            "linear_value_head_dim", "hidden_size_per_layer_input", "num_mel_bins",
+            "num_conv_pos_embeddings", "input_feat_per_channel",
+        ),
+        16,
+    ),
+    **dict.fromkeys(
+        (
+            "n_group", "topk_group", "n_shared_experts", "first_k_dense_replace", "bos_token_id",
+            "moe_layer_start_index", "cls_token_id", "decoder_start_token_id",
+        ),
+        1,
+    ),
+    "max_position_embeddings": 128,
+    "n_positions": 128,
+    "pad_token_id": 0,
+    "mask_token_id": 3,
+    "image_size": 32,
+    "patch_size": 8,
+    "num_channels": 3,
+    "num_conv_pos_embedding_groups": 4,
+}  # fmt: skip
+"""Setting to its value in a small model, for configurations that have a setting of that name."""
+
+OFF_BY_DEFAULT = frozenset(
+    {"n_inner", "top_k_experts", "sliding_window", "num_experts", "q_lora_rank"}
+)
+"""Settings that stay as they are where a configuration leaves them out."""
+
+# Multi-head latent attention, whose head_dim is that of its rotary part.
+_LATENT = {"head_dim": 8, "num_key_value_heads": 4}
+_WINDOWS = {"embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2}
+_HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
+
+TWEAKS: Mapping[str, Mapping[str, Any]] = {
+    "axk1": _LATENT,
+    "axk2": _LATENT,
+    "bamba": {"attn_layer_indices": [1]},
+    "deepseek_v2": _LATENT,
+    "deepseek_v3": _LATENT,
+    "deepseek_v32": _LATENT,
+    "dots3_note_text": _LATENT,
+    "encoder-decoder": {"decoder": {"is_decoder": True, "add_cross_attention": True}},
+    "esmc": {"num_key_value_heads": 4},
+    "falcon_h1": {"mamba_d_ssm": 128},
+    "gemma3n_text": {"num_kv_shared_layers": 0},
+    "glm4_moe_lite": _LATENT,
+    "glm_moe_dsa": _LATENT,
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "granitemoehybrid": _HYBRID,
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "longcat_flash": _LATENT,
+    "mamba2": {"num_heads": 8},
+    "minicpm3": _LATENT,
+    "qwen3_5": {"text_config": _HYBRID},
+    "qwen3_5_moe": {"text_config": _HYBRID},
+    "qwen3_5_moe_text": _HYBRID,
+    "qwen3_5_text": _HYBRID,
+    "qwen3_next": _HYBRID,
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "swin": _WINDOWS,
+    "swinv2": _WINDOWS,
+    "donut-swin": _WINDOWS,
+    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "youtu": _LATENT,
+    "zamba2": {"layers_block_type": ["linear_attention", "hybrid"]},
+    "zaya": {"num_experts_per_tok": 1},
+}
+"""What a family needs beside small sizes; ... keeps a default."""

@@ -1,0 +1,106 @@
+"""Representative model classes, built small, conform; `make conformance` tries all of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from causaltest.engine.coverage import (
+    KINDS,
+    Subject,
+    measure,
+    small_config,
+    small_network,
+    subjects,
+)
+from causaltest.errors import ModelError
+
+CAUSAL, ENCODERS, PAIRS, VISION, SPEECH, SEEING = KINDS
+
+# What each is there for: its components beyond, or short of, the usual ones.
+REPRESENTATIVE = {
+    Subject(CAUSAL, "opt", "OPTForCausalLM"): {"head_key_output"},
+    Subject(CAUSAL, "bloom", "BloomForCausalLM"): {"head_query_output", "mlp_activation"},
+    Subject(CAUSAL, "falcon", "FalconForCausalLM"): {"head_query_output", "mlp_activation"},
+    Subject(CAUSAL, "phi", "PhiForCausalLM"): {"head_query_output", "mlp_output"},
+    Subject(CAUSAL, "mixtral", "MixtralForCausalLM"): {"head_key_output", "mlp_output"},
+    Subject(CAUSAL, "gpt_oss", "GptOssForCausalLM"): {"query_output", "mlp_output"},
+    Subject(CAUSAL, "mamba", "MambaForCausalLM"): {"mixer_input", "mixer_output"},
+    Subject(CAUSAL, "jamba", "JambaForCausalLM"): {"mixer_output", "head_key_output"},
+    Subject(ENCODERS, "esm", "EsmForMaskedLM"): {"head_query_output"},
+    Subject(PAIRS, "t5", "T5ForConditionalGeneration"): {"head_value_output", "mlp_activation"},
+    Subject(VISION, "vit", "ViTForImageClassification"): {"attention_output", "mlp_output"},
+    Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"): {"mlp_activation"},
+    Subject(SEEING, "blip", "BlipForConditionalGeneration"): {"attention_value_output"},
+}
+
+
+@pytest.mark.parametrize("subject", REPRESENTATIVE, ids=lambda each: each.network_class)
+def test_a_class_conforms(subject) -> None:
+    """A small random network of the class has the components it should, and all of them hold."""
+    report = measure(subject)
+    assert report.passed, str(report)
+    assert REPRESENTATIVE[subject] <= set(report.components)
+
+
+@pytest.mark.parametrize(
+    "subject, stacks",
+    [
+        (Subject(PAIRS, "t5", "T5ForConditionalGeneration"), ["encoder"]),
+        (Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"), ["encoder"]),
+        (Subject(SEEING, "blip", "BlipForConditionalGeneration"), ["vision_model"]),
+    ],
+)
+def test_further_stacks_are_measured_too(subject, stacks) -> None:
+    """The stacks before the answering one have names and components of their own."""
+    report = measure(subject)
+    assert [stack for stack, _ in report.stacks] == stacks
+    assert all("head_attention_value_output" in names for _, names in report.stacks)
+
+
+def test_a_state_space_mixer_is_no_attention() -> None:
+    """The projections of a Mamba block are not taken for those of attention."""
+    report = measure(Subject(CAUSAL, "mamba", "MambaForCausalLM"))
+    assert not any("attention" in name or "query" in name for name in report.components)
+
+
+def test_every_kind_names_classes_of_transformers() -> None:
+    """Each kind has classes that the installed transformers has, each listed once."""
+    import transformers
+
+    for kind in KINDS:
+        found = subjects(kind)
+        assert len(found) == len(set(found)) > 0
+        assert all(hasattr(transformers, each.network_class) for each in found)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    """A mistyped kind gets the nearest one."""
+    with pytest.raises(
+        ModelError, match=re.escape("unknown kind of model 'visoin'; did you mean 'vision'?")
+    ):
+        subjects("visoin")
+
+
+def test_small_configurations_are_small_all_the_way_down() -> None:
+    """Nested configurations get small sizes, and settings of a family win."""
+    import transformers
+
+    config = small_config(
+        transformers.BlipConfig, {"vision_config": {"num_hidden_layers": 3}, "projection_dim": ...}
+    )
+    assert config.text_config.hidden_size == config.vision_config.hidden_size == 64
+    assert (config.text_config.num_hidden_layers, config.vision_config.num_hidden_layers) == (2, 3)
+    assert config.projection_dim == transformers.BlipConfig().projection_dim
+
+
+def test_the_same_network_is_built_each_time() -> None:
+    """Weights do not depend on what was drawn before."""
+    subject = Subject(CAUSAL, "gpt2", "GPT2LMHeadModel")
+    one = small_network(subject)
+    torch.rand(7)
+    other = small_network(subject)
+    for name, parameter in one.named_parameters():
+        assert torch.equal(parameter, other.get_parameter(name))
