@@ -96,8 +96,17 @@ def targets_of(model: Model, config: IntervenableConfig) -> dict[str, Target]:
         access = access_of(model, site)
         if each.component.startswith("head_"):
             model.access(Site(each.component, layer=each.layer, head=0))
-        targets[key] = Target(key, access, str(site), each.max_number_of_units)
+        around = _around(model, site, access)
+        targets[key] = Target(key, access, str(site), each.max_number_of_units, around)
     return targets
+
+
+def _around(model: Model, site: Site, access: Access) -> str:
+    """Return the path of the sublayer that a site is the output of."""
+    inner = {"attention_output": "attention_input", "mlp_output": "mlp_input"}.get(site.component)
+    if inner is None:
+        return access.path
+    return model.access(Site(inner, layer=site.layer)).path
 
 
 def check_heads(model: Model, representation: RepresentationConfig, heads: Any) -> None:
@@ -207,8 +216,21 @@ def _made(
         "latent_dim": representation.latent_dim,
     }
     if issubclass(kind, LoRAIntervention):
-        given["input_dim"] = width_of(model, Access(access.path, "input"), target.name)
+        given["input_dim"] = _width_in(model, target)
     return kind(**{name: value for name, value in given.items() if value is not None})
+
+
+def _width_in(model: Model, target: Target) -> int:
+    """Return the width of a module's input."""
+    for name in ("block_input", "attention_input", "mlp_input"):
+        known = [
+            access.width
+            for (component, _), access in model.architecture.accesses.items()
+            if component == name and access.path == target.entrance.path
+        ]
+        if known and known[0] is not None:
+            return known[0]
+    return width_of(model, target.entrance, target.name)
 
 
 def groups_of(config: IntervenableConfig, keys: Sequence[str]) -> Groups:

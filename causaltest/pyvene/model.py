@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,6 +78,23 @@ class IntervenableModel(nn.Module):
         The model has no such component, layer or module.
     InterventionError
         The config does not fit itself or the model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Toy(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.layer = torch.nn.Linear(2, 2)
+    ...
+    ...     def forward(self, x):
+    ...         return self.layer(x)
+    >>> each = {"component": "layer.output", "intervention_type": VanillaIntervention}
+    >>> model = IntervenableModel(each, Toy())
+    >>> base, source = {"x": torch.zeros(1, 2)}, {"x": torch.ones(1, 2)}
+    >>> _, output = model(base, [source])
+    >>> torch.equal(output, model.model(**source))
+    True
     """
 
     def __init__(
@@ -549,8 +567,7 @@ class IntervenableModel(nn.Module):
                 f"a source has {window.rows} rows and base has {rows}; give one source row for each"
             )
         if self._intervention(key).needs_input and not _takes_source(self._intervention(key)):
-            access = type(target.access)(target.access.path, "input")
-            target = type(target)(target.key, access, target.name, target.units)
+            target = replace(target, access=target.entrance)
         return Reader(target, spot, window)
 
     def _read(
@@ -632,7 +649,8 @@ class IntervenableModel(nn.Module):
     def _quiet(self) -> Iterator[None]:
         """Run without dropout and with constant weights, and leave every flag as it was."""
         if self._training_mode:
-            checkpointing = getattr(self.model, "is_gradient_checkpointing", False)
+            modules = self.model.modules()
+            checkpointing = any(getattr(each, "gradient_checkpointing", False) for each in modules)
             if checkpointing and torch.is_grad_enabled():
                 raise InterventionError(
                     "gradient checkpointing recomputes activations after the interventions are "
@@ -727,7 +745,7 @@ def _operations(setters: Sequence[Setter]) -> Operations:
     # After all edits of inputs, so that what is noted is what the modules really get.
     for each in setters:
         if each.needs_input:
-            operations.append((each.target.access.path, "input", each.note))
+            operations.append((each.target.entrance.path, "input", each.note))
     return operations
 
 

@@ -84,12 +84,21 @@ class Target:
         What to call it in messages.
     units
         How many units are joined into one vector.
+    around
+        The module whose input is meant by "the module's input": all of a sublayer, where `access`
+        is its projection.
     """
 
     key: str
     access: Access
     name: str
     units: int = 1
+    around: str = ""
+
+    @property
+    def entrance(self) -> Access:
+        """Where the module's input lives."""
+        return Access(self.around or self.access.path, "input")
 
     @property
     def place(self) -> tuple[str, Side]:
@@ -142,7 +151,9 @@ def _positions(tensor: Tensor, spot: Spot, target: Target, window: Window) -> Te
         if first >= length:
             return None
         return torch.arange(first, length).expand(rows, length - first)
-    total = window.start + length if window.mask is None else window.mask.shape[1]
+    # While text is generated, places are those of the prompt in every pass.
+    total = window.prompt or window.start + length
+    total = total if window.mask is None else window.mask.shape[1]
     listed = [
         [_position(each, row, total, target, window) for each in units]
         for row, units in enumerate(spot.positions)
@@ -344,7 +355,7 @@ class Setter:
                 f"{self.target.name}: the module takes an activation of shape {tuple(given.shape)} "
                 f"and gives {tuple(tensor.shape)}; its input has no such units"
             )
-        entries = take(given, chosen.where, Access(*self.target.place))
+        entries = take(given, chosen.where, self.target.entrance)
         return entries if chosen.shape is None else entries.reshape(*chosen.shape, -1)
 
     def _called(

@@ -1,0 +1,167 @@
+"""High-level causal models: runs, interchanges, samplers, data sets, refusals."""
+
+import collections
+
+import pytest
+import torch
+
+from causaltest.errors import CausaltestError
+from causaltest.pyvene import CausalModel
+
+BOOLEAN = [False, True]
+
+
+def conjunction(**more):
+    """Return C = A and B."""
+    return CausalModel(
+        ["C", "A", "B"],
+        dict.fromkeys("ABC", BOOLEAN),
+        {"A": [], "B": [], "C": ["A", "B"]},
+        {"A": lambda: True, "B": lambda: False, "C": lambda a, b: a and b},
+        seed=0,
+        **more,
+    )
+
+
+def equality(**more):
+    """Return the hierarchical equality of four shapes: (W == X) == (Y == Z)."""
+    shapes = ["a", "b", "c"]
+    return CausalModel(
+        ["W", "X", "Y", "Z", "WX", "YZ", "O"],
+        {**dict.fromkeys("WXYZ", shapes), **dict.fromkeys(["WX", "YZ", "O"], BOOLEAN)},
+        {
+            **{name: [] for name in "WXYZ"}, "WX": ["W", "X"], "YZ": ["Y", "Z"], "O": ["WX", "YZ"],
+        },
+        {
+            **dict.fromkeys("WXYZ", lambda: "a"),
+            **dict.fromkeys(["WX", "YZ", "O"], lambda x, y: x == y),
+        },
+        seed=0,
+        **more,
+    )  # fmt: skip
+
+
+def test_structure_is_found():
+    """Inputs, outputs, times and equivalence classes follow from parents and functions."""
+    names = ["C", "A", "B"]
+    model = conjunction()
+    assert names == ["C", "A", "B"]
+    assert (model.inputs, model.outputs) == (["A", "B"], ["C"])
+    assert model.timesteps == {"A": 0, "B": 0, "C": 1}
+    model.generate_equiv_classes()
+    sizes = {value: len(found) for value, found in model.equiv_classes["C"].items()}
+    assert sizes == {False: 3, True: 1}
+    assert equality().timesteps == {
+        "W": 0, "X": 0, "Y": 0, "Z": 0, "WX": 1, "YZ": 1, "O": 2,
+    }  # fmt: skip
+
+
+def test_runs_and_interchanges():
+    """Variables that are set are not computed; those from a source have the source's values."""
+    model = conjunction()
+    for a in BOOLEAN:
+        for b in BOOLEAN:
+            assert model.run_forward({"A": a, "B": b})["C"] == (a and b)
+    assert model.run_forward()["C"] is False
+    assert model.run_forward({"A": False, "B": False, "C": True})["C"] is True
+    source = {"A": False, "B": True}
+    assert model.run_interchange({"A": True, "B": False}, {"B": source})["C"] is True
+    nothing = {"A": False, "B": False}
+    assert model.run_interchange(nothing, {"C": {"A": True, "B": True}})["C"] is True
+    assert model.run_interchange(nothing, {"B": {"A": True, "B": True}})["C"] is False
+
+
+def test_samplers():
+    """The tree sampler balances the output, filters hold, one seed gives one sequence."""
+    model = conjunction()
+    drawn = collections.Counter(
+        model.run_forward(model.sample_input_tree_balanced())["C"] for _ in range(100)
+    )
+    assert 30 <= drawn[True] <= 70
+    only = model.get_partial_filter({"C": True})
+    assert model.sample_input(only) == {"A": True, "B": True}
+    runs = [[equality().sample_intervention() for _ in range(5)] for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert all(set(each) <= {"WX", "YZ"} for each in runs[0])
+
+
+def test_live_paths():
+    """Only edges along which a change would be passed on are live."""
+    model = conjunction()
+    assert model.find_live_paths({"A": True, "B": False}) == {2: [["B", "C"]]}
+    assert not model.find_live_paths({"A": False, "B": False})
+    live = model.get_specific_path_filter("A", "C")
+    assert live({"A": False, "B": True, "C": False})
+    assert not live({"A": False, "B": False, "C": False})
+
+
+def test_data_sets():
+    """Factual and counterfactual examples have the labels that the model computes."""
+    model = conjunction()
+    factual = model.generate_factual_dataset(4)
+    assert [tuple(each["input_ids"].shape) for each in factual] == [(2,)] * 4
+    assert all(each["labels"].item() == float(bool(each["input_ids"].all())) for each in factual)
+    tall = equality()
+    shapes = {"a": 0.0, "b": 1.0, "c": 2.0}
+
+    def enter(setting):
+        return torch.tensor([shapes[setting[name]] for name in tall.inputs])
+
+    found = tall.generate_counterfactual_dataset(12, len, 4, input_function=enter)
+    assert len(found) == 12
+    assert {tuple(each["source_input_ids"].shape) for each in found} == {(2, 4)}
+    for example in tall.generate_counterfactual_dataset(8, len, 4, return_tensors=False):
+        sources = [each for each in example["source_input_ids"] if each]
+        assert example["base_labels"] == tall.run_forward(example["input_ids"])
+        assert len(sources) == example["intervention_id"][0]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"parents": {"A": ["C"], "B": [], "C": ["A", "B"]}}, "the variables A, C form a cycle"),
+        (
+            {"parents": {"A": [], "B": [], "C": ["A", "D"]}},
+            "unknown variable 'D' in the parents of 'C'",
+        ),
+        ({"values": {"A": BOOLEAN, "B": BOOLEAN}}, "variable 'C' has no entry in values"),
+        (
+            {"functions": {"A": lambda: 3, "B": lambda: True, "C": lambda *both: both[1]}},
+            "its function gives 'A' the value 3; it takes False, True",
+        ),
+        ({"timesteps": {"A": 0, "B": 1, "C": 1}}, "'B' is a parent of 'C', but its time is 1"),
+    ],
+)
+def test_models_that_cannot_be_are_refused(change, message):
+    """A cycle, an unknown name, a missing entry, a wrong value and a wrong order are errors."""
+    given = {
+        "values": dict.fromkeys("ABC", BOOLEAN),
+        "parents": {"A": [], "B": [], "C": ["A", "B"]},
+        "functions": {"A": lambda: True, "B": lambda: True, "C": lambda a, b: a and b},
+        **change,
+    }
+    with pytest.raises(CausaltestError) as caught:
+        CausalModel(["A", "B", "C"], **given)
+    assert str(caught.value).startswith(message)
+
+
+def test_interventions_that_cannot_be_are_refused():
+    """Unknown variables and values out of the domain are errors, and so is sampling nothing."""
+    model = conjunction()
+    with pytest.raises(CausaltestError, match="unknown variable 'a' in the intervention"):
+        model.run_forward({"a": True})
+    with pytest.raises(CausaltestError, match="the intervention gives 'A' the value 7"):
+        model.run_forward({"A": 7})
+    with pytest.raises(CausaltestError, match="there are no variables between inputs and outputs"):
+        model.sample_intervention()
+
+
+def test_variables_are_added_or_refused_whole():
+    """A new variable is registered; one that makes a cycle leaves the model as it was."""
+    model = conjunction()
+    model.add_variable("D", BOOLEAN, ["C"], [], lambda c: not c)
+    assert model.run_forward({"A": True, "B": True})["D"] is False
+    with pytest.raises(CausaltestError, match="form a cycle"):
+        model.add_variable("E", BOOLEAN, ["C"], ["A"], lambda c: c)
+    assert "E" not in model.variables
+    assert model.run_forward()["D"] is True
