@@ -21,7 +21,7 @@ from causaltest.interventions import Intervention, mean_ablate
 from causaltest.metrics import Metric, answers_with, as_metric, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import END, Pos, Site
-from causaltest.stats import Effect, Judge, Rate
+from causaltest.stats import Effect, Judge, Rate, Ratio
 from causaltest.texts import Writing
 
 _IDENTITY_PAIRS = 16
@@ -217,7 +217,7 @@ class Causal(Controlled, Writing):
         on: Pairs,
         metric: Metric | Callable[[Output, Pair], float] = logit_diff,
         ablation: Ablation = mean_ablate,
-    ) -> Effect:
+    ) -> Ratio:
         """Measure what share of the behaviour remains when only a circuit is left intact.
 
         Parameters
@@ -236,8 +236,9 @@ class Causal(Controlled, Writing):
 
         Returns
         -------
-        Effect
-            (F(circuit) - F(nothing)) / (F(model) - F(nothing)), a ratio of means.
+        Ratio
+            (F(circuit) - F(nothing)) / (F(model) - F(nothing)), a ratio of means; compare it with
+            a bound, or claim both sides as `abs(1 - ratio) < 0.1`.
 
         Raises
         ------
@@ -259,7 +260,8 @@ class Causal(Controlled, Writing):
         subject = f"{kind} of {inside} among {len(everything)} sites"
         floor = self._floor(outside.sites, pairs, score_of, total)
         self.trail.counted_in[subject] = "fraction"
-        return self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
+        ratio = self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
+        return cast("Ratio", ratio)
 
     def necessity(
         self,
@@ -269,7 +271,7 @@ class Causal(Controlled, Writing):
         on: Pairs,
         metric: Metric | Callable[[Output, Pair], float] = logit_diff,
         ablation: Ablation = mean_ablate,
-    ) -> Effect:
+    ) -> Ratio:
         """Measure what share of the behaviour is lost when a circuit is ablated.
 
         Parameters
@@ -283,7 +285,7 @@ class Causal(Controlled, Writing):
 
         Returns
         -------
-        Effect
+        Ratio
             (F(model) - F(model without circuit)) / (F(model) - F(nothing)), a ratio of means.
 
         Raises
@@ -300,7 +302,8 @@ class Causal(Controlled, Writing):
         subject = f"{kind} of {inside} among {len(everything)} sites"
         floor = self._floor(inside.sites, pairs, score_of, total)
         self.trail.counted_in[subject] = "fraction"
-        return self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
+        ratio = self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
+        return cast("Ratio", ratio)
 
     def twin(self, weights: Weights = "shuffled", *, seed: int = 0) -> Causal:
         """Return what measures the same on a twin of the model that learned nothing.
@@ -350,7 +353,7 @@ class Causal(Controlled, Writing):
         floor: float,
         metric: str,
     ) -> Effect:
-        return Effect(
+        return (Effect if scale is None else Ratio)(
             tuple(values),
             scale=scale,
             units=pairs.units,

@@ -31,8 +31,9 @@ def test_three_heads_bring_it_to_the_last_token(causal, repeated_names):
 
 
 def test_four_heads_suffice(causal, repeated_names):
-    """Four of twelve heads keep four fifths of what all heads do at the last token."""
-    assert causal.faithfulness(CIRCUIT, among=HEADS, on=repeated_names) > 0.8
+    """Four of twelve heads do what all do at the last token, to within a fifth either way."""
+    faithfulness = causal.faithfulness(CIRCUIT, among=HEADS, on=repeated_names)
+    assert abs(1 - faithfulness) < 0.2
 
 
 @pytest.mark.parametrize("part", CIRCUIT, ids=lambda site: f"{site.layer}.{site.head}")
