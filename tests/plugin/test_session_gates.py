@@ -57,6 +57,7 @@ def test_gates_run_first_and_pass_their_level_on(suite):
     assert claim["p_adjusted"] >= suite.claims()["test_gate"]["p_adjusted"]
 
 
+@pytest.mark.calibration("C26")
 @pytest.mark.parametrize("bound, verdict", [(5, "refuted"), (1.02, "inconclusive")])
 def test_a_gate_that_is_not_supported_keeps_closed(suite, bound, verdict):
     """C26: dependants are not tested, say so, and no level is spent on them."""
@@ -210,16 +211,22 @@ def test_b(causal, strong):
     suite.run().stderr.fnmatch_lines(["*test_a requires test_b requires test_a"])
 
 
-@pytest.mark.parametrize("workers", ["2", pytest.param("4", marks=pytest.mark.slow)])
-def test_xdist_decides_gates_where_they_are_needed(suite, workers):
+@pytest.mark.parametrize(
+    "workers, bound",
+    [
+        ("2", 0.1),
+        pytest.param("2", 5, marks=pytest.mark.slow),
+        pytest.param("4", 0.1, marks=pytest.mark.slow),
+    ],
+)
+def test_xdist_decides_gates_where_they_are_needed(suite, workers, bound):
     """Verdicts, levels and p-values over several processes are those of one."""
     pytest.importorskip("xdist")
-    for bound in (0.1, 5):
-        suite.write(GATED.format(bound=bound))
-        suite.run_apart()
-        whole = suite.results["claims"]
-        suite.run_apart("-p", "xdist", "-n", workers, "--dist", "load")
-        assert suite.results["claims"] == whole
+    suite.write(GATED.format(bound=bound))
+    suite.run()
+    whole = suite.results["claims"]
+    suite.run_apart("-p", "xdist", "-n", workers, "--dist", "load")
+    assert suite.results["claims"] == whole
 
 
 def test_gates_hold_within_one_model(suite):

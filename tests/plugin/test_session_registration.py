@@ -60,6 +60,7 @@ def test_a_registered_claim_says_so_and_is_counted(registered):
     assert "Against the hypotheses frozen before the run (hypotheses.lock): 2 registered." in page
 
 
+@pytest.mark.calibration("C37")
 def test_a_changed_bound_is_told(registered):
     """C37: a bound moved after the run makes the claim `changed`, in terminal and report."""
     registered.run()
@@ -119,6 +120,7 @@ def test_hashes_of_pairs_and_weights_come_from_results(registered):
     )
 
 
+@pytest.mark.calibration("C37")
 def test_strict_takes_registered_and_decided_claims_only(registered):
     """C37: under --causal-strict a changed claim that holds fails, and so does an open one."""
     result = registered.run("--causal-strict", "-o", "causal_inconclusive=skip")
@@ -139,6 +141,7 @@ def test_strict_without_a_lock_is_an_error(suite):
     result.stderr.fnmatch_lines(["*there is no hypotheses.lock", "*causaltest register"])
 
 
+@pytest.mark.calibration("C37")
 def test_an_edited_lock_stops_the_run(registered):
     """C37: tampering is told before any model runs."""
     path = registered.path / "hypotheses.lock"
@@ -154,10 +157,15 @@ def test_an_edited_lock_stops_the_run(registered):
     result.stderr.fnmatch_lines(["*hypotheses.lock was edited: *does not have the hash*"])
 
 
-def test_a_selection_and_xdist_stay_registered(registered):
-    """C25: the level is the family's, so a selection changes nothing; nor do several processes."""
+def test_a_selection_stays_registered(registered):
+    """C25: the level is the family's, so a selection changes nothing."""
     registered.run("-k", "frozen")
     assert standings(registered) == {"test_frozen": "registered"}
+
+
+@pytest.mark.slow
+def test_xdist_stays_registered(registered):
+    """C25: several processes see the same lock."""
     pytest.importorskip("xdist")
     registered.run_apart("-p", "xdist", "-n", "2")
     assert set(standings(registered).values()) == {"registered"}
