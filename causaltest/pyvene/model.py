@@ -343,10 +343,8 @@ class IntervenableModel(nn.Module):
         """
         base = _inputs(base, "base")
         window = _window(base)
-        if not intervene_on_prompt and unit_locations in (
-            {"base": 0},
-            {"sources->base": (None, 0)},
-        ):
+        if not intervene_on_prompt and repr(unit_locations) == "{'base': 0}":
+            # How pyvene itself writes "every new token".
             unit_locations = None
         if not intervene_on_prompt and unit_locations is not None:
             raise InterventionError(

@@ -102,6 +102,7 @@ def cases() -> Iterator[Case]:
     yield "noise on four positions", noise
     yield "a plain function", function
     yield "original output", original
+    yield "a skipped block", skip
     yield "steer every new token", steered
     yield "edit the prompt of a generation", prompted
 
@@ -328,6 +329,12 @@ def original(pv: Any, network: Any) -> list[Tensor]:
     model = model_of(pv, network, representation(pv, "mlp_output", "Zero"))
     before, after = model(inputs(1), unit_locations={"base": 3}, output_original_output=True)
     return [before.logits.detach(), after.logits.detach()]
+
+
+def skip(pv: Any, network: Any) -> list[Tensor]:
+    """Return a block that gives what it takes."""
+    model = model_of(pv, network, representation(pv, "block_output", "Skip"))
+    return logits(model(inputs(1), [inputs(1)], {"sources->base": 3}))
 
 
 def steered(pv: Any, network: Any) -> list[Tensor]:

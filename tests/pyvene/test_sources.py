@@ -1,0 +1,80 @@
+"""Several sources: who reads which, in how many passes, and in what chain."""
+
+import pytest
+import torch
+
+import causaltest.pyvene as pv
+from causaltest.errors import InterventionError, SiteError
+
+
+@pytest.fixture
+def passes(network):
+    """Return a list that grows with every block that runs, by its index."""
+    seen = []
+    for index, block in enumerate(network.transformer.h):
+        block.register_forward_pre_hook(lambda *_, index=index: seen.append(index))
+    return seen
+
+
+def test_one_source_serves_all_sites_in_one_pass(network, inputs, passes):
+    """Six sites of one source cost one pass, which ends at the last block that is read."""
+    model = pv.IntervenableModel(
+        [{"layer": layer, "component": name} for layer in (0, 1) for name in
+         ("attention_output", "mlp_output", "block_output")], network
+    )  # fmt: skip
+    passes.clear()
+    model(inputs(1), [inputs(2)], {"sources->base": 3})
+    assert passes == [0, 1, 0, 1, 2]
+
+
+def test_groups_have_any_names(network, inputs):
+    """Names take sources in the order of their first appearance, as numbers do in theirs."""
+    sources = [inputs(2), inputs(3)]
+    answers = []
+    for first, second in ((0, 1), ("early", "late")):
+        model = pv.IntervenableModel(
+            [{"layer": 0, "group_key": first}, {"layer": 2, "group_key": second},
+             {"layer": 1, "component": "mlp_output", "group_key": first}], network
+        )  # fmt: skip
+        answers.append(model(inputs(1), sources, {"sources->base": 3})[1].logits)
+    assert torch.equal(*answers)
+
+
+def test_a_chain_takes_groups_of_several_sites(network, inputs):
+    """A group of two sites edits as the two do in parallel with its edited source."""
+    each = [
+        {"layer": 0, "group_key": 0},
+        {"layer": 1, "component": "mlp_output", "group_key": 1},
+        {"layer": 1, "component": "attention_output", "group_key": 1},
+    ]
+    model = pv.IntervenableModel(pv.IntervenableConfig(each, mode="serial"), network)
+    _, chained = model(
+        inputs(1), [inputs(2), inputs(3)], {"source_0->source_1": 2, "source_1->base": 4}
+    )
+    first = pv.IntervenableModel(
+        [each[0], {**each[1], "group_key": 1, "intervention_type": pv.CollectIntervention},
+         {**each[2], "group_key": 2, "intervention_type": pv.CollectIntervention}], network
+    )  # fmt: skip
+    at, to = [[2]] * 3, [[4]] * 3
+    (_, found), _ = first(
+        inputs(3), [inputs(2), None, None], {"sources->base": ([at, None, None], [at, to, to])}
+    )
+    last = pv.IntervenableModel([{**one, "group_key": None} for one in each[1:]], network)
+    _, expected = last(inputs(1), unit_locations={"base": 4}, source_representations=found)
+    torch.testing.assert_close(chained.logits, expected.logits, rtol=1e-5, atol=1e-6)
+
+
+def test_a_chain_with_a_missing_link_is_refused(network, inputs):
+    """What would edit nothing is an error."""
+    model = pv.IntervenableModel(
+        pv.IntervenableConfig([{"layer": 0}, {"layer": 1}], mode="serial"), network
+    )
+    with pytest.raises(InterventionError, match="the source after it in the chain is missing"):
+        model(inputs(1), [inputs(2), None])
+
+
+def test_attention_weights_never_pass_for_edited(network, inputs):
+    """B10: a component that cannot be edited is refused when the model is wrapped, or is edited."""
+    each = {"layer": 1, "component": "attention_weight", "intervention_type": pv.ZeroIntervention}
+    with pytest.raises(SiteError, match="unknown component 'attention_weight'"):
+        pv.IntervenableModel(each, network)
