@@ -119,13 +119,28 @@ def test_the_licence_is_the_whole_licence(repository):
     assert "APPENDIX: How to apply the Apache License to your work." in text
 
 
+def blocks(repository, language):
+    """Return the README's blocks of code in a language."""
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+
+
 def test_the_pairs_in_the_readme_are_pairs(repository, tmp_path):
     """The README's line of JSON is read, and its templates make the sets that it splits."""
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    blocks = dict(re.findall(r"```(json|python)\n(.*?)```", readme, re.DOTALL))
     path = tmp_path / "children.jsonl"
-    path.write_text(blocks["json"], encoding="utf-8")
+    path.write_text(blocks(repository, "json")[0], encoding="utf-8")
     assert Pairs.read(path, cluster="template").n_units == 1
+    (templates,) = (each for each in blocks(repository, "python") if "from_templates" in each)
     names: dict[str, Pairs] = {}
-    exec(blocks["python"], names)
+    exec(templates, names)
     assert (len(names["train"]), len(names["test"])) == (1, 1)
+
+
+def test_the_script_in_the_readme_runs(repository, monkeypatch, capsys):
+    """Without pytest, the README's script prints an estimate and a supported verdict."""
+    monkeypatch.chdir(repository)
+    (script,) = (each for each in blocks(repository, "python") if "Causal(model)" in each)
+    exec(script, {})
+    effect, verdict = capsys.readouterr().out.splitlines()
+    assert "16 templates" in effect
+    assert "supported" in verdict
