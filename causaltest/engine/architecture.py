@@ -224,7 +224,12 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     vocabulary = _vocabulary(network, embedding)
     if not any(isinstance(module, nn.ModuleList) for module in network.modules()):
         return _without(vocabulary, "no stack of blocks was recognised")
-    several = _probe(network, forward, _some_ids(1, 2, vocabulary), name)
+    try:
+        several = _probe(network, forward, _some_ids(1, 2, vocabulary), name)
+    except ModelError as error:
+        if _has_attention(network):
+            raise
+        return _without(vocabulary, str(error).splitlines()[0])
     stacks = find_stacks(network, several, 1)
     if not stacks:
         return _without(vocabulary, "no stack of blocks was recognised")
@@ -237,6 +242,14 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     }
     answering = found.pop(stacks[-1].name)
     return replace(answering, stack=stacks[-1].name, others=found)
+
+
+def _has_attention(network: nn.Module) -> bool:
+    """Return whether some list of modules has attention in each, and so should be understood."""
+    return any(
+        isinstance(module, nn.ModuleList) and len(module) > 0 and all(map(_attention, module))
+        for module in network.modules()
+    )
 
 
 def _without(vocabulary: int, reason: str) -> Architecture:

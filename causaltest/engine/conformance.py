@@ -263,8 +263,11 @@ def _prompts(model: Model, prompts: tuple[Prompt, Prompt] | None) -> tuple[Promp
     first = min(8, size // 4)
     spread = max(1, size - first)
     draws = torch.randperm(spread, generator=torch.Generator().manual_seed(1))
-    ids = [int(first + draws[i % spread]) for i in range(2 * _TOKENS)]
-    return tuple(ids[:_TOKENS]), tuple(ids[_TOKENS:])
+    base, source = (
+        tuple(int(first + draws[(start + index) % spread]) for index in range(_TOKENS))
+        for start in (0, max(1, spread // 2))
+    )
+    return base, source
 
 
 def _identity(trial: _Trial) -> Iterator[Check]:

@@ -105,6 +105,15 @@ def test_a_model_of_nobodys_family_passes() -> None:
     assert report.layers == 3
 
 
+def test_prompts_differ_however_few_tokens_there_are() -> None:
+    """With a vocabulary of two, base and source still differ in every token."""
+    network = Walk()
+    network.table, network.head = nn.Embedding(2, 8), nn.Linear(8, 2)
+    report = conformance(Model(network, name="few"))
+    assert report.passed
+    assert statuses(report, "changes the logits") == {"passed"}
+
+
 def test_blocks_that_do_not_reach_the_answer_are_found() -> None:
     """An edit that moves no logits is reported, with the site."""
     report = conformance(Model(Deaf(), name="deaf"))

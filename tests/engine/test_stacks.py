@@ -145,3 +145,23 @@ def test_single_layers_are_no_blocks() -> None:
             super().__init__(8, 8)
 
     assert Model(Listed(chained=True, block=Plain)).n_layers == 0
+
+
+def test_a_network_that_takes_other_lengths_keeps_its_modules() -> None:
+    """Lists of modules without attention do not keep a network from being addressed by path."""
+
+    class Fixed(nn.Module):
+        """Takes prompts of three tokens only."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(20, 8)
+            self.parts = nn.ModuleList([nn.Linear(24, 8), nn.Linear(8, 4)])
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.parts[1](self.parts[0](self.table(ids).flatten(1)))
+
+    model = Model(Fixed(), name="fixed")
+    assert model.read(module("parts.0"), [(1, 2, 3)])[module("parts.0")][0].shape == (1, 8)
+    with pytest.raises(SiteError, match="fixed has no block_output: fixed could not run on token"):
+        model.access(block_output(0))
