@@ -14,7 +14,7 @@ WORKERS ?= 2
 # More arguments for pytest, e.g. make hypotheses ARGS="--causal-model gpt2"
 ARGS ?=
 
-.PHONY: hypotheses test check slow conformance help
+.PHONY: hypotheses test check slow calibrate conformance help
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test         lint, types and tests of the package"
 	@echo "make check        lint and types only"
 	@echo "make conformance  try every model class of transformers; write docs/conformance.md"
+	@echo "make calibrate    check all error rates in full; write docs/calibration.md"
 	@echo "make slow         all tests, the slow ones included"
 
 hypotheses: $(READY)
@@ -29,6 +30,11 @@ hypotheses: $(READY)
 
 test: check
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --causal-report=none $(ARGS)
+
+# A check that fails does not end the run; its line in the table says so.
+calibrate: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m calibration -n $(WORKERS) --causal-report=none \
+		-p tests.calibration_table --calibration-table docs/calibration.md $(ARGS)
 
 slow: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --causal-report=none $(ARGS)

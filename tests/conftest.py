@@ -29,3 +29,41 @@ def real_models() -> Path:
     if not folder.is_dir():
         pytest.skip(f"there are no real models in {folder} (CAUSALTEST_MODELS names the folder)")
     return folder
+
+
+class Calibration:
+    """Notes what a check of error rates found; `make calibrate` tabulates the notes."""
+
+    def __init__(self, node: pytest.Item) -> None:
+        self._node = node
+
+    def record(
+        self, check, setting, observed, *, bound, runs, nominal=None, quantity="", least=False
+    ):
+        """Note what was observed in a setting, and its bound: an upper one, or the least."""
+        self._note(check, quantity, setting=setting, mutant=None, observed=observed,
+                   bound=bound, runs=runs, nominal=nominal, least=least)  # fmt: skip
+
+    def mutant(self, check, mutant, observed, *, bound, runs, quantity="", least=False):
+        """Note what a wrong implementation gives, which the same bound has to catch."""
+        self._note(check, quantity, setting="", mutant=mutant, observed=observed,
+                   bound=bound, runs=runs, nominal=None, least=least)  # fmt: skip
+
+    def _note(self, check, quantity, *, observed, bound, **more):
+        note = {"check": check, "quantity": quantity, **more}
+        note |= {"observed": float(observed), "bound": float(bound)}
+        self._node.user_properties.append(("calibration", note))
+
+
+@pytest.fixture
+def calibration(request) -> Calibration:
+    """Return where a calibration check notes its figures."""
+    return Calibration(request.node)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what notes figures, so that `-m calibration` selects it."""
+    for item in items:
+        if "calibration" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.calibration)

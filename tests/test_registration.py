@@ -86,6 +86,7 @@ def test_a_lock_reads_back_sorted(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["hypotheses.lock"]
 
 
+@pytest.mark.calibration("C37")
 @pytest.mark.parametrize(
     "change, message",
     [

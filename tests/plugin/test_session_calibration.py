@@ -75,17 +75,25 @@ def bound(nominal: float, sessions: int) -> float:
 
 
 @pytest.mark.parametrize("tenths", [0, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_session_of_nulls_supports_none(recorded, tenths):
+def test_a_session_of_nulls_supports_none(recorded, tenths, calibration):
     """C24, fast tier: 25 families of 20 null hypotheses; without correction the check fails."""
     assert any_supported(recorded, 25, tenths) <= bound(0.05, 25)
-    assert any_supported(recorded, 25, tenths, "--causal-correction", "none") > bound(0.05, 25)
+    wrong, limit = (
+        any_supported(recorded, 25, tenths, "--causal-correction", "none"),
+        bound(0.05, 25),
+    )
+    calibration.mutant("C24", "no correction", wrong / 25, bound=limit / 25, runs=25)
+    assert wrong > limit
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tenths", [0, 3])
-def test_session_error_rate(recorded, tenths):
+def test_session_error_rate(recorded, tenths, calibration):
     """C24: over 300 families the rate of any support is at most .05 and two standard errors."""
-    assert any_supported(recorded, 300, tenths) <= bound(0.05, 300)
+    found, limit = any_supported(recorded, 300, tenths), bound(0.05, 300)
+    setting = f"correlation .{tenths}"
+    calibration.record("C24", setting, found / 300, bound=limit / 300, runs=300, nominal=0.05)
+    assert found <= limit
 
 
 BODY = '''
@@ -115,6 +123,7 @@ def pytest_collection_modifyitems(items):
 """
 
 
+@pytest.mark.calibration("C34")
 def test_order_and_process_change_no_number(suite):
     """C34: another process and another order give the same claims, byte for byte."""
     suite.write(BODY)
@@ -129,6 +138,7 @@ def test_order_and_process_change_no_number(suite):
 
 
 @pytest.mark.slow
+@pytest.mark.calibration("C25")
 @pytest.mark.parametrize("workers", ["0", "2", "4"])
 def test_processes_change_no_number(suite, workers):
     """C25: zero, two and four worker processes write the claims of one, byte for byte."""
@@ -155,6 +165,7 @@ def claim(index: int, p: float, alpha: float, size: int) -> Claim:
     )  # fmt: skip
 
 
+@pytest.mark.calibration("C25")
 @given(
     st.lists(st.tuples(st.floats(1e-6, 1.0), st.floats(0.2, 5.0)), min_size=1, max_size=12),
     st.data(),

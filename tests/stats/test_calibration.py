@@ -138,37 +138,53 @@ def test_vectorised_intervals_are_those_of_the_api(effect_of):
 @TIERS
 @pytest.mark.parametrize("process", ["gauss", "t3"])
 @pytest.mark.parametrize("n", [10, 20, 50])
-def test_c1_false_support_on_symmetric_data(process, n, quarter):
+def test_c1_false_support_on_symmetric_data(process, n, quarter, calibration):
     """With the truth on the bound at most .0299 of claims are supported, on each side."""
     runs = 4_000 // quarter
     _, found = simulated(process, n, runs)
     above, below = misses((found.low, found.high), PROCESSES[process][1])
-    assert max(above, below) <= allowed(0.0299, 4_000, runs)
+    limit = allowed(0.0299, 4_000, runs)
+    calibration.record(
+        "C1", f"{process}, n = {n}", max(above, below), bound=limit, runs=runs, nominal=0.025
+    )
+    assert max(above, below) <= limit
 
 
-def test_c1_catches_a_z_test():
+def test_c1_catches_a_z_test(calibration):
     """Mutant: normal instead of t quantiles, n = 10, at the full number of runs."""
     data = np.random.default_rng(1).normal(size=(10, 4_000))
     z = data.mean(axis=0) / (data.std(axis=0, ddof=1) / math.sqrt(10))
-    assert max((z > 1.96).mean(), (z < -1.96).mean()) > 0.0299
+    wrong = max((z > 1.96).mean(), (z < -1.96).mean())
+    calibration.mutant("C1", "normal quantiles", wrong, bound=0.0299, runs=4_000)
+    assert wrong > 0.0299
 
 
 @TIERS
 @pytest.mark.parametrize("process", ["exponential", "lognormal .5"])
 @pytest.mark.parametrize("n", [20, 50])
-def test_c2_false_support_on_skewed_data(process, n, quarter):
+def test_c2_false_support_on_skewed_data(process, n, quarter, calibration):
     """At most .050 on each side, so in both orientations of the data, and .055 in sum."""
     runs = 4_000 // quarter
     _, found = simulated(process, n, runs)
     above, below = misses((found.low, found.high), PROCESSES[process][1])
-    assert max(above, below) <= allowed(0.050, 4_000, runs)
-    assert above + below <= allowed(0.055, 4_000, runs)
+    side, both = allowed(0.050, 4_000, runs), allowed(0.055, 4_000, runs)
+    setting = f"{process}, n = {n}"
+    calibration.record(
+        "C2", setting, max(above, below), bound=side, runs=runs, nominal=0.025, quantity="a side"
+    )
+    calibration.record(
+        "C2", setting, above + below, bound=both, runs=runs, nominal=0.05, quantity="both sides"
+    )
+    assert max(above, below) <= side
+    assert above + below <= both
 
 
-def test_c2_catches_the_plain_t_interval():
+def test_c2_catches_the_plain_t_interval(calibration):
     """Mutant: t alone, exponential data, n = 20."""
     _, found = simulated("exponential", 20, 1_000)
-    assert max(misses(found.t_limits(), 1.0)) > allowed(0.050, 4_000, 1_000)
+    wrong, limit = max(misses(found.t_limits(), 1.0)), allowed(0.050, 4_000, 1_000)
+    calibration.mutant("C2", "t alone", wrong, bound=limit, runs=1_000, quantity="a side")
+    assert wrong > limit
 
 
 # Coverage and width: C3 to C5
@@ -184,21 +200,25 @@ HARD += [("sparse", 20), ("sparse", 50), ("sparse", 100)]
     "process, n, coverage",
     [(*cell, 0.943) for cell in ORDINARY] + [(*cell, 0.935) for cell in HARD],
 )
-def test_c3_c4_coverage(process, n, coverage, quarter):
+def test_c3_c4_coverage(process, n, coverage, quarter, calibration):
     """The 95 % interval covers the mean in 94.3 % of samples, on hard data in 93.5 %."""
     runs = 4_000 // quarter
     _, found = simulated(process, n, runs)
     missed = sum(misses((found.low, found.high), PROCESSES[process][1]))
-    assert missed <= allowed(1 - coverage, 4_000, runs)
+    check, limit = "C3" if coverage == 0.943 else "C4", allowed(1 - coverage, 4_000, runs)
+    calibration.record(check, f"{process}, n = {n}", missed, bound=limit, runs=runs, nominal=0.05)
+    assert missed <= limit
 
 
-def test_c3_catches_the_percentile_bootstrap():
+def test_c3_catches_the_percentile_bootstrap(calibration):
     """Mutant: percentile limits on Gaussian data, n = 10."""
     data, _ = simulated("gauss", 10, 1_000)
-    assert sum(misses(percentile_limits(data), 0.0)) > allowed(0.057, 4_000, 1_000)
+    wrong, limit = sum(misses(percentile_limits(data), 0.0)), allowed(0.057, 4_000, 1_000)
+    calibration.mutant("C3", "percentile bootstrap", wrong, bound=limit, runs=1_000)
+    assert wrong > limit
 
 
-def test_c3_catches_bca():
+def test_c3_catches_bca(calibration):
     """Mutant: scipy's BCa limits on exponential data, n = 20."""
     data, _ = simulated("exponential", 20, 1_000)
     found = stats.bootstrap(
@@ -210,29 +230,36 @@ def test_c3_catches_bca():
         rng=np.random.default_rng(0),
         batch=100,
     ).confidence_interval
-    assert sum(misses((found.low, found.high), 1.0)) > allowed(0.057, 4_000, 400)
+    wrong, limit = sum(misses((found.low, found.high), 1.0)), allowed(0.057, 4_000, 400)
+    calibration.mutant("C3", "BCa", wrong, bound=limit, runs=400)
+    assert wrong > limit
 
 
-def test_c4_catches_the_plain_t_interval():
+def test_c4_catches_the_plain_t_interval(calibration):
     """Mutant: t alone on lognormal data, n = 30."""
     _, found = simulated("lognormal .8", 30, 1_000)
     truth = PROCESSES["lognormal .8"][1]
-    assert sum(misses(found.t_limits(), truth)) > allowed(0.065, 4_000, 1_000)
+    wrong, limit = sum(misses(found.t_limits(), truth)), allowed(0.065, 4_000, 1_000)
+    calibration.mutant("C4", "t alone", wrong, bound=limit, runs=1_000)
+    assert wrong > limit
 
 
 @TIERS
-def test_c5_width(quarter):
+def test_c5_width(quarter, calibration):
     """On Gaussian data of 30 units the interval is at most 6 % wider than t on average."""
     _, found = simulated("gauss", 30, 4_000 // quarter)
     ratio = (found.high - found.low).mean() / (2 * found.t * found.error).mean()
+    calibration.record("C5", "gauss, n = 30", ratio, bound=1.06, runs=4_000 // quarter)
     assert 1.0 <= ratio <= 1.06
 
 
-def test_c5_catches_an_interval_that_is_always_wide():
+def test_c5_catches_an_interval_that_is_always_wide(calibration):
     """Mutant: covering 98 % instead of 95 %."""
     _, found = simulated("gauss", 30, 1_000)
     wide = Intervals(simulated("gauss", 30, 1_000)[0], alpha=0.02)
-    assert (wide.high - wide.low).mean() / (2 * found.t * found.error).mean() > 1.06
+    ratio = (wide.high - wide.low).mean() / (2 * found.t * found.error).mean()
+    calibration.mutant("C5", "the 98 % interval", ratio, bound=1.06, runs=1_000)
+    assert ratio > 1.06
 
 
 # The power of directional claims (C6)
@@ -246,15 +273,19 @@ def supported_at_zero(n, d, runs, alpha=0.05):
 
 @TIERS
 @pytest.mark.parametrize("n, d, power", [(20, 0.8, 0.89), (34, 0.5, 0.74), (90, 0.3, 0.76)])
-def test_c6_power(n, d, power, quarter):
+def test_c6_power(n, d, power, quarter, calibration):
     """Power is at least that of the t-test less the price of the hull."""
     runs = 1_500 // quarter
-    assert 1 - supported_at_zero(n, d, runs) <= allowed(1 - power, 1_500, runs)
+    found, least = supported_at_zero(n, d, runs), 1 - allowed(1 - power, 1_500, runs)
+    calibration.record("C6", f"n = {n}, d = {d}", found, bound=least, runs=runs, least=True)
+    assert found >= least
 
 
-def test_c6_catches_an_over_careful_test():
+def test_c6_catches_an_over_careful_test(calibration):
     """Mutant: half the level."""
-    assert 1 - supported_at_zero(20, 0.8, 375, alpha=0.025) > allowed(0.11, 1_500, 375)
+    found, least = supported_at_zero(20, 0.8, 375, alpha=0.025), 1 - allowed(0.11, 1_500, 375)
+    calibration.mutant("C6", "half the level", found, bound=least, runs=375, least=True)
+    assert found < least
 
 
 # Templates are the units: C7, C8
@@ -272,23 +303,28 @@ def templated(rng, sizes, icc, runs):
 @TIERS
 @pytest.mark.parametrize("templates, pairs", [(8, 25), (15, 20), (30, 10)])
 @pytest.mark.parametrize("icc", [0.0, 0.1, 0.3])
-def test_c7_clustered_type_one_error(templates, pairs, icc, quarter):
+def test_c7_clustered_type_one_error(templates, pairs, icc, quarter, calibration):
     """However strongly pairs of a template agree, a null effect is found in 5 % of runs."""
     runs = 2_000 // quarter
     rng = np.random.default_rng([7, templates, round(10 * icc)])
     _, means = templated(rng, [pairs] * templates, icc, runs)
     found = Intervals(means)
-    assert sum(misses((found.low, found.high), 0.0)) <= allowed(0.0597, 2_000, runs)
+    rate, limit = sum(misses((found.low, found.high), 0.0)), allowed(0.0597, 2_000, runs)
+    setting = f"{templates} x {pairs}, ICC {icc}"
+    calibration.record("C7", setting, rate, bound=limit, runs=runs, nominal=0.05)
+    assert rate <= limit
 
 
 @pytest.mark.parametrize("templates, pairs", [(8, 25), (15, 20), (30, 10)])
-def test_c7_catches_pairs_as_units(templates, pairs):
+def test_c7_catches_pairs_as_units(templates, pairs, calibration):
     """Mutants: a t-test on rows, and the percentile bootstrap of 8 template means."""
     rng = np.random.default_rng([7, templates, 1])
     rows, means = templated(rng, [pairs] * templates, 0.1, 500)
     error = rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
     by_row = np.abs(rows.mean(axis=0) / error) > 1.97
-    assert by_row.mean() > allowed(0.0597, 2_000, 500)
+    limit = allowed(0.0597, 2_000, 500)
+    calibration.mutant("C7", "pairs as units", by_row.mean(), bound=limit, runs=500)
+    assert by_row.mean() > limit
     if templates == 8:
         assert sum(misses(percentile_limits(means), 0.0)) > allowed(0.0597, 2_000, 500)
 
@@ -303,22 +339,29 @@ def test_c7_through_the_api(effect_of):
 
 
 @TIERS
-def test_c8_a_dominant_template(quarter):
+def test_c8_a_dominant_template(quarter, calibration):
     """One of ten templates holds half of the rows, and the level is kept."""
     runs = 2_000 // quarter
     _, means = templated(np.random.default_rng(8), [90] + [10] * 9, 0.3, runs)
     found = Intervals(means)
-    assert sum(misses((found.low, found.high), 0.0)) <= allowed(0.0597, 2_000, runs)
+    rate, limit = sum(misses((found.low, found.high), 0.0)), allowed(0.0597, 2_000, runs)
+    calibration.record("C8", "90 + 9 x 10, ICC 0.3", rate, bound=limit, runs=runs, nominal=0.05)
+    assert rate <= limit
 
 
-def test_c8_catches_row_weights():
+def test_c8_catches_row_weights(calibration):
     """Mutant: row-weighted mean with the cluster-robust (CR1) error and t(G - 1)."""
     sizes = np.array([90] + [10] * 9)
     rows, means = templated(np.random.default_rng(8), list(sizes), 0.3, 500)
     overall = rows.mean(axis=0)
     scores = sizes[:, None] * (means - overall)
     error = np.sqrt(10 / 9 * (scores**2).sum(axis=0)) / sizes.sum()
-    assert (np.abs(overall / error) > stats.t.ppf(0.975, 9)).mean() > allowed(0.0597, 2_000, 500)
+    wrong, limit = (
+        (np.abs(overall / error) > stats.t.ppf(0.975, 9)).mean(),
+        allowed(0.0597, 2_000, 500),
+    )
+    calibration.mutant("C8", "weights by rows, CR1", wrong, bound=limit, runs=500)
+    assert wrong > limit
 
 
 # Equivalence: C14, C15
@@ -328,30 +371,37 @@ def test_c8_catches_row_weights():
 @pytest.mark.parametrize("process", ["gauss", "exponential"])
 @pytest.mark.parametrize("n", [20, 50, 100])
 @pytest.mark.parametrize("side", [1, -1])
-def test_c14_false_equivalence(process, n, side, quarter):
+def test_c14_false_equivalence(process, n, side, quarter, calibration):
     """With the truth on either margin, at .3 standard deviations, 5 % are called negligible."""
     runs = 4_000 // quarter
     _, found = simulated(process, n, runs)
     _, mean, spread = PROCESSES[process]
     shift, margin = side * 0.3 * spread - mean, 0.3 * spread
     inside = (found.low + shift > -margin) & (found.high + shift < margin)
-    assert inside.mean() <= allowed(0.050, 4_000, runs)
+    limit = allowed(0.050, 4_000, runs)
+    setting = f"{process}, n = {n}, {side * 0.3:+} sd"
+    calibration.record("C14", setting, inside.mean(), bound=limit, runs=runs, nominal=0.025)
+    assert inside.mean() <= limit
 
 
-def test_c14_catches_absence_of_significance():
+def test_c14_catches_absence_of_significance(calibration):
     """Mutant: "p > .05, so no effect"."""
     _, found = simulated("gauss", 20, 1_000)
     low, high = found.t_limits()
-    assert ((low + 0.3 < 0) & (high + 0.3 > 0)).mean() > allowed(0.050, 4_000, 1_000)
+    wrong, limit = ((low + 0.3 < 0) & (high + 0.3 > 0)).mean(), allowed(0.050, 4_000, 1_000)
+    calibration.mutant("C14", "p > .05, so no effect", wrong, bound=limit, runs=1_000)
+    assert wrong > limit
 
 
 @TIERS
-def test_c15_power_of_equivalence(quarter):
+def test_c15_power_of_equivalence(quarter, calibration):
     """No effect, margin half a standard deviation, 50 units: supported in 80 % of runs."""
     runs = 4_000 // quarter
     _, found = simulated("gauss", 50, runs)
     inside = (found.low > -0.5) & (found.high < 0.5)
-    assert 1 - inside.mean() <= allowed(0.20, 4_000, runs)
+    least = 1 - allowed(0.20, 4_000, runs)
+    calibration.record("C15", "gauss, n = 50", inside.mean(), bound=least, runs=runs, least=True)
+    assert inside.mean() >= least
 
 
 # Ratios of means (C18)
@@ -370,22 +420,26 @@ def recoveries(rng, gap, n, runs):
 @TIERS
 @pytest.mark.parametrize("gap", GAPS)
 @pytest.mark.parametrize("n", [30, 100])
-def test_c18_false_support_of_a_ratio(gap, n, quarter):
+def test_c18_false_support_of_a_ratio(gap, n, quarter, calibration):
     """With rho on the bound `rho > x` is supported in at most .032 of runs."""
     runs = 2_000 // quarter
     top, gaps = recoveries(np.random.default_rng([18, n]), gap, n, runs)
     found = Intervals(top - RHO * gaps)
-    assert (found.low > 0).mean() <= allowed(0.032, 2_000, runs)
+    rate, limit = (found.low > 0).mean(), allowed(0.032, 2_000, runs)
+    calibration.record("C18", f"{gap} gap, n = {n}", rate, bound=limit, runs=runs, nominal=0.025)
+    assert rate <= limit
 
 
-def test_c18_catches_the_mean_of_ratios():
+def test_c18_catches_the_mean_of_ratios(calibration):
     """Mutant: a t-test on per-pair ratios."""
     top, gaps = recoveries(np.random.default_rng([18, 100]), "strong", 100, 500)
     low, _ = Intervals(top / gaps).t_limits()
-    assert (low > RHO).mean() > allowed(0.032, 2_000, 500)
+    wrong, limit = (low > RHO).mean(), allowed(0.032, 2_000, 500)
+    calibration.mutant("C18", "mean of ratios", wrong, bound=limit, runs=500)
+    assert wrong > limit
 
 
-def test_c18_a_weak_total_effect_is_an_error():
+def test_c18_a_weak_total_effect_is_an_error(calibration):
     """At n = 15 with the weak gap at least 5 % of runs end in the error, and no run in nonsense."""
     top, gaps = recoveries(np.random.default_rng([18, 15]), "weak", 15, 120)
     errors = 0
@@ -396,6 +450,10 @@ def test_c18_a_weak_total_effect_is_an_error():
             errors += 1
         else:
             assert low < high
+    calibration.record(
+        "C18", "weak gap, n = 15", errors / 120, bound=0.05, runs=120,
+        quantity="refused for a weak total effect", least=True,
+    )  # fmt: skip
     assert errors >= 6
 
 
@@ -404,7 +462,7 @@ def test_c18_a_weak_total_effect_is_an_error():
 
 @TIERS
 @pytest.mark.parametrize("templates, pairs", [(8, 25), (15, 20), (30, 10)])
-def test_c19_false_support_of_a_rate(templates, pairs, quarter, rate_of):
+def test_c19_false_support_of_a_rate(templates, pairs, quarter, rate_of, calibration):
     """Template rates of mean .8 with ICC .2: `rate > 0.8` is supported in at most .045 of runs."""
     runs = 2_000 // quarter
     supported, by_rows = 0, 0
@@ -413,9 +471,13 @@ def test_c19_false_support_of_a_rate(templates, pairs, quarter, rate_of):
         verdict = rate_of(right, units) > 0.8
         supported += verdict.p_support <= 0.025
         by_rows += stats.binom.sf(right.sum() - 1, len(right), 0.8) <= 0.025
-    assert supported / runs <= allowed(0.045, 2_000, runs)
+    limit = allowed(0.045, 2_000, runs)
+    setting = f"{templates} x {pairs}, mean .8, ICC .2"
+    calibration.record("C19", setting, supported / runs, bound=limit, runs=runs, nominal=0.025)
+    assert supported / runs <= limit
     # Mutant: the binomial test on rows.
-    assert by_rows / runs > allowed(0.045, 2_000, runs)
+    calibration.mutant("C19", "binomial test on rows", by_rows / runs, bound=limit, runs=runs)
+    assert by_rows / runs > limit
 
 
 def template_outcomes(templates, pairs, runs):
@@ -427,7 +489,7 @@ def template_outcomes(templates, pairs, runs):
 
 
 @TIERS
-def test_c19_near_the_ceiling(quarter, rate_of):
+def test_c19_near_the_ceiling(quarter, rate_of, calibration):
     """Template rates of mean .95, half of them 1: `rate > 0.95` keeps its level of .025."""
     runs = 2_000 // quarter
     rng = np.random.default_rng(195)
@@ -437,7 +499,11 @@ def test_c19_near_the_ceiling(quarter, rate_of):
         rates = np.where(rng.random(12) < 0.5, 1.0, rng.beta(9.0, 1.0, 12))
         right = (rng.random((12, 20)) < rates[:, None]).astype(float).ravel()
         supported += (rate_of(right, units) > 0.95).p_support <= 0.025
-    assert supported / runs <= allowed(0.032, 2_000, runs)
+    limit = allowed(0.032, 2_000, runs)
+    calibration.record(
+        "C19", "12 x 20, mean .95", supported / runs, bound=limit, runs=runs, nominal=0.025
+    )
+    assert supported / runs <= limit
 
 
 # Paired flips, exactly: C20
@@ -464,20 +530,25 @@ def wald(gained, lost, n):
 
 @pytest.mark.parametrize("n", [20, 40])
 @pytest.mark.parametrize("p10, p01", [(0.05, 0.05), (0.2, 0.05), (0.9, 0.02)])
-def test_c20_paired_differences(p10, p01, n):
+def test_c20_paired_differences(p10, p01, n, calibration):
     """The interval covers the difference of two rates with .94, exactly; no effect with .95."""
     exact = coverage(lambda b, c, n: PairedFlips(b, c, n).limits(0.05), p10, p01, n)
-    assert exact >= (0.95 if p10 == p01 else 0.94)
+    least, setting = 0.95 if p10 == p01 else 0.94, f"rates {p10} and {p01}, n = {n}, all outcomes"
+    calibration.record("C20", setting, exact, bound=least, runs=1, nominal=0.95, least=True)
+    assert exact >= least
 
 
-def test_c20_catches_wald():
+def test_c20_catches_wald(calibration):
     """Mutant: Wald's interval at n = 20 with rates of .9 and .02."""
-    assert coverage(wald, 0.9, 0.02, 20) < 0.94
+    wrong = coverage(wald, 0.9, 0.02, 20)
+    calibration.mutant("C20", "Wald's interval", wrong, bound=0.94, runs=1, least=True)
+    assert wrong < 0.94
 
 
 # Degenerate data: C33
 
 
+@pytest.mark.calibration("C33")
 @pytest.mark.parametrize(
     "values, floor, above_zero, negligible",
     [
@@ -499,6 +570,7 @@ def test_c33_degenerate_effects(values, floor, above_zero, negligible, effect_of
         assert len(verdict.explain()) <= 5
 
 
+@pytest.mark.calibration("C33")
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("clustered", [False, True])
 def test_c33_rates_without_variation(value, clustered, rate_of):

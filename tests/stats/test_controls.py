@@ -182,17 +182,20 @@ def exchangeable(rng, k, spread, runs, pairs=50):
 @TIERS
 @pytest.mark.parametrize("k", [39, 199])
 @pytest.mark.parametrize("spread", [0.3, 1.0])
-def test_c21_ranks_hold_their_level(k, spread, quarter):
+def test_c21_ranks_hold_their_level(k, spread, quarter, calibration):
     """A site exchangeable with its controls outranks them, at .025, in .018 to .030 of runs."""
     runs = 4_000 // quarter
     difference, rank, _ = exchangeable(np.random.default_rng([21, k]), k, spread, runs)
     rate = (rank <= 0.025).mean()
     error = math.sqrt(0.025 * 0.975)
     widen = 2 * error / math.sqrt(runs) - 2 * error / math.sqrt(4_000)
-    assert 0.018 - widen <= rate <= 0.030 + widen
+    limit, setting = 0.030 + widen, f"{k} controls, spread {spread}"
+    calibration.record("C21", setting, rate, bound=limit, runs=runs, nominal=0.025)
+    assert 0.018 - widen <= rate <= limit
     # Mutant: a t-test over pairs, which knows nothing of how much sites differ.
     wrong = (difference * math.sqrt(50) / math.sqrt(1 + 1 / k) > 1.96).mean()
-    assert wrong > 0.030 + widen
+    calibration.mutant("C21", "t over pairs alone", wrong, bound=limit, runs=runs)
+    assert wrong > limit
 
 
 def test_c21_prediction_holds_its_level():
@@ -222,7 +225,7 @@ def test_c21_through_the_api(effect_of):
 
 
 @TIERS
-def test_c22_a_fitted_map_is_judged_on_new_pairs(quarter, rate_of):
+def test_c22_a_fitted_map_is_judged_on_new_pairs(quarter, rate_of, calibration):
     """256 dimensions fit 200 random labels perfectly; on new pairs no more than 5 % hold."""
     runs = 200 // quarter
     rng = np.random.default_rng(22)
@@ -234,8 +237,11 @@ def test_c22_a_fitted_map_is_judged_on_new_pairs(quarter, rate_of):
         right = (np.sign(features @ weights) == labels).astype(float)
         held_out += (rate_of(right[200:]) > 0.5).name == "supported"
         in_sample += (rate_of(right[:200]) > 0.5).name == "supported"
-    assert held_out / runs <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs)
+    limit, setting = 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs), "256 dimensions, 200 + 200 pairs"
+    calibration.record("C22", setting, held_out / runs, bound=limit, runs=runs, nominal=0.025)
+    assert held_out / runs <= limit
     # Mutant: accuracy on the pairs it was fitted to.
+    calibration.mutant("C22", "accuracy where fitted", in_sample / runs, bound=limit, runs=runs)
     assert in_sample == runs
 
 

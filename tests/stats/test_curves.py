@@ -155,14 +155,20 @@ def supported_shares(means, runs, margin=0.2, n=30):
 
 
 @TIERS
-def test_c36_monotony(quarter):
+def test_c36_monotony(quarter, calibration):
     """At n = 30 an inverted U is supported in at most .03 of runs, a true line in .80."""
     runs = 500 // quarter
     hill, page = supported_shares(INVERTED_U, runs)
     line, _ = supported_shares(LINE, runs)
-    assert hill <= allowed(0.03, 500, runs)
-    assert 1 - line <= allowed(0.20, 500, runs)
+    limit, least = allowed(0.03, 500, runs), 1 - allowed(0.20, 500, runs)
+    calibration.record("C36", "inverted U, n = 30", hill, bound=limit, runs=runs)
+    calibration.record(
+        "C36", "line, n = 30", line, bound=least, runs=runs, quantity="power", least=True
+    )
+    assert hill <= limit
+    assert line >= least
     # Mutant: Page's trend test, which "confirms" the inverted U.
+    calibration.mutant("C36", "Page's trend test", page, bound=0.5, runs=40)
     assert page > 0.5
 
 

@@ -298,6 +298,7 @@ def test_values_are_finite(effect_of, value):
         effect_of([1.0, 2.0, 3.0], scale=[1.0, 1.0, value])
 
 
+@pytest.mark.calibration("C9")
 @pytest.mark.parametrize("n", [1, 4])
 def test_few_units_carry_no_verdict(effect_of, rate_of, n):
     """Fewer than five units are an error that says what to add (C9)."""

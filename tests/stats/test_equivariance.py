@@ -52,6 +52,7 @@ def numbers(verdict):
     )
 
 
+@pytest.mark.calibration("C17")
 @given(DATA, NUMBERS, st.none() | GAPS, st.randoms(use_true_random=False))
 def test_the_order_of_pairs_does_not_matter(effect_of, data, bound, gap_seed, random):
     """Shuffled pairs give bit-identical verdicts."""
@@ -76,6 +77,7 @@ def test_the_names_of_pairs_do_not_matter(effect_of, data, bound):
     assert numbers(effect > bound) == numbers(renamed > bound)
 
 
+@pytest.mark.calibration("C17")
 @given(DATA, NUMBERS, st.integers(2, 3))
 def test_duplicated_pairs_add_no_evidence(effect_of, data, bound, times):
     """Measuring every pair again under another id leaves verdict, p-values and interval alone."""
@@ -89,6 +91,7 @@ def test_duplicated_pairs_add_no_evidence(effect_of, data, bound, times):
     assert again.interval == once.interval
 
 
+@pytest.mark.calibration("C17")
 @given(DATA, NUMBERS, st.floats(1e-6, 1e6), st.none() | GAPS)
 def test_units_of_measurement_do_not_matter(effect_of, data, bound, factor, gap_seed):
     """Scaling values and bound by c > 0 scales the interval by c, to 1e-9 (C17)."""
@@ -104,6 +107,7 @@ def test_units_of_measurement_do_not_matter(effect_of, data, bound, factor, gap_
         assert there.p_support == pytest.approx(here.p_support, abs=0.01)
 
 
+@pytest.mark.calibration("C17")
 @given(DATA, NUMBERS, st.none() | GAPS)
 def test_the_sign_does_not_matter(effect_of, data, bound, gap_seed):
     """Negating values and claim mirrors the interval and exchanges nothing else."""
@@ -115,6 +119,7 @@ def test_the_sign_does_not_matter(effect_of, data, bound, gap_seed):
     assert there.p_support == pytest.approx(here.p_support, abs=0.01)
 
 
+@pytest.mark.calibration("C16")
 @given(DATA, NUMBERS)
 def test_exactly_one_verdict(effect_of, data, margin):
     """Supported implies the deciding interval inside the claim, refuted outside, else neither."""
@@ -134,6 +139,7 @@ def test_exactly_one_verdict(effect_of, data, margin):
         assert verdict.name == expected
 
 
+@pytest.mark.calibration("C34")
 def test_the_same_numbers_in_another_process_and_after_other_work(effect_of):
     """Clearing the kept resamples and drawing others in between changes no bit (C34)."""
     values = np.random.default_rng(0).normal(1, 1, 24)
@@ -177,6 +183,7 @@ def evidence(kind, rng):
     return PairedFlips(int(a), int(b), int(a + b + c)), 0.2
 
 
+@pytest.mark.calibration("C16")
 @pytest.mark.parametrize("kind", ["mean", "ratio", "unit rates", "binomial", "flips"])
 def test_p_values_and_intervals_are_duals(kind):
     """500 random data sets and bounds: p <= alpha / 2 exactly where the interval excludes b."""
@@ -208,6 +215,7 @@ def test_p_values_and_intervals_are_duals(kind):
     assert decided > 100
 
 
+@pytest.mark.calibration("C16", mutant="p and interval of different methods")
 def test_the_duality_check_catches_a_mixture_of_methods():
     """Mutant: a t-test's p beside a percentile interval contradict each other within 500 tries."""
     rng = np.random.default_rng(16)

@@ -17,6 +17,7 @@ def t_statistic(x, axis=-1):
     return np.mean(x, axis=axis) / np.std(x, axis=axis, ddof=1) * math.sqrt(x.shape[axis])
 
 
+@pytest.mark.calibration("C31")
 def test_c31_exact_enumeration_equals_scipy():
     """On 200 data sets of 5 to 12 units both p-values are scipy's permutation test's to 1e-12.
 
@@ -96,16 +97,20 @@ def p_values(process, runs):
     [pytest.param(500, id="quarter"), pytest.param(2_000, id="full", marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("process", ["gauss", "t3"])
-def test_c30_p_values_are_uniform(process, runs):
+def test_c30_p_values_are_uniform(process, runs, calibration):
     """Where nothing is there p-values are uniform: KS distance .0435 at 2,000 runs."""
     distance = stats.kstest(p_values(process, runs), "uniform").statistic
-    assert distance <= 0.0435 * math.sqrt(2_000 / runs)
+    limit = 0.0435 * math.sqrt(2_000 / runs)
+    calibration.record("C30", f"{process}, n = 30", distance, bound=limit, runs=runs)
+    assert distance <= limit
 
 
-def test_c30_catches_the_smaller_tail():
+def test_c30_catches_the_smaller_tail(calibration):
     """Mutant: the smaller of both tails without doubling."""
     p = p_values("gauss", 500)
-    assert stats.kstest(np.minimum(p, 1 - p), "uniform").statistic > 0.087
+    wrong = stats.kstest(np.minimum(p, 1 - p), "uniform").statistic
+    calibration.mutant("C30", "the smaller tail", wrong, bound=0.087, runs=500)
+    assert wrong > 0.087
 
 
 def test_c30_catches_the_missing_observation():

@@ -31,6 +31,7 @@ def closure(p_values, weights):
     return adjusted
 
 
+@pytest.mark.calibration("C32")
 @given(st.lists(st.tuples(P, WEIGHT), min_size=1, max_size=6))
 def test_holm_is_the_closure_of_weighted_bonferroni(cases):
     """The step-down shortcut equals testing every intersection that contains a hypothesis."""
@@ -69,6 +70,7 @@ def test_weights_must_be_positive_and_complete():
     assert holm([]) == []
 
 
+@pytest.mark.calibration("C32")
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30))
 def test_q_values_match_scipy(p_values):
     """Benjamini-Hochberg agrees with scipy's."""

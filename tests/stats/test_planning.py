@@ -24,6 +24,7 @@ def test_sample_sizes_are_the_published_ones(alpha, d, units):
     assert units_needed(d, alpha=alpha) == units
 
 
+@pytest.mark.calibration("C32")
 @pytest.mark.parametrize("n", [5, 34, 500, 20_000])
 @pytest.mark.parametrize("d", [0.02, 0.3, 1.5])
 def test_power_is_the_noncentral_ts(n, d):

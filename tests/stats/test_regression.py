@@ -153,22 +153,27 @@ def alarms(loss, margin, runs, n=50, seed=35):
 
 
 @TIERS
-def test_c35_false_alarms_and_losses(quarter):
+def test_c35_false_alarms_and_losses(quarter, calibration):
     """At the margin .003 of runs are red twice; a loss of two margins, .5 sd each, is in .80."""
     runs = 4_000 // quarter
     once, twice = alarms(0.5, 0.5, runs)
     limit = 0.0014 + 2 * math.sqrt(0.0014 * (1 - 0.0014) / runs)  # .003 at N = 4,000
+    calibration.record("C35", "loss of one margin", twice, bound=limit, runs=runs, nominal=0.0006)
     assert twice <= limit
     # Mutant: the first red decides.
+    calibration.mutant("C35", "the first red decides", once, bound=limit, runs=runs)
     assert once > limit
     _, unchanged = alarms(0.0, 0.5, runs)
     assert unchanged == 0.0
     _, lost = alarms(1.0, 0.5, runs)
+    calibration.record(
+        "C35", "loss of two margins", lost, bound=0.8, runs=runs, quantity="power", least=True
+    )
     assert 1 - lost <= 0.2
 
 
 @TIERS
-def test_c35_a_stored_mean_is_no_constant(quarter):
+def test_c35_a_stored_mean_is_no_constant(quarter, calibration):
     """Against a stored mean Welch's test holds .05; taking it as a constant does not."""
     runs = 4_000 // quarter
     rng = np.random.default_rng(351)
@@ -183,5 +188,9 @@ def test_c35_a_stored_mean_is_no_constant(quarter):
         ]
     )
     limit = 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs)
+    stored = {"bound": limit, "runs": runs, "quantity": "against a stored mean"}
+    calibration.record("C35", "no change, n = 40", false, nominal=0.05, **stored)
     assert false <= limit
-    assert (np.abs(difference / error[1]) > stats.t.ppf(0.975, 39)).mean() > limit
+    wrong = (np.abs(difference / error[1]) > stats.t.ppf(0.975, 39)).mean()
+    calibration.mutant("C35", "baseline as a constant", wrong, **stored)
+    assert wrong > limit

@@ -225,16 +225,20 @@ def ever(process, alpha=0.05):
 
 @TIERS
 @pytest.mark.parametrize("process", BOUNDED)
-def test_c27_any_of_500_looks(process, quarter):
+def test_c27_any_of_500_looks(process, quarter, calibration):
     """With the mean on the bound at most .057 of runs are decided, ever, on either side."""
     runs = 4_000 // quarter
     values = BOUNDED[process](np.random.default_rng([27, *process.encode()]), (runs, 500))
-    assert ever(betting(values, 0.5, 0.05)) <= allowed(0.057, 4_000, runs)
+    rate, limit = ever(betting(values, 0.5, 0.05)), allowed(0.057, 4_000, runs)
+    calibration.record("C27", f"{process}, betting", rate, bound=limit, runs=runs, nominal=0.05)
+    assert rate <= limit
     if process != "three points":
-        assert ever(sign_process(values > 0.5)) <= allowed(0.057, 4_000, runs)
+        rate = ever(sign_process(values > 0.5))
+        calibration.record("C27", f"{process}, signs", rate, bound=limit, runs=runs, nominal=0.05)
+        assert rate <= limit
 
 
-def test_c27_catches_repeated_t_tests():
+def test_c27_catches_repeated_t_tests(calibration):
     """Mutant: a t-test after each value from the tenth."""
     values = np.random.default_rng(27).normal(size=(400, 500))
     n = np.arange(1, 501)
@@ -242,33 +246,48 @@ def test_c27_catches_repeated_t_tests():
     variance = (np.cumsum(values**2, axis=1) / n - mean**2) * n / np.maximum(n - 1, 1)
     t = np.abs(mean[:, 9:]) / np.sqrt(variance[:, 9:] / n[9:])
     wrong = (t > stats.t.ppf(0.975, n[9:] - 1)).any(axis=1).mean()
-    assert wrong > allowed(0.057, 4_000, 400)
+    limit = allowed(0.057, 4_000, 400)
+    calibration.mutant("C27", "a t-test at each look", wrong, bound=limit, runs=400)
+    assert wrong > limit
 
 
 @TIERS
-def test_c28_speed(quarter):
+def test_c28_speed(quarter, calibration):
     """With d = .5 half of the runs stop by the 50th value and .99 by the 500th."""
     runs = 2_000 // quarter
     values = np.clip(np.random.default_rng(28).normal(0.5, 1.0, (runs, 500)), -2.0, 2.0)
     scaled = (values + 2) / 4
     up = np.maximum.accumulate(betting(scaled, 0.5, 0.05)[0], axis=1) >= math.log(40)
-    assert np.median(np.where(up[:, -1], up.argmax(axis=1) + 1, 501)) <= 50
-    assert 1 - up[:, -1].mean() <= allowed(0.01, 2_000, runs)
+    stop, least = (
+        np.median(np.where(up[:, -1], up.argmax(axis=1) + 1, 501)),
+        1 - allowed(0.01, 2_000, runs),
+    )
+    power = up[:, -1].mean()
+    calibration.record("C28", "d = .5", stop, bound=50, runs=runs, quantity="median stop")
+    calibration.record(
+        "C28", "d = .5", power, bound=least, runs=runs, quantity="power by 500", least=True
+    )
+    assert stop <= 50
+    assert power >= least
     # Mutant: Hoeffding's bound, which knows the range and nothing of the spread.
     n = np.arange(1, 501)
     reach = 4 * np.sqrt(np.log(2 / 0.05 * n * (n + 1)) / (2 * n))
     slow = np.cumsum(values, axis=1) / n - reach > 0
-    assert np.median(np.where(slow.any(axis=1), slow.argmax(axis=1) + 1, 501)) > 50
+    wrong = np.median(np.where(slow.any(axis=1), slow.argmax(axis=1) + 1, 501))
+    calibration.mutant("C28", "Hoeffding", wrong, bound=50, runs=runs, quantity="median stop")
+    assert wrong > 50
 
 
 @TIERS
-def test_c29_values_without_limits(quarter):
+def test_c29_values_without_limits(quarter, calibration):
     """Lognormal values watched from the 50th to the 500th: .08; from the fifth more than that."""
     runs = 2_000 // quarter
     values = np.random.default_rng(29).lognormal(0, 0.8, (runs, 500)) - math.exp(0.32)
     limits = [asymptotic_sequence(each, 0.05) for each in values]
     missed = np.mean([(low > 0).any() or (high < 0).any() for low, high in limits])
-    assert missed <= allowed(0.08, 2_000, runs)
+    limit, setting = allowed(0.08, 2_000, runs), "lognormal .8, from the 50th value"
+    calibration.record("C29", setting, missed, bound=limit, runs=runs, nominal=0.05)
+    assert missed <= limit
     # Mutant: the same from the fifth value on.
     n = np.arange(1, 501)
     rho2 = (2 * math.log(20) + math.log(1 + 2 * math.log(20))) / 50
@@ -276,4 +295,5 @@ def test_c29_values_without_limits(quarter):
     spread = np.sqrt(np.maximum(np.cumsum(values**2, axis=1) / n - mean**2, 0))
     reach = spread * np.sqrt((n * rho2 + 1) / (n**2 * rho2) * np.log((n * rho2 + 1) / 0.0025))
     early = (np.abs(mean) > reach)[:, 4:].any(axis=1).mean()
-    assert early > allowed(0.08, 2_000, runs)
+    calibration.mutant("C29", "from the fifth value", early, bound=limit, runs=runs)
+    assert early > limit

@@ -10,6 +10,7 @@ from causaltest.stats.distributions import noncentral_t_below
 from causaltest.stats.sizes import share, standardised_mean
 
 
+@pytest.mark.calibration("C32")
 @pytest.mark.parametrize("n", [5, 12, 100])
 @pytest.mark.parametrize("mean", [-2.0, 0.0, 0.3, 5.0])
 def test_the_interval_inverts_the_noncentral_t(n, mean):

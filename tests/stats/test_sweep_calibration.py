@@ -110,17 +110,18 @@ PROCESSES = ["gauss", "t3", "skew .3", "skew .5", "skew .8"]
 @TIERS
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("n", [20, 50])
-def test_c10_family_wise_error_of_raw_effects(process, n, quarter):
+def test_c10_family_wise_error_of_raw_effects(process, n, quarter, calibration):
     """However skewed, at most .064 of maps without effect show one, by the bootstrap max-T."""
     runs = 1_000 // quarter
-    assert family_wise(null_maps(process, n, runs), found_by_bootstrap) <= allowed(
-        0.064, 1_000, runs
-    )
+    rate = family_wise(null_maps(process, n, runs), found_by_bootstrap)
+    limit = allowed(0.064, 1_000, runs)
+    calibration.record("C10", f"{process}, n = {n}", rate, bound=limit, runs=runs, nominal=0.05)
+    assert rate <= limit
 
 
 @TIERS
 @pytest.mark.parametrize("n", [20, 50])
-def test_c10_where_few_pairs_respond(n, quarter):
+def test_c10_where_few_pairs_respond(n, quarter, calibration):
     """Cells to which 15 % of pairs respond hold the level as well, though t is far off there."""
     runs = 400 // quarter
     rng = np.random.default_rng([101, n])
@@ -129,33 +130,48 @@ def test_c10_where_few_pairs_respond(n, quarter):
         values = (rng.random((n, CELLS)) < 0.15) - 0.15
         varied = np.ascontiguousarray(values[:, np.ptp(values, axis=0) > 0.5])
         found += found_by_bootstrap(varied, run).any()
-    assert found / runs <= allowed(0.064, 1_000, runs)
+    limit, setting = allowed(0.064, 1_000, runs), f"15 % respond, n = {n}"
+    calibration.record("C10", setting, found / runs, bound=limit, runs=runs, nominal=0.05)
+    assert found / runs <= limit
 
 
-def test_c10_catches_cells_tested_one_by_one():
+def test_c10_catches_cells_tested_one_by_one(calibration):
     """Mutant: a t-test in each cell finds something in nearly every map."""
-    assert family_wise(null_maps("gauss", 20, 100), lambda v, _: found_by_t(v)) > 0.5
+    wrong = family_wise(null_maps("gauss", 20, 100), lambda v, _: found_by_t(v))
+    calibration.mutant("C10", "t in each cell", wrong, bound=0.5, runs=100)
+    assert wrong > 0.5
 
 
 @pytest.mark.parametrize("process, n", [("skew .5", 20), ("skew .8", 50)])
-def test_c10_catches_sign_flips_of_raw_effects(process, n):
+def test_c10_catches_sign_flips_of_raw_effects(process, n, calibration):
     """Mutant: sign-flip max-T on skewed raw effects, the usual recipe of neuroimaging."""
-    assert family_wise(null_maps(process, n, 150), found_by_flips) > allowed(0.064, 1_000, 150)
+    wrong, limit = (
+        family_wise(null_maps(process, n, 150), found_by_flips),
+        allowed(0.064, 1_000, 150),
+    )
+    calibration.mutant("C10", "sign flips of raw effects", wrong, bound=limit, runs=150)
+    assert wrong > limit
 
 
 @TIERS
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("n", [8, 10, 20, 50])
-def test_c11_family_wise_error_against_placebos(process, n, quarter):
+def test_c11_family_wise_error_against_placebos(process, n, quarter, calibration):
     """Less a placebo of the same pair, sign flips hold .064 for any n, and are no less than .02."""
     runs = 1_000 // quarter
     rate = family_wise(differenced_maps(process, n, runs), found_by_flips)
-    assert rate <= allowed(0.064, 1_000, runs)
+    limit, least = allowed(0.064, 1_000, runs), 0.02 - 2 * math.sqrt(0.02 * 0.98 / runs)
+    setting = f"{process}, n = {n}"
+    calibration.record("C11", setting, rate, bound=limit, runs=runs, nominal=0.05)
+    assert rate <= limit
     if n == 20:
-        assert rate >= 0.02 - 2 * math.sqrt(0.02 * 0.98 / runs)
+        calibration.record(
+            "C11", setting, rate, bound=least, runs=runs, quantity="not too careful", least=True
+        )
+        assert rate >= least
 
 
-def test_c11_catches_separate_flips():
+def test_c11_catches_separate_flips(calibration):
     """Mutant: cells of a unit flipped separately lose their dependence, and with it the level.
 
     With cells as alike as layers of one stream the joint test rejects at its level, the other
@@ -174,7 +190,11 @@ def test_c11_catches_separate_flips():
     joint = family_wise(maps, found_by_flips)
     assert joint >= 0.02
     assert joint <= allowed(0.064, 1_000, 200)
-    assert family_wise(maps, separate) < 0.02
+    wrong = family_wise(maps, separate)
+    calibration.mutant(
+        "C11", "separate flips", wrong, bound=0.02, runs=200, quantity="not too careful", least=True
+    )
+    assert wrong < 0.02
 
 
 def hot_maps(n, d, runs, seed):
@@ -190,7 +210,7 @@ HOT = [62, 63, 64, 77, 78, 79]
 
 
 @TIERS
-def test_c12_power(quarter):
+def test_c12_power(quarter, calibration):
     """Of six cells with an effect of .7, at n = 50, .82 are found by one tail, .78 by two."""
     runs = 200 // quarter
     maps = list(hot_maps(50, 0.7, runs, 12))
@@ -201,16 +221,25 @@ def test_c12_power(quarter):
         ]
     )
     two = np.mean([found_by_bootstrap(v, run)[HOT].mean() for run, v in enumerate(maps)])
-    assert 1 - one <= allowed(0.18, 200, runs)
-    assert 1 - two <= allowed(0.22, 200, runs)
+    least = [1 - allowed(miss, 200, runs) for miss in (0.18, 0.22)]
+    for tails, power, bound in (("one tail", one, least[0]), ("two tails", two, least[1])):
+        calibration.record(
+            "C12", "n = 50, d = .7", power, bound=bound, runs=runs, quantity=tails, least=True
+        )
+    assert one >= least[0]
+    assert two >= least[1]
     # Mutant: Bonferroni with the degrees of freedom of the hot cells.
     wrong = np.mean([found_by_t(v, 0.05 / CELLS, df=5)[HOT].mean() for v in maps])
-    assert 1 - wrong > allowed(0.22, 200, runs)
+    calibration.mutant(
+        "C12", "Bonferroni, wrong df", wrong, bound=least[1], runs=runs, quantity="two tails",
+        least=True,
+    )  # fmt: skip
+    assert wrong < least[1]
 
 
 @TIERS
 @pytest.mark.parametrize("process", ["gauss", "skew .5"])
-def test_c13_simultaneous_lower_bounds(process, quarter):
+def test_c13_simultaneous_lower_bounds(process, quarter, calibration):
     """All 180 lower bounds lie below the truth in 94 % of maps."""
     runs = 400 // quarter
     rng = np.random.default_rng([13, *process.encode()])
@@ -224,15 +253,19 @@ def test_c13_simultaneous_lower_bounds(process, quarter):
         mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(50)
         covered += (mean - upper_quantile(tail.maxima, 0.05) * error <= truth).all()
         marginal += (mean - stats.t.ppf(0.95, 49) * error <= truth).all()
-    assert 1 - covered / runs <= allowed(0.06, 400, runs)
+    limit, missed = allowed(0.06, 400, runs), 1 - covered / runs
+    calibration.record("C13", f"{process}, n = 50", missed, bound=limit, runs=runs, nominal=0.05)
+    assert missed <= limit
     if process == "gauss":
         # Mutant: bounds that hold for one cell at a time.
-        assert 1 - marginal / runs > allowed(0.06, 400, runs)
+        wrong = 1 - marginal / runs
+        calibration.mutant("C13", "marginal bounds", wrong, bound=limit, runs=runs)
+        assert wrong > limit
 
 
 @TIERS
 @pytest.mark.parametrize("n", [8, 10, 20])
-def test_c13_simultaneous_bounds_by_flips(n, quarter):
+def test_c13_simultaneous_bounds_by_flips(n, quarter, calibration):
     """So do bounds from sign flips, with few units: a miss of either tail in at most .064."""
     runs = 400 // quarter
     misses = 0
@@ -240,11 +273,13 @@ def test_c13_simultaneous_bounds_by_flips(n, quarter):
         mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(n)
         low = upper_quantile(flipped_tail(values, resamples=RESAMPLES, seed=run).maxima, 0.025)
         misses += (np.abs(mean) > low * error).any()
-    assert misses / runs <= allowed(0.064, 400, runs)
+    limit, setting = allowed(0.064, 400, runs), f"sign flips, skew .5, n = {n}"
+    calibration.record("C13", setting, misses / runs, bound=limit, runs=runs, nominal=0.05)
+    assert misses / runs <= limit
 
 
 @TIERS
-def test_c23_the_best_of_many_on_other_pairs(quarter):
+def test_c23_the_best_of_many_on_other_pairs(quarter, calibration):
     """The best of 180 cells, judged on other pairs: supported in at most .032 of maps."""
     runs = 2_000 // quarter
     rng = np.random.default_rng(23)
@@ -254,9 +289,13 @@ def test_c23_the_best_of_many_on_other_pairs(quarter):
         best = int(discover.mean(axis=0).argmax())
         same[:, run], other[:, run] = discover[:, best], confirm[:, best]
     supported = hull_p(other, resamples=1_999, seed=0)[0] <= 0.025
-    assert supported.mean() <= allowed(0.032, 2_000, runs)
+    rate, limit = supported.mean(), allowed(0.032, 2_000, runs)
+    calibration.record("C23", "180 cells, n = 20", rate, bound=limit, runs=runs, nominal=0.025)
+    assert rate <= limit
     # Mutant: judging it on the pairs it was chosen on.
-    assert (hull_p(same, resamples=1_999, seed=0)[0] <= 0.025).mean() > 0.3
+    wrong = (hull_p(same, resamples=1_999, seed=0)[0] <= 0.025).mean()
+    calibration.mutant("C23", "judged where chosen", wrong, bound=0.3, runs=runs)
+    assert wrong > 0.3
 
 
 def test_c23_the_same_pairs_are_refused():
