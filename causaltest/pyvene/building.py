@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -20,6 +21,30 @@ from causaltest.sites import MODULE, Site
 from causaltest.spelling import did_you_mean
 
 Groups = dict[Any, list[str]]
+
+# What was found in a network, and the modules it was found with: sweeps wrap a network many times.
+_FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[list[weakref.ref[nn.Module]], Architecture]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def subject_of(network: nn.Module) -> Model:
+    """Return a network as a model, with what is known of its structure if that is unchanged."""
+    model = Model(network)
+    modules, architecture = _FOUND.get(network, ([], None))
+    present = list(network.modules())
+    if len(modules) == len(present) and all(
+        known() is module for known, module in zip(modules, present, strict=True)
+    ):
+        model.__dict__["architecture"] = architecture
+    return model
+
+
+def remember(model: Model) -> None:
+    """Keep what was found in a model's network for as long as the network lives."""
+    if "architecture" in model.__dict__:
+        modules = [weakref.ref(module) for module in model.network.modules()]
+        _FOUND[model.network] = modules, model.architecture
 
 
 class Interventions(nn.ModuleDict):

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
 from causaltest.engine.hooks import AllRead, Operation, Side, announced, attached, evaluating
-from causaltest.engine.model import Model
 from causaltest.errors import InterventionError
 from causaltest.pyvene import building, saving, training
 from causaltest.pyvene.config import IntervenableConfig
@@ -106,11 +105,12 @@ class IntervenableModel(nn.Module):
         )
         self.mode = self.config.mode
         self.as_adaptor = as_adaptor
-        self.subject = Model(model)
+        self.subject = building.subject_of(model)
         self.representations = self.config.representations
         for each in self.representations:
             check_unit(each)
         self.targets = building.targets_of(self.subject, self.config)
+        building.remember(self.subject)
         self.keys = list(self.targets)
         made = building.interventions_of(
             self.subject, self.config, self.targets, VanillaIntervention

@@ -27,6 +27,18 @@ def test_one_source_serves_all_sites_in_one_pass(network, inputs, passes):
     assert passes == [0, 1, 0, 1, 2]
 
 
+def test_a_network_is_explored_once_until_its_modules_change(network, passes):
+    """Wrapping a network again costs no pass; a module that is replaced is looked at again."""
+    pv.IntervenableModel({"layer": 1}, network)
+    assert passes
+    passes.clear()
+    pv.IntervenableModel({"layer": 2}, network)
+    assert not passes
+    network.transformer.h[0].mlp.c_fc = torch.nn.Linear(24, 96)
+    pv.IntervenableModel({"layer": 2}, network)
+    assert passes
+
+
 def test_groups_have_any_names(network, inputs):
     """Names take sources in the order of their first appearance, as numbers do in theirs."""
     sources = [inputs(2), inputs(3)]
