@@ -54,12 +54,10 @@ def test_a_class_conforms(subject) -> None:
     ],
 )
 def test_further_stacks_are_measured_too(subject, stacks) -> None:
-    """The stacks before the answering one have names and components of their own."""
+    """The stacks before the answering one have names, and whole components of their own."""
     report = measure(subject)
     assert [stack for stack, _ in report.stacks] == stacks
-    assert all(
-        {"block_output", "attention_value_output"} <= set(names) for _, names in report.stacks
-    )
+    assert all({"block_output", "mlp_output"} <= set(names) for _, names in report.stacks)
 
 
 def test_a_state_space_mixer_is_no_attention() -> None:
