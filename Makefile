@@ -33,8 +33,8 @@ test: check
 
 # A check that fails does not end the run; its line in the table says so.
 calibrate: $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m calibration -n $(WORKERS) --causal-report=none \
-		-p tests.calibration_table --calibration-table docs/calibration.md $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m calibration -n $(WORKERS) --dist loadfile \
+		-p tests.calibration_table --calibration-table docs/calibration.md --causal-report=none $(ARGS)
 
 slow: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --causal-report=none $(ARGS)

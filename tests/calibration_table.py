@@ -177,7 +177,7 @@ def row_of(check: str, what: str, notes: list[dict]) -> tuple[str, bool]:
             "nominal": nominal,
             "observed": number(worst["observed"]),
             "bound": sided(worst),
-            "runs": f"{worst['runs']:,}",
+            "runs": f"{worst['runs']:,}" if worst["runs"] > 1 else "exact",
             "passes": "yes" if passes else "**no**",
         }
     wrong = [note for note in notes if note["mutant"] is not None]

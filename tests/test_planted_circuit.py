@@ -49,7 +49,8 @@ def planted(seed):
     # Ten tokens in twelve dimensions: a linear map reads any function of the token.
     parity = torch.linalg.pinv(network.embedding.weight) @ PARITY
     holder = int(torch.randint(UNITS, ()))
-    read, _, write = network.units[holder]
+    unit = network.units[holder]
+    read, write = (layer for layer in unit.children() if isinstance(layer, torch.nn.Linear))
     # |p + q| is 2 for equal parities and 0 for different ones.
     read.weight[:2] = torch.cat([parity, parity, torch.zeros(WIDTH)])
     read.weight[1] *= -1
