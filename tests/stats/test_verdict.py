@@ -172,7 +172,7 @@ class Flat:
         """Return the p-value set for this bound."""
         return self.below[bound]
 
-    def limits(self, alpha):  # noqa: ARG002
+    def limits(self, alpha):
         """Return any interval."""
         return -1.0, 1.0
 
@@ -233,7 +233,7 @@ def test_refuting_an_equivalence_is_planned_from_outside():
     class Wide(Flat):
         estimate = 1.5
 
-        def limits(self, alpha):  # noqa: ARG002
+        def limits(self, alpha):
             return 0.5, 2.5
 
     units = needed(Wide({}, {}), Region(-1.0, 1.0), Judge(), 20)
