@@ -250,18 +250,7 @@ class Causal(Controlled, Writing):
         Faithfulness as normalised in MIB (arXiv 2504.13151), equation 1, tested through
         z = (F(C) - F(0)) - x (F(M) - F(0)) and never through a mean of per-pair ratios.
         """
-        inside, everything = _subsets(circuit, among)
-        outside = everything - inside
-        score_of, pairs, model, nothing = self._extremes(everything, on, metric, ablation)
-        intact = self._run(ablation(*outside), pairs, score_of).values
-        values = [kept - none for kept, none in zip(intact, nothing, strict=True)]
-        total = tuple(full - none for full, none in zip(model, nothing, strict=True))
-        kind = f"faithfulness ({_name_of(ablation)}, {score_of})"
-        subject = f"{kind} of {inside} among {len(everything)} sites"
-        floor = self._floor(outside.sites, pairs, score_of, total)
-        self.trail.counted_in[subject] = "fraction"
-        ratio = self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
-        return cast("Ratio", ratio)
+        return self._share("faithfulness", circuit, among, on=on, metric=metric, ablation=ablation)
 
     def necessity(
         self,
@@ -293,14 +282,29 @@ class Causal(Controlled, Writing):
         InterventionError
             The circuit is empty, everything, or not within `among`; or as for `effect`.
         """
+        return self._share("necessity", circuit, among, on=on, metric=metric, ablation=ablation)
+
+    def _share(
+        self,
+        name: Literal["faithfulness", "necessity"],
+        circuit: Circuit | Iterable[Site],
+        among: Circuit | Iterable[Site],
+        *,
+        on: Pairs,
+        metric: Metric | Callable[[Output, Pair], float],
+        ablation: Ablation,
+    ) -> Ratio:
+        """Score what a circuit keeps, or its loss costs, as a share of ablating everything."""
         inside, everything = _subsets(circuit, among)
+        ablated = inside if name == "necessity" else everything - inside
         score_of, pairs, model, nothing = self._extremes(everything, on, metric, ablation)
-        without = self._run(ablation(*inside), pairs, score_of).values
-        values = [full - cut for full, cut in zip(model, without, strict=True)]
+        cut = self._run(ablation(*ablated), pairs, score_of).values
+        high, low = (model, cut) if name == "necessity" else (cut, nothing)
+        values = [upper - lower for upper, lower in zip(high, low, strict=True)]
         total = tuple(full - none for full, none in zip(model, nothing, strict=True))
-        kind = f"necessity ({_name_of(ablation)}, {score_of})"
+        kind = f"{name} ({_name_of(ablation)}, {score_of})"
         subject = f"{kind} of {inside} among {len(everything)} sites"
-        floor = self._floor(inside.sites, pairs, score_of, total)
+        floor = self._floor(ablated.sites, pairs, score_of, total)
         self.trail.counted_in[subject] = "fraction"
         ratio = self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
         return cast("Ratio", ratio)
