@@ -168,7 +168,7 @@ def _run(chain: list[Operation], tensor: Tensor) -> Tensor:
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Switch dropout and batch statistics off, and restore every module's own training flag."""
-    training = [module for module in network.modules() if module.training]
+    training = [module for module in _every_module(network) if module.training]
     for module in training:
         module.training = False
     try:
@@ -176,3 +176,15 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _every_module(network: nn.Module) -> Iterator[nn.Module]:
+    """Walk a network; `modules()` takes longer for it than a small network for a forward pass."""
+    seen: set[int] = set()
+    waiting = [network]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            waiting.extend(module.children())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -440,8 +441,7 @@ class Intervened:
         self._check_open()
         row = self._row(prompt)
         each = self._model.batch([row])
-        pairs = [self._pair or Pair(row.prompt)]
-        over = Pairs(pairs, name="one pair", cluster=None)
+        over = _alone(self._pair or row.prompt)
         with torch.no_grad():
             means = means_for(self._model, self._intervention, over)
             stored = reads_for(self._model, self._intervention, list(over), over, 0)
@@ -503,6 +503,13 @@ class Intervened:
     def close(self) -> None:
         """End the intervention."""
         self._open = False
+
+
+@lru_cache(maxsize=64)
+def _alone(pair: Pair | Prompt) -> Pairs:
+    """Return one pair, or one prompt, as a pair set."""
+    pair = pair if isinstance(pair, Pair) else Pair(pair)
+    return Pairs([pair], name="one pair", cluster=None)
 
 
 @contextmanager
