@@ -23,6 +23,7 @@ from causaltest.interventions import (
     Interchange,
     Intervention,
     MeanAblation,
+    Noise,
     ResampleAblation,
 )
 from causaltest.pairs import Pair, Pairs, Prompt
@@ -92,8 +93,9 @@ def score(
     with torch.no_grad():
         for indices, each in model.batches(rows):
             chosen = [pairs[index] for index in indices]
+            known: Known = {}
             for draw in range(draws):
-                stored = reads_for(model, intervention, chosen, pairs, draw)
+                stored = reads_for(model, intervention, chosen, pairs, draw, known=known)
                 sources.extend(stored.ledger)
                 outputs, ledger = _edited(
                     model, intervention, each, draw=draw, stored=stored, means=means
@@ -140,10 +142,23 @@ class Stored(dict[Intervention, dict[Site, tuple[Tensor, list[int]]]]):
         self.ledger: list[Entry] = []
 
 
+Known = dict[tuple[object, ...], dict[Site, tuple[Tensor, list[int]]]]
+"""What was read for one batch and is the same in every draw."""
+
+
 def reads_for(
-    model: Model, intervention: Intervention, pairs: Sequence[Pair], over: Pairs, draw: int
+    model: Model,
+    intervention: Intervention,
+    pairs: Sequence[Pair],
+    over: Pairs,
+    draw: int,
+    *,
+    known: Known | None = None,
 ) -> Stored:
-    """Read what the parts put in, one pass for all parts that read the same prompts."""
+    """Read what the parts put in, one pass for all parts that read the same prompts.
+
+    With `known`, what does not depend on the draw is read once for all draws.
+    """
     wanted: dict[tuple[tuple[Row | None, ...], Intervention | None], list[Intervention]] = {}
     for part in intervention.parts:
         rows = donors(part, pairs, over, draw)
@@ -152,17 +167,29 @@ def reads_for(
             wanted.setdefault((tuple(rows), under), []).append(part)
     stored = Stored()
     for (rows, under), parts in wanted.items():
-        sites = list(dict.fromkeys(site for part in parts for site in part.sites))
-        present = [row for row in rows if row is not None]
-        if under is None:
-            read = model.read(sites, present)
-        else:
-            read, ledger = _read_under(model, sites, present, under, over=over, draw=draw)
-            stored.ledger.extend(ledger)
-        reads = {site: _aligned(site, read[site], rows) for site in sites}
+        sites = tuple(dict.fromkeys(site for part in parts for site in part.sites))
+        reads = (known or {}).get((rows, under, sites))
+        if reads is None:
+            present = [row for row in rows if row is not None]
+            if under is None:
+                read = model.read(sites, present)
+            else:
+                read, ledger = _read_under(model, sites, present, under, over=over, draw=draw)
+                stored.ledger.extend(ledger)
+            reads = {site: _aligned(site, read[site], rows) for site in sites}
+            if known is not None and not any(map(_drawn, parts)):
+                known[rows, under, sites] = reads
         for part in parts:
             stored[part] = {site: reads[site] for site in part.sites}
     return stored
+
+
+def _drawn(part: Intervention) -> bool:
+    """Return whether what a part reads is another thing in each draw."""
+    if isinstance(part, FromSource):
+        inner = () if part.under is None else part.under.parts
+        return any(isinstance(each, Noise) or _drawn(each) for each in inner)
+    return isinstance(part, ResampleAblation)
 
 
 def _aligned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +11,19 @@ import torch
 from torch import nn
 
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score
+from causaltest.engine.prompts import Row
+from causaltest.engine.run import declared, intervene, reads_for, score
 from causaltest.errors import InterventionError, PairError
-from causaltest.interventions import add, freeze, from_source, interchange, zero_ablate
+from causaltest.interventions import (
+    Intervention,
+    add,
+    freeze,
+    from_source,
+    interchange,
+    noise,
+    resample_ablate,
+    zero_ablate,
+)
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import (
     Site,
@@ -229,6 +240,65 @@ def test_one_pass_for_all_sites_of_a_source(fresh, count_calls):
         run(pair.base)
     assert whole == [3]
     assert last == [1]
+
+
+def drawn(name: str) -> Intervention:
+    """Return an intervention with eight draws."""
+    swap, site = interchange(block_output(1, pos="it")), mlp_output(0, pos="end")
+    return {
+        "noise beside a source": swap + noise(site, sd=1.0, draws=8),
+        "noise in another source": swap
+        + from_source("second", swap, under=noise(site, sd=1.0, draws=8)),
+        "noise of one draw in a source": from_source(
+            "second", swap, under=noise(site, sd=1.0, draws=1)
+        )
+        + noise(site, sd=1.0, draws=8),
+        "prompts drawn beside a source": swap + resample_ablate(site, draws=8),
+        "a chain beside noise": from_source("second", swap, under=swap)
+        + noise(site, sd=1.0, draws=8),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name, passes",
+    [
+        ("noise beside a source", 1 + 8),
+        ("noise in another source", 1 + 8 + 8),
+        ("noise of one draw in a source", 8 + 8),
+        ("prompts drawn beside a source", 1 + 8 + 8),
+        ("a chain beside noise", 1 + 1 + 8),
+    ],
+)
+def test_draws_share_the_source_runs_that_are_the_same(name, passes, fresh, count_calls):
+    """A source is run once for all draws, unless something in its run is drawn."""
+    model, pairs = fresh("gpt2"), PAIRS[:1]
+    if "drawn" in name:
+        others = [replace(PAIRS[0], id=str(n), base=(n, 9, 17, 4, 30)) for n in (6, 7)]
+        pairs = Pairs([PAIRS[0], *others], name="three", cluster=None)
+    score(model, drawn(name), pairs, nothing)
+    calls = count_calls(model.network)
+    score(model, drawn(name), pairs, nothing)
+    assert calls == [passes]
+
+
+@pytest.mark.parametrize("name", ["noise beside a source", "noise in another source"])
+def test_shared_source_runs_give_what_each_draw_gives(name, fresh):
+    """The score over draws is the mean of scores whose sources are read anew in each draw."""
+    model = fresh("gpt2")
+    whole = drawn(name)
+    shared = score(model, whole, PAIRS[:1], lambda output: float(output.at()[3])).values
+    row = Row.of(PAIRS[0], "base")
+    alone = []
+    with torch.no_grad():
+        for draw in range(8):
+            stored = reads_for(model, whole, [PAIRS[0]], PAIRS[:1], draw)
+            _, operations = declared(
+                model, whole, model.batch([row]), draw=draw, stored=stored, means={}
+            )
+            (output,) = model.run_batch(model.batch([row]), operations)
+            alone.append(float(output.at()[3]))
+    assert len(set(alone)) == 8
+    assert shared[0] == pytest.approx(sum(alone) / 8, abs=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
