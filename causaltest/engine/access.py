@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from causaltest.errors import InterventionError
+
+if TYPE_CHECKING:
+    from causaltest.engine.hooks import Side
 
 # The tensor that is meant where a mapping holds several, as in the outputs of transformers.
 _MAIN_KEYS = ("logits", "last_hidden_state", "hidden_states")
@@ -24,7 +27,7 @@ class Access:
     path
         Dotted module path.
     side
-        Whether the component is the module's input or its output.
+        Whether the component is the module's input, its output, or within its computation.
     columns
         Columns of the last axis that make up the component, in the component's own order; None
         for all of them.
@@ -35,7 +38,7 @@ class Access:
     """
 
     path: str
-    side: Literal["input", "output"]
+    side: Side
     columns: Tensor | slice | None = None
     width: int | None = None
     heads: int | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -11,8 +13,29 @@ from torch import Tensor, nn
 from causaltest.engine.access import primary, with_primary
 from causaltest.errors import InterventionError
 
-Side = Literal["input", "output"]
 Operation = Callable[[Tensor], Tensor | None]
+
+
+class Inside(ABC):
+    """A place within the computation of a module, neither what it takes nor what it gives.
+
+    Subclasses are frozen dataclasses: equal places share their hooks.
+    """
+
+    @abstractmethod
+    def attach(self, network: nn.Module, path: str, operation: Operation) -> Sequence[Any]:
+        """Register what applies an operation there, and return handles that `remove` it.
+
+        Parameters
+        ----------
+        network, path
+            The model, and the module in it.
+        operation
+            Gets the activation, (rows, tokens, width), and returns its replacement, or itself.
+        """
+
+
+Side = Literal["input", "output"] | Inside
 
 
 class AllRead(Exception):  # noqa: N818 - a signal, not an error
@@ -45,7 +68,9 @@ def attached(
     try:
         for (path, side), chain in grouped.items():
             target = network.get_submodule(path)
-            if side == "output":
+            if isinstance(side, Inside):
+                handles.extend(side.attach(network, path, partial(_run, chain)))
+            elif side == "output":
                 hook = _output_hook(path, chain)
                 handles.append(target.register_forward_hook(hook, with_kwargs=True))
             else:
