@@ -19,6 +19,43 @@ _MAIN_KEYS = ("logits", "last_hidden_state", "hidden_states")
 
 
 @dataclass(frozen=True)
+class Keys:
+    """Columns of attention scores or patterns: every head has one for each key of the prompt.
+
+    Parameters
+    ----------
+    heads
+        Number of query heads.
+    head
+        The one that is meant; None for all.
+    keys
+        The keys that are meant; None for all.
+    """
+
+    heads: int
+    head: int | None = None
+    keys: tuple[int, ...] | None = None
+
+    def among(self, width: int) -> slice | Tensor:
+        """Return the columns where there are `width` of them.
+
+        Raises
+        ------
+        InterventionError
+            There are fewer keys.
+        """
+        count = width // self.heads
+        first = (self.head or 0) * count
+        if self.keys is None:
+            return slice(0, width) if self.head is None else slice(first, first + count)
+        if max(self.keys) >= count:
+            raise InterventionError(
+                f"key {max(self.keys)} does not exist: this prompt has keys 0-{count - 1}"
+            )
+        return torch.tensor(self.keys) + first
+
+
+@dataclass(frozen=True)
 class Access:
     """A component's place: a module, its input or output, and the columns of the last axis.
 
@@ -39,13 +76,15 @@ class Access:
 
     path: str
     side: Side
-    columns: Tensor | slice | None = None
+    columns: Tensor | slice | Keys | None = None
     width: int | None = None
     heads: int | None = None
 
     def head(self, index: int) -> Access:
         """Return the access to one head."""
         assert self.heads is not None
+        if isinstance(self.columns, Keys):
+            return replace(self, columns=replace(self.columns, head=index))
         assert self.width is not None
         size = self.width // self.heads
         return replace(
@@ -54,6 +93,8 @@ class Access:
 
     def dims(self, indices: tuple[int, ...]) -> Access:
         """Return the access to some dims of the component."""
+        if isinstance(self.columns, Keys):
+            return replace(self, columns=replace(self.columns, keys=indices))
         return replace(self, columns=_sub(self.columns, torch.tensor(indices)), width=len(indices))
 
 
@@ -155,7 +196,7 @@ def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
     )
     if access.columns is None:
         return picked
-    return picked[..., _on(access.columns, tensor.device)]
+    return picked[..., _on(access.columns, tensor)]
 
 
 def put(tensor: Tensor, places: Places, access: Access, values: Tensor) -> Tensor:
@@ -165,10 +206,12 @@ def put(tensor: Tensor, places: Places, access: Access, values: Tensor) -> Tenso
     index = (places.rows,) if places.positions is None else (places.rows, places.positions)
     if access.columns is not None:
         row = tensor[index].clone()
-        row[..., _on(access.columns, tensor.device)] = values
+        row[..., _on(access.columns, tensor)] = values
         values = row
     return tensor.index_put(index, values)
 
 
-def _on(columns: Tensor | slice, device: torch.device) -> Tensor | slice:
-    return columns if isinstance(columns, slice) else columns.to(device)
+def _on(columns: Tensor | slice | Keys, tensor: Tensor) -> Tensor | slice:
+    if isinstance(columns, Keys):
+        columns = columns.among(tensor.shape[-1])
+    return columns if isinstance(columns, slice) else columns.to(tensor.device)
