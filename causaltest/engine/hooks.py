@@ -212,4 +212,4 @@ def _every_module(network: nn.Module) -> Iterator[nn.Module]:
         if id(module) not in seen:
             seen.add(id(module))
             yield module
-            waiting.extend(module.children())
+            waiting.extend(filter(None, module._modules.values()))  # noqa: SLF001 - half the time
