@@ -79,12 +79,17 @@ class Output:
         pair = self.row.pair
         assert pair is not None
         index = self.model.prompts.answer_id(self.row.prompt, answer, pair)
-        if not 0 <= index < self.logits.shape[-1]:
+        if not 0 <= index < self.classes:
             raise MetricError(
                 f"pair {pair.id}: answer {answer!r} is class {index}, but {self.model.name} has "
-                f"classes 0-{self.logits.shape[-1] - 1}"
+                f"classes 0-{self.classes - 1}"
             )
         return index
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.logits.shape[-1]
 
 
 class Model:
@@ -524,7 +529,7 @@ class Model:
         if site.component == MODULE and site.dims is not None:
             _check_dims(site, shape, self.name)
         if self._has_tokens(site) and shape[:2] == tuple(rows.ids.shape) and tensor.ndim >= 3:
-            return places(found, tensor.device), [len(each) for each in found]
+            return places(found, tensor.device, rows.start), [len(each) for each in found]
         if site.pos is None and shape and shape[0] == len(rows.rows):
             everything = torch.arange(len(rows.rows), device=tensor.device)
             return Places(everything, None), [1] * len(rows.rows)

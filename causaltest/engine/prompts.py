@@ -55,6 +55,7 @@ class Prompts:
         self.tokenizer = tokenizer
         self.name = name
         self._ids: dict[Prompt, tuple[int, ...]] = {}
+        self._offsets: dict[str, tuple[tuple[int, int], ...]] = {}
         self._answers: dict[tuple[Prompt, str], int] = {}
 
     def ids(self, prompt: Prompt) -> tuple[int, ...]:
@@ -246,7 +247,10 @@ class Prompts:
                 f"the tokenizer of {self.name} does not tell where its tokens stand in the text; "
                 "give positions as token indices"
             )
-        offsets = self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        if text not in self._offsets:
+            found = self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+            self._offsets[text] = tuple(found)
+        offsets = self._offsets[text]
         wanted = text[place.start : place.stop]
         pieces = self.tokens(text)
         found = tuple(
@@ -281,11 +285,14 @@ class Batch:
         (rows, tokens), padded with `padding`.
     lengths
         Unpadded length of each row.
+    start
+        Index in the prompts of the first token of the batch; earlier ones are not run again.
     """
 
     rows: tuple[Row, ...]
     ids: Tensor
     lengths: tuple[int, ...]
+    start: int = 0
 
     @property
     def mask(self) -> Tensor:
@@ -307,8 +314,8 @@ def batch(rows: Sequence[Row], prompts: Prompts, device: torch.device, padding: 
     return Batch(tuple(rows), torch.tensor(padded, device=device), tuple(map(len, ids)))
 
 
-def places(found: Sequence[tuple[int, ...]], device: torch.device) -> Places:
-    """Flatten per-row positions into one entry for each (row, token)."""
+def places(found: Sequence[tuple[int, ...]], device: torch.device, start: int = 0) -> Places:
+    """Flatten per-row positions, counted from a first token, to one entry for each (row, token)."""
     rows = [row for row, positions in enumerate(found) for _ in positions]
-    flat = [position for positions in found for position in positions]
+    flat = [position - start for positions in found for position in positions]
     return Places(torch.tensor(rows, device=device), torch.tensor(flat, device=device))

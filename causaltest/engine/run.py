@@ -241,16 +241,19 @@ def means_for(
     model: Model, intervention: Intervention, pairs: Pairs
 ) -> dict[tuple[Intervention, Site], Tensor]:
     """Average each mean-ablated site over all prompts and tokens of its reference set."""
-    means: dict[tuple[Intervention, Site], Tensor] = {}
+    wanted: dict[Pairs, list[MeanAblation]] = {}
     for part in intervention.parts:
-        if not isinstance(part, MeanAblation):
-            continue
-        reference = part.over or pairs
+        if isinstance(part, MeanAblation):
+            wanted.setdefault(part.over or pairs, []).append(part)
+    means: dict[tuple[Intervention, Site], Tensor] = {}
+    for reference, parts in wanted.items():
         rows = [Row.of(pair, "base") for pair in reference]
         rows += [Row.of(pair, "source") for pair in reference if pair.source is not None]
-        for site, activations in model.read(part.sites, rows).items():
+        sites = dict.fromkeys(site for part in parts for site in part.sites)
+        for site, activations in model.read(sites, rows).items():
             entries = _joined(site, activations)
-            means[part, site] = entries.double().mean(dim=0, keepdim=True).to(entries.dtype)
+            mean = entries.double().mean(dim=0, keepdim=True).to(entries.dtype)
+            means.update({(part, site): mean for part in parts if site in part.sites})
     return means
 
 
