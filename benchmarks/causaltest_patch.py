@@ -1,0 +1,58 @@
+"""causaltest on the peers' own task: their inputs, their timing, their output.
+
+Run by `sweep.py`, with the folder of the peers on the path: every cell of block output x position,
+patched from the clean into the corrupt run, through the public call a user would write.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import peer_common as pc  # pyright: ignore[reportMissingImports] - the peers' own
+
+VARIANTS = ["sweep", "batched", "loop", "heads", "heads-batched", "heads-loop"]
+args = pc.parse(VARIANTS, __doc__)
+
+from causaltest import (  # noqa: E402
+    Causal,
+    Model,
+    Pair,
+    Pairs,
+    block_output,
+    head_attention_value_output,
+    logit_diff,
+)
+
+network = pc.load_hf(args)
+clean, corrupt, target, foil = (each.tolist() for each in pc.load_pairs(args))
+pairs = Pairs(
+    [
+        Pair(tuple(base), tuple(source), base_answer=right, source_answer=wrong)
+        for source, base, right, wrong in zip(clean, corrupt, target, foil, strict=True)
+    ],
+    name="peers",
+    cluster=None,
+)
+layers = range(network.config.num_hidden_layers)
+heads = args.variant.startswith("heads")
+plan = {"sweep": "auto", "heads": "auto"}.get(args.variant, args.variant.removeprefix("heads-"))
+said: list[str] = []
+
+
+def sweep() -> np.ndarray:
+    """Measure all cells with nothing kept from an earlier call but the network itself."""
+    causal = Causal(Model(network))
+    over = (
+        {"layers": layers, "heads": range(network.config.num_attention_heads)}
+        if heads
+        else {"layers": layers, "positions": "all"}
+    )
+    component = head_attention_value_output if heads else block_output
+    grid = causal.sweep(component, on=pairs, metric=logit_diff, plan=plan, **over)
+    said[:] = [str(grid.plan)]
+    base = [run.at()[right] - run.at()[wrong] for run, right, wrong in zip(
+        causal.model.run([pair.base for pair in pairs]), target, foil, strict=True
+    )]  # fmt: skip
+    return grid.estimate + float(np.mean(base))
+
+
+pc.bench(args, "causaltest", sweep, {"plan": said})

@@ -1,0 +1,160 @@
+"""What one intervened forward pass costs, as a ratio to the plain pass of the same network.
+
+    python benchmarks/overhead.py --models ../shared/models --pyvene ENVIRONMENT/bin/python
+
+`ENVIRONMENT` is a virtual environment with pyvene (`pip install torch==2.13.0 pyvene==0.1.8`);
+without it the column stays empty. Both are timed against the plain pass in their own process,
+plain and intervened in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_TOKENS = 16
+_SMALL = ("stories260k", "babyllama-105", "periodic-induction-gpt2")
+_VOCABULARY = 26
+"""Token ids that every model here has."""
+
+
+def ratio(plain: Callable[[], object], other: Callable[[], object], rounds: int) -> float:
+    """Return the median of time(other) / time(plain), the two run in turn."""
+    plain()
+    other()
+    ratios: list[float] = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        plain()
+        middle = time.perf_counter()
+        other()
+        ratios.append((time.perf_counter() - middle) / (middle - start))
+    return statistics.median(ratios)
+
+
+def measure(tool: str, folder: str, rounds: int, threads: int) -> dict[str, float]:
+    """Time one tool on one model: a zero ablation, and an interchange given its source numbers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(threads)
+    network = AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = torch.arange(_TOKENS)[None] % (_VOCABULARY - 1) + 1
+    run = _causaltest(network, ids) if tool == "causaltest" else _pyvene(network, ids)
+
+    def plain() -> None:
+        with torch.no_grad():
+            network(input_ids=ids, use_cache=False)
+
+    start = time.perf_counter()
+    plain()
+    return {"ratio": ratio(plain, run, rounds), "plain": time.perf_counter() - start}
+
+
+def _causaltest(network: nn.Module, ids: Tensor) -> Callable[[], object]:
+    from causaltest import Model, block_output, zero_ablate
+    from causaltest.engine.run import intervene
+
+    model = Model(network)
+    prompt = tuple(ids[0].tolist())
+    edit = zero_ablate(block_output(1, pos=3))
+
+    def run() -> None:
+        with intervene(model, edit) as edited:
+            edited(prompt)
+
+    return run
+
+
+def _pyvene(network: nn.Module, ids: Tensor) -> Callable[[], object]:
+    import pyvene  # pyright: ignore[reportMissingImports] - in an environment of its own
+    import torch
+
+    config = pyvene.IntervenableConfig(
+        [pyvene.RepresentationConfig(1, "block_output", intervention_type=pyvene.ZeroIntervention)]
+    )
+    wrapped = pyvene.IntervenableModel(config, model=network)
+
+    def run() -> None:
+        with torch.no_grad():
+            wrapped({"input_ids": ids}, unit_locations={"base": 3}, use_cache=False)
+
+    return run
+
+
+def _in_process(python: str, tool: str, folder: str, rounds: int, threads: int) -> float | None:
+    code = [python, __file__, "--one", tool, folder, "--rounds", str(rounds)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*code, "--threads", str(threads)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if done.returncode:
+        sys.stderr.write(done.stderr[-2000:])
+        return None
+    return float(json.loads(done.stdout.strip().splitlines()[-1])["ratio"])
+
+
+def _gpt2_small(folder: Path) -> str:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config()).save_pretrained(folder)
+    return str(folder)
+
+
+def main() -> None:
+    """Measure every model and write the section of the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default="../shared/models")
+    parser.add_argument("--pyvene", default="", help="python of an environment with pyvene")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--one", nargs=2, metavar=("TOOL", "FOLDER"))
+    options = parser.parse_args()
+    if options.one:
+        tool, folder = options.one
+        print(json.dumps(measure(tool, folder, options.rounds, options.threads)))
+        return
+    from results import record, table
+
+    rows: list[list[str]] = []
+    with TemporaryDirectory() as temporary:
+        folders = [str(Path(options.models) / name) for name in _SMALL]
+        folders.append(_gpt2_small(Path(temporary) / "gpt2-small-shape"))
+        for folder, limit in zip(folders, [1.15] * len(_SMALL) + [1.03], strict=True):
+            rounds = options.rounds if limit > 1.1 else options.rounds // 5
+            ours = _in_process(sys.executable, "causaltest", folder, rounds, options.threads)
+            theirs = (
+                _in_process(options.pyvene, "pyvene", folder, rounds, options.threads)
+                if options.pyvene
+                else None
+            )
+            shown = [f"{each:.3f}" if each is not None else "-" for each in (ours, theirs)]
+            rows.append([Path(folder).name, *shown, f"{limit:.2f}"])
+            print(rows[-1])
+    text = table(["model", "causaltest / plain", "pyvene / plain", "to be reached"], rows)
+    note = f"One prompt of {_TOKENS} tokens, one position of one block output set to zero."
+    record(
+        "Overhead of one intervened forward", "python benchmarks/overhead.py", f"{note}\n\n{text}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What the benchmarks count and write, without timing anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+_FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a script of the benchmarks by its name."""
+    monkeypatch.syspath_prepend(str(_FOLDER))
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", _FOLDER / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def _multiply_adds(model, tokens, live, attended, *, last):
+    """Count one block's multiply-adds by walking over its matrices."""
+    width = model["width"]
+    queries = 1 if last else live
+    keys = values = live * width * width
+    query = out = queries * width * width
+    mlp = 2 * queries * width * 4 * width
+    scores = mixed = (tokens if last else attended) * width
+    return keys + values + query + out + mlp + scores + mixed
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_the_floor_counts_every_product_once(load, first):
+    """The closed form of the floor equals a walk over cells, blocks and matrices."""
+    model = {"layers": 3, "width": 8, "classes": 11}
+    tokens = 5
+    total = 0
+    for layer in range(model["layers"] - 1):
+        for start in range(first, tokens):
+            for block in range(layer + 1, model["layers"]):
+                attended = sum(position + 1 for position in range(start, tokens))
+                last = block == model["layers"] - 1
+                total += _multiply_adds(model, tokens, tokens - start, attended, last=last)
+            total += model["width"] * model["classes"]
+    every = sum(range(1, tokens + 1))
+    plain = model["layers"] * _multiply_adds(model, tokens, tokens, every, last=False)
+    plain += model["width"] * model["classes"]
+    counted = load("floor").products(**model, tokens=tokens, first=first, pairs=2)
+    assert counted == 2 * (total + 2 * plain)
+
+
+def test_a_benchmark_rewrites_its_own_section_only(load, tmp_path):
+    """Recording a section again replaces it and leaves the others."""
+    results = load("results")
+    page = tmp_path / "results.md"
+    results.record("One", "run one", "first", page)
+    results.record("Two", "run two", "second", page)
+    results.record("One", "run one", "third", page)
+    text = page.read_text(encoding="utf-8")
+    assert "first" not in text
+    assert text.count("## One") == text.count("## Two") == 1
+    assert text.index("second") < text.index("third")
+
+
+def test_a_case_says_what_it_measures(load):
+    """Headings of the sweep benchmark name cells, pairs, tokens and where pairs differ."""
+    case = load("sweep").Case(15, 16, 7)
+    assert str(case) == "layer x position, 16 pairs of 15 tokens that differ from token 7"
+    assert case.cells == 16 * 12 * 15
