@@ -18,6 +18,7 @@ from causaltest.engine.prompts import Row
 from causaltest.engine.run import Scores, score, score_identity
 from causaltest.errors import CausaltestError, InterventionError, MetricError, PairError
 from causaltest.interventions import Intervention, mean_ablate
+from causaltest.looks import InLooks
 from causaltest.metrics import Metric, answers_with, as_metric, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import END, Pos, Site
@@ -52,7 +53,7 @@ class Trail:
         return next((unit for known, unit in self.counted_in.items() if known in subject), "")
 
 
-class Causal(Controlled, Writing):
+class Causal(Controlled, InLooks, Writing):
     """Measures causal effects on one model.
 
     Parameters
@@ -62,6 +63,8 @@ class Causal(Controlled, Writing):
     judge
         Returns how comparisons are decided at the moment; the default decides each on its own at
         level 0.05.
+    sequential
+        Run the pairs of effects and rates in growing looks, and stop where a claim is settled.
 
     Examples
     --------
@@ -83,7 +86,11 @@ class Causal(Controlled, Writing):
     """
 
     def __init__(
-        self, model: Model | nn.Module, *, judge: Callable[[], Judge] | None = None
+        self,
+        model: Model | nn.Module,
+        *,
+        judge: Callable[[], Judge] | None = None,
+        sequential: bool = False,
     ) -> None:
         super().__init__(model if isinstance(model, Model) else Model(model))
         self.trail = Trail()
@@ -91,6 +98,7 @@ class Causal(Controlled, Writing):
         self._clean: dict[tuple[str, Metric, str], tuple[float, ...]] = {}
         self._floors: dict[tuple[tuple[Site, ...], str, Metric], float] = {}
         self._is_twin = False
+        self._sequential = sequential
 
     def __repr__(self) -> str:
         return f"<Causal on {self.model.name}>"
@@ -129,9 +137,16 @@ class Causal(Controlled, Writing):
         """
         score_of = as_metric(metric)
         pairs = self._check(intervention, on, at=score_of.position)
-        measured = self._run(intervention, pairs, score_of)
         origin = Origin(intervention, pairs, score_of)
-        return self._changes(origin, measured.values, f"{score_of} of {intervention}")
+        subject = f"{score_of} of {intervention}"
+
+        def whole() -> Effect:
+            return self._changes(origin, self._run(intervention, pairs, score_of).values, subject)
+
+        if self._in_looks(intervention, score_of):
+            self.trail.counted_in[subject] = score_of.unit or score_of.name
+            return self._arriving_effect(origin, whole, subject=subject)
+        return whole()
 
     def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect:
         """Return what changed against the base runs, and remember how it was measured."""
@@ -190,17 +205,34 @@ class Causal(Controlled, Writing):
         metric = Metric("accuracy", "fraction", _correctness(wanted), position=at)
         if intervention is None:
             pairs = self._check_pairs(on, gate=True)
-            values = self._scores(metric, pairs, "base")
-            subject = f"accuracy of {self.model.name}"
         else:
             pairs = self._check(intervention, on, at=at)
-            values = self._run(intervention, pairs, metric).values
-            subject = f"accuracy of {intervention}"
+        subject = f"accuracy of {intervention or self.model.name}"
         if at != "end":
             subject += f" at {at}"
+
+        def whole() -> Rate:
+            if intervention is None:
+                return self._rate(self._scores(metric, pairs, "base"), pairs, subject)
+            origin = Origin(intervention, pairs, metric)
+            after = self._run(intervention, pairs, metric).values
+            return self._shares(origin, after, subject)
+
+        if self._in_looks(intervention, metric):
+            self.trail.counted_in[subject] = "fraction"
+            return self._arriving_rate(intervention, pairs, metric, whole, subject=subject)
+        return whole()
+
+    def _shares(self, origin: Origin, after: Sequence[float], subject: str) -> Rate:
+        """Return how often answers are right, and remember how that was measured."""
+        rate = self._rate(after, origin.pairs, subject)
+        self._origins.note(rate, origin)
+        return rate
+
+    def _rate(self, values: Sequence[float], pairs: Pairs, subject: str) -> Rate:
         self.trail.counted_in[subject] = "fraction"
         return Rate(
-            values,
+            tuple(values),
             units=pairs.units,
             unit=pairs.unit,
             pair_ids=[pair.id for pair in pairs],
@@ -324,7 +356,9 @@ class Causal(Controlled, Writing):
         ModelError
             The model has no such twin.
         """
-        other = Causal(twin(self.model, weights, seed=seed), judge=self._judge)
+        other = Causal(
+            twin(self.model, weights, seed=seed), judge=self._judge, sequential=self._sequential
+        )
         other.trail = self.trail
         other._is_twin = True
         self.trail.notes[f"measured also on a twin: {other.model.name}, seed {seed}"] = None
@@ -377,6 +411,9 @@ class Causal(Controlled, Writing):
 
     def _keep(self, ledger: Iterable[Entry]) -> None:
         self.trail.edits.extend(ledger)
+
+    def _note(self, text: str) -> None:
+        self.trail.notes[text] = None
 
     def _scores(
         self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
@@ -444,7 +481,7 @@ class Causal(Controlled, Writing):
             ] = None
         # A claim about the accuracy itself needs no remark on it.
         if not (gate or self._is_twin) and all(pair.base_answer is not None for pair in on):
-            self._note_weak_baseline(on, at)
+            self._note_weak_baseline(self._first_look(on) if self._sequential else on, at)
         return on
 
     def _note_weak_baseline(self, pairs: Pairs, at: Pos) -> None:

@@ -55,8 +55,9 @@ LAYERS = {
     "health": layer(DATA | RESULTS, {"msgspec"}),
     "controls": layer(RUN, TORCH),
     "texts": layer(RUN, TORCH),
+    "looks": layer(RUN | {"controls"}, TORCH),
     "experiment": layer(
-        RUN | {"controls", "health", "texts"}, TORCH | {"scipy", "msgspec", "tqdm"}
+        RUN | {"controls", "health", "looks", "texts"}, TORCH | {"scipy", "msgspec", "tqdm"}
     ),
     "pyvene": layer(RUN | {"experiment"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),

@@ -371,6 +371,8 @@ def _part(verdict: Verdict, item: pytest.Function, hearing: Hearing) -> Part:
         scale="" if hearing.causal is None else hearing.causal.trail.unit_of(verdict.subject),
         pair_set=verdict.pair_set[0],
         pair_set_sha256=verdict.pair_set[1],
+        n_available=verdict.n_available,
+        pair_ids=tuple(verdict.pair_ids) if verdict.n_pairs < verdict.n_available else (),
     )
 
 

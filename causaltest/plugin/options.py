@@ -34,6 +34,8 @@ class Settings:
         Folder of report and results; None for none.
     inconclusive
         What an undecided claim does to its test.
+    sequential
+        Whether pairs run in looks, and stop where a claim is settled.
     """
 
     alpha: float
@@ -41,6 +43,7 @@ class Settings:
     seed: int
     report: Path | None
     inconclusive: Inconclusive
+    sequential: bool = False
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -58,6 +61,15 @@ def declare(parser: pytest.Parser) -> None:
         action="store_true",
         default=False,
         help="fail claims that are inconclusive, not registered, or changed since they were",
+    )
+    group.addoption(
+        "--causal-sequential",
+        action="store_true",
+        default=None,
+        help="run pairs in growing looks and stop where a claim is settled; errors stay controlled",
+    )
+    parser.addini(
+        "causal_sequential", "as --causal-sequential: true or false", type="bool", default=False
     )
     # For `causaltest register`: where to write what was collected.
     group.addoption("--causal-entries", default=None, help=argparse.SUPPRESS)
@@ -109,6 +121,9 @@ def read(config: pytest.Config) -> Settings:
         seed=_seed(text(config, "seed", "0")),
         report=None if report == "none" else config.rootpath / report,
         inconclusive=_choice("inconclusive", _inconclusive(config), _INCONCLUSIVE),
+        sequential=bool(
+            config.getoption("causal_sequential", None) or config.getini("causal_sequential")
+        ),
     )
 
 

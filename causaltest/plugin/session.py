@@ -124,14 +124,15 @@ class Session:
             more = f"\ncausaltest: not selected, but required by what is: {also}"
         return (
             f"causaltest: {_counted(len(self._items), 'hypothesis', 'hypotheses')}{models}, "
-            f"alpha {settings.alpha:g} a file ({settings.correction}), seed {settings.seed}{more}"
+            f"alpha {settings.alpha:g} a file ({settings.correction}), seed {settings.seed}"
+            f"{', sequential' if settings.sequential else ''}{more}"
         )
 
     def causal(self, model: Any) -> Causal:
         """Return the measuring instrument of one model."""
         from causaltest.experiment import Causal
 
-        return Causal(models.wrap(model), judge=self._judge)
+        return Causal(models.wrap(model), judge=self._judge, sequential=self.settings.sequential)
 
     def _judge(self) -> Any:
         from causaltest.stats import Judge

@@ -75,6 +75,11 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Name of the pair set that the values belong to."""
     pair_set_sha256: str = ""
     """Its content hash, which tells pair sets of one name apart in the run's `pair_sets`."""
+    n_available: int = 0
+    """Pairs there were, where a sequential run could have stopped before the last; else 0. The
+    intervals are then those of a confidence sequence, valid at whatever time one stops."""
+    pair_ids: tuple[str, ...] = ()
+    """The id of each value's pair, where not all pairs of the set were run."""
 
 
 class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -130,13 +130,14 @@ def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
     first = parts[-1]
     total = len(first.values)
     # A slice of a pair set may keep its name; prompts are shown only where they surely match.
-    pairs = pair_set.pairs if pair_set is not None and len(pair_set.pairs) == total else ()
+    pairs = _run_pairs(first, pair_set)
+    pairs = pairs if len(pairs) == total else ()
     clustered = bool(pairs) and len(set(first.units)) < total
     columns = [_aligned(part.values) for part in parts]
     rows = [
         {
             **(_prompts(pairs[index]) if pairs else {}),
-            "id": str(index),
+            "id": first.pair_ids[index] if first.pair_ids else str(index),
             "unit": cut(visible(first.units[index]), 60) if clustered else "",
             "cells": [column[index] for column in columns],
         }
@@ -156,6 +157,16 @@ def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
         heads=[part.statement for part in parts] if len(parts) > 1 else ["value"],
         rows=rows,
     )
+
+
+def _run_pairs(part: Part, pair_set: PairSetRecord | None) -> tuple[PairRecord, ...]:
+    """Return the pair of each value; none where they cannot be told."""
+    if pair_set is None:
+        return ()
+    if part.pair_ids:
+        by_id = {pair.id: pair for pair in pair_set.pairs}
+        return tuple(by_id[name] for name in part.pair_ids if name in by_id)
+    return pair_set.pairs if len(pair_set.pairs) == len(part.values) else ()
 
 
 def _aligned(column: Sequence[float]) -> list[str]:

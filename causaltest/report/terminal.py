@@ -128,7 +128,8 @@ def _claim_cells(claim: Claim, style: _Style) -> tuple[str, ...]:
     bound = ""
     if claim.bound is not None:
         bound = numbers.bound_text(claim.relation, claim.bound, ascii_only=not style.unicode)
-    return (*shown, bound, _counts(claim.n_pairs, claim.n_units))
+    available = 0 if claim.deciding is None else claim.parts[claim.deciding].n_available
+    return (*shown, bound, _counts(claim.n_pairs, claim.n_units, available))
 
 
 def _part_row(part: Part, style: _Style) -> _Row:
@@ -136,13 +137,14 @@ def _part_row(part: Part, style: _Style) -> _Row:
     name = part.source_text.removeprefix("assert ") or part.statement
     shown = numbers.estimate_and_interval(part.estimate, part.interval)
     bound = numbers.bound_text(part.relation, part.bound, ascii_only=not style.unicode)
-    cells = (*shown, bound, _counts(part.n_pairs, part.n_units))
+    cells = (*shown, bound, _counts(part.n_pairs, part.n_units, part.n_available))
     return _Row(part.verdict, name, depth=1, cells=cells)
 
 
-def _counts(pairs: int, units: int) -> str:
-    """Write pairs, and units where they are fewer."""
-    return f"n={pairs}/{units}" if 0 < units != pairs else f"n={pairs}"
+def _counts(pairs: int, units: int, available: int) -> str:
+    """Write pairs, units where they are fewer, and how many pairs there were to be run."""
+    counts = f"n={pairs}/{units}" if 0 < units != pairs else f"n={pairs}"
+    return f"{counts} of {available}" if available > pairs else counts
 
 
 def _widths(rows: list[_Row]) -> tuple[int, ...]:
@@ -196,6 +198,8 @@ def _closing(results: Results, style: _Style) -> list[str]:
         legend = [f"brackets: {level} interval, unadjusted", "n: pairs"]
         if any(0 < claim.n_units != claim.n_pairs for claim in decided):
             legend[1] = "n: pairs/units"
+        if any(part.n_available for claim in decided for part in claim.parts):
+            legend.append("sequential: n run of all, anytime intervals")
         if results.run.correction != "none":
             legend.insert(1, "verdicts: adjusted for the file")
         lines.extend(_packed(legend, style.width))

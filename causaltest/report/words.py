@@ -243,6 +243,8 @@ def measured(part: Part) -> str:
     """
     place = f" of {visible(part.pair_set)}" if part.pair_set else ""
     pairs = plural(part.n_pairs, "counterfactual pair")
+    if part.n_available:
+        pairs = f"{part.n_pairs:,} of {plural(part.n_available, 'counterfactual pair')}"
     return f"Measured: {visible(part.subject)}, on {pairs}{place}."
 
 
@@ -286,6 +288,11 @@ def how_tested(part: Part, claim: Claim, run: Run, pair_set: PairSetRecord | Non
         hypotheses = plural(claim.family_size, "hypothesis")
         shared = f" ({plain(run.alpha)} shared by the {hypotheses} of {visible(claim.family)})"
     sentences.append(f"Interval: {visible(part.method)}.")
+    if part.n_available:
+        sentences.append(
+            "The pairs came in a random order and were looked at as they came; the interval holds "
+            "at whatever time one stops."
+        )
     verb = "Shown" if part.verdict == "exploratory" else "Decided"
     sentences.append(f"{verb} at α = {part.alpha:.3g}{shared}, two-sided.")
     if part.floor:
@@ -422,6 +429,12 @@ def methods(results: Results) -> list[str]:
         sentences.append(
             "A claim with gates is tested only where its gates are supported, which then pass "
             "their level on to it (serial gatekeeping); its p is adjusted along its gates."
+        )
+    if any(part.n_available for claim in results.claims for part in claim.parts):
+        sentences.append(
+            "The run was sequential: pairs came in a random order, a claim stopped where it was "
+            "settled, and its interval is a confidence sequence, which keeps its level at "
+            "whatever time one stops."
         )
     if any(claim.registration for claim in results.claims):
         words = ("registered", "changed", "post-hoc")

@@ -196,7 +196,12 @@ class Measured:
 
     def _verdict(self, region: Region, bound: float, statement: str) -> Verdict:
         judge = self._current_judge()
-        found = self._assess(judge)
+        return self._reported(self._assess(judge), region, bound, statement, judge)
+
+    def _reported(
+        self, found: Found, region: Region, bound: float, statement: str, judge: Judge
+    ) -> Verdict:
+        """Decide on evidence and fill in the verdict."""
         decision = decide(found.evidence, region, judge)
         unsettled = decision.name == "inconclusive" and not isinstance(found.evidence, ExactValue)
         units = needed(found.evidence, region, judge, self.n_units) if unsettled else None

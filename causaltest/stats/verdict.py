@@ -83,6 +83,8 @@ class Verdict:
     """The method in short, e.g. `hull over 12 template means (24 pairs)`."""
     parts: int = 1
     """Comparisons in the claim: refutation is decided at `alpha_claim / parts`."""
+    n_available: int = 0
+    """Pairs there were, where a sequential run may have stopped before the last; else 0."""
     _observe: Callable[[Verdict], None] | None = None
     _asked: list[bool] = field(default_factory=lambda: [False])
 

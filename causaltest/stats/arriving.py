@@ -1,0 +1,506 @@
+"""Measurements that come in looks: a comparison measures until it is settled, and stays valid.
+
+Units come in a random order that the judge's seed fixes. After each look the evidence is an
+anytime one (betting where values have limits, the asymptotic confidence sequence where they have
+none), so stopping as soon as it is settled costs no error (statistics as in `sequential`). Where
+that cannot decide, e.g. on few units, all pairs are measured and judged at once; whether it can
+depends on the number of units, the bound and the level, never on what is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causaltest.errors import EvidenceError
+from causaltest.stats.assess import Found
+from causaltest.stats.columns import Columns
+from causaltest.stats.decision import Evidence, Region, decide
+from causaltest.stats.effect import Effect
+from causaltest.stats.judge import Judge
+from causaltest.stats.measured import Measured, refuse_sum
+from causaltest.stats.rate import Rate, RateDifference
+from causaltest.stats.sequential import FEWEST_ASYMPTOTIC, Asymptotic, Betting
+from causaltest.stats.verdict import Verdict
+
+Floats = NDArray[np.float64]
+
+FIRST_LOOK = 10
+"""Units before the first look, where values have limits."""
+_GROWTH = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was measured between two looks."""
+
+    values: Floats
+    changed: bool = True
+    """Whether an edit changed any activation; an intervention that never does is an error."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Pairs that are measured as they are asked for.
+
+    Parameters
+    ----------
+    draw
+        Measures the pairs with these indices; asked again, it gives the same numbers.
+    units, unit, pair_ids, pair_set
+        As for `Effect`, of all pairs.
+    low, high
+        Limits that no value can pass; infinite where there are none.
+    """
+
+    draw: Callable[[tuple[int, ...]], Look]
+    units: tuple[str, ...]
+    unit: str
+    pair_ids: tuple[str, ...]
+    pair_set: tuple[str, str]
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def bounded(self) -> bool:
+        """Whether values have limits."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def combined(self, other: Stream, sign: float) -> Stream:
+        """Return the sum with another stream of the same pairs, or the difference."""
+        ends = sorted((sign * other.low, sign * other.high))
+
+        def draw(indices: tuple[int, ...]) -> Look:
+            mine, theirs = self.draw(indices), other.draw(indices)
+            return Look(mine.values + sign * theirs.values, mine.changed and theirs.changed)
+
+        return replace(self, draw=draw, low=self.low + ends[0], high=self.high + ends[1])
+
+    def negated(self) -> Stream:
+        """Return the stream of negated values."""
+
+        def draw(indices: tuple[int, ...]) -> Look:
+            look = self.draw(indices)
+            return Look(-look.values, look.changed)
+
+        return replace(self, draw=draw, low=-self.high, high=-self.low)
+
+    def looks(self, seed: int) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yield the pairs to measure for each look, and how many units there are then."""
+        order = unit_order(self.units, self.pair_set, seed)
+        members: dict[str, list[int]] = {label: [] for label in order}
+        for index, label in enumerate(self.units):
+            members[label].append(index)
+        done = 0
+        while done < len(order):
+            now = FIRST_LOOK if self.bounded else FEWEST_ASYMPTOTIC
+            if done:
+                now = math.ceil(done * _GROWTH)
+            now = min(now, len(order))
+            taken = [index for label in order[done:now] for index in members[label]]
+            yield tuple(sorted(taken)), now
+            done = now
+
+    def first(self, seed: int) -> tuple[int, ...]:
+        """Return the indices of the pairs of the first look."""
+        return next(self.looks(seed))[0]
+
+
+def unit_order(units: Sequence[str], pair_set: tuple[str, str], seed: int) -> list[str]:
+    """Return the units in a random order that depends on them and on the seed alone.
+
+    Examples
+    --------
+    >>> order = unit_order(["b", "a", "b", "c"], ("set", ""), 0)
+    >>> sorted(order), order == unit_order(["c", "b", "a"], ("set", ""), 0)
+    (['a', 'b', 'c'], True)
+    """
+    labels = sorted(set(units))
+    digest = hashlib.sha256(f"looks|{seed}|{pair_set[1]}".encode()).digest()
+    stream = np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
+    return [labels[index] for index in stream.permutation(len(labels))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Stop:
+    """What there is when measuring stops: the part measured, its evidence, how many units."""
+
+    measured: Measured
+    evidence: Evidence
+    units: int
+
+
+class Arriving(Measured):
+    """What arriving effects and rates share: the columns are measured only if asked for."""
+
+    _stream: Stream
+    _whole: Callable[[], Measured]
+
+    def _arrive(
+        self,
+        stream: Stream,
+        whole: Callable[[], Measured],
+        *,
+        subject: str,
+        metric: str,
+        name: str,
+        floor: float,
+        judge: Judge | Callable[[], Judge],
+    ) -> None:
+        self._stream = stream
+        self._whole = whole
+        self._subject = subject
+        self._metric = metric
+        self._name = name
+        self._floor = floor
+        self._judge = judge
+
+    @property
+    def stream(self) -> Stream:
+        """What measures the pairs."""
+        return self._stream
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached for what is not there yet: whatever but a comparison needs all pairs.
+        if name == "_columns":
+            self._columns = self._whole().columns
+            return self._columns
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        if "_columns" in vars(self):
+            return super().__repr__()
+        # pytest shows the operands of a failed assertion: that must not measure the rest.
+        return f"<{type(self).__name__} {self._subject}: {len(self._stream.units)} pairs in looks>"
+
+    def _verdict(self, region: Region, bound: float, statement: str) -> Verdict:
+        judge = self._current_judge()
+        why_not = _at_once(self._stream, region, judge)
+        stopped = None if why_not else self._stopped(region, judge)
+        if stopped is None:
+            whole = self._whole()
+            verdict = whole._verdict(region, bound, statement)  # noqa: SLF001
+            return replace(verdict, notes=(*verdict.notes, why_not), _asked=[False])
+        found = self._found(stopped)
+        verdict = stopped.measured._reported(found, region, bound, statement, judge)  # noqa: SLF001
+        return self._told(verdict, stopped)
+
+    def _stopped(self, region: Region, judge: Judge) -> _Stop | None:
+        """Measure until the claim is settled; None where nothing changed in any pair."""
+        order = unit_order(self._stream.units, self._stream.pair_set, judge.seed)
+        indices: list[int] = []
+        values: list[float] = []
+        changed = False
+        stop: _Stop | None = None
+        for more, units in self._stream.looks(judge.seed):
+            look = self._stream.draw(more)
+            self._check_limits(more, look.values)
+            changed = changed or look.changed
+            indices += more
+            values += look.values.tolist()
+            part = self._part(indices, values)
+            counted = part.columns.means(part._counted())  # noqa: SLF001
+            by_label = dict(zip(part.columns.labels, counted, strict=True))
+            came = np.array([by_label[label] for label in order[:units]])
+            stop = _Stop(part, _evidence(came, self._stream, judge), units)
+            if changed and decide(stop.evidence, region, judge).name != "inconclusive":
+                break
+        return stop if changed else None
+
+    def _check_limits(self, indices: Sequence[int], values: Floats) -> None:
+        low, high = self._stream.low, self._stream.high
+        wrong = np.flatnonzero((values < low) | (values > high) | ~np.isfinite(values))
+        if len(wrong):
+            pair = self._stream.pair_ids[indices[int(wrong[0])]]
+            raise EvidenceError(
+                f"{self._subject}: {values[wrong[0]]:g} for pair {pair!r} passes the limits "
+                f"{low:g} and {high:g} of {self._metric or 'the metric'}\n"
+                "a sequential run rests on these limits; mend the metric, or run without "
+                "--causal-sequential"
+            )
+
+    def _part(self, indices: Sequence[int], values: Sequence[float]) -> Measured:
+        """Return what was measured so far, in the order of the pair set."""
+        stream = self._stream
+        placed = sorted(zip(indices, values, strict=True))
+        array = np.array([value for _, value in placed])
+        columns = Columns(
+            array,
+            None,
+            tuple(stream.units[index] for index, _ in placed),
+            stream.unit,
+            tuple(stream.pair_ids[index] for index, _ in placed),
+            stream.pair_set,
+        )
+        return self._of(columns)
+
+    def _of(self, columns: Columns) -> Measured:
+        """Return a plain measurement of the same kind."""
+        raise NotImplementedError
+
+    def _ran(self, stop: _Stop) -> str:
+        """Say how many units and pairs were run of how many."""
+        stream = self._stream
+        total, all_units = len(stream.units), len(set(stream.units))
+        ran = f"{stop.measured.n_pairs} of {total} pairs"
+        return ran if all_units == total else f"{stop.units} of {all_units} {stream.unit}s ({ran})"
+
+    def _found(self, stop: _Stop) -> Found:
+        way, ran = "betting" if self._stream.bounded else "asymptotic", self._ran(stop)
+        return Found(
+            stop.evidence, f"{way} confidence sequence on {ran}", f"anytime ({way}), {ran}"
+        )
+
+    def _told(self, verdict: Verdict, stop: _Stop) -> Verdict:
+        """Add what is particular to a verdict reached in looks."""
+        early = stop.units < len(set(self._stream.units))
+        note = (
+            f"sequential: {'stopped after' if early else 'not settled before'} {self._ran(stop)}, "
+            "in a random order; the intervals are those of a confidence sequence, valid at "
+            "whatever time one stops"
+        )
+        return replace(
+            verdict,
+            n_available=len(self._stream.units),
+            notes=(*verdict.notes, note),
+            _asked=[False],
+        )
+
+    def _with(self, other: object, sign: float) -> Stream | None:
+        """Return the stream combined with another's, where both are of the same pairs."""
+        if not isinstance(other, Arriving):
+            return None
+        mine, theirs = self._stream, other.stream
+        same = mine.pair_ids == theirs.pair_ids and mine.units == theirs.units
+        return mine.combined(theirs, sign) if same else None
+
+
+class ArrivingEffect(Arriving, Effect):
+    """An effect whose pairs are measured in looks, until a comparison of it is settled.
+
+    Parameters
+    ----------
+    stream
+        Measures pairs as they are asked for.
+    whole
+        Returns the plain effect on all pairs, for whatever has no sequential procedure.
+    subject, metric, floor, judge, name
+        As for `Effect`.
+
+    Examples
+    --------
+    >>> names = tuple(f"pair {i}" for i in range(400))
+    >>> values = np.random.default_rng(0).uniform(0.4, 0.8, 400)
+    >>> def whole():
+    ...     return Effect(values, units=names, pair_ids=names)
+    >>> stream = Stream(
+    ...     lambda chosen: Look(values[list(chosen)]), names, "pair", names, ("set", ""), -1.0, 1.0
+    ... )
+    >>> verdict = ArrivingEffect(stream, whole) > 0.2
+    >>> verdict.name, verdict.n_pairs < 100, verdict.n_available
+    ('supported', True, 400)
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        whole: Callable[[], Effect],
+        *,
+        subject: str = "effect",
+        metric: str = "",
+        floor: float = 0.0,
+        judge: Judge | Callable[[], Judge] = Judge,
+        name: str = "",
+    ) -> None:
+        self._arrive(
+            stream,
+            whole,
+            subject=subject,
+            metric=metric,
+            name=name or metric or "effect",
+            floor=floor,
+            judge=judge,
+        )
+
+    def __neg__(self) -> Effect:
+        return ArrivingEffect(
+            self._stream.negated(),
+            lambda: -self._plain(),
+            subject=f"-({self.subject})",
+            metric=self.metric,
+            floor=self.floor,
+            judge=self._judge,
+            name=f"-{self._name}",
+        )
+
+    def __add__(self, other: object) -> Effect:
+        if not isinstance(other, Measured):
+            refuse_sum(other, self.kind)
+            return NotImplemented
+        return self._joined(other, 1.0, "+", self._name)
+
+    def _minus(self, other: Measured) -> Effect:
+        return self._joined(other, -1.0, "-", f"difference in {self._name}")
+
+    def _joined(self, other: Measured, sign: float, mark: str, name: str) -> Effect:
+        stream = self._with(other, sign)
+        if stream is None or not isinstance(other, ArrivingEffect):
+            plain = self._plain()
+            return plain + other if sign > 0 else plain - other
+        self._check_metric(other)
+        return ArrivingEffect(
+            stream,
+            lambda: self._plain() + other if sign > 0 else self._plain() - other,
+            subject=f"({self.subject}) {mark} ({other.subject})",
+            metric=self.metric,
+            floor=self.floor + other.floor,
+            judge=self._judge,
+            name=name,
+        )
+
+    def _plain(self) -> Effect:
+        whole = self._whole()
+        assert isinstance(whole, Effect)
+        return whole
+
+    def _of(self, columns: Columns) -> Effect:
+        return Effect(
+            columns.values,
+            units=columns.units,
+            unit=columns.unit,
+            pair_ids=columns.pair_ids,
+            pair_set=columns.pair_set,
+            subject=self.subject,
+            metric=self.metric,
+            floor=self.floor,
+            judge=self._judge,
+            name=self._name,
+        )
+
+
+class ArrivingRate(Arriving, Rate):
+    """A rate whose pairs are measured in looks, until a comparison of it is settled.
+
+    Parameters
+    ----------
+    stream, whole, subject, metric, judge
+        As for `ArrivingEffect`.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        whole: Callable[[], Rate],
+        *,
+        subject: str = "rate",
+        metric: str = "",
+        judge: Judge | Callable[[], Judge] = Judge,
+    ) -> None:
+        self._arrive(
+            replace(stream, low=0.0, high=1.0),
+            whole,
+            subject=subject,
+            metric=metric,
+            name=metric or "rate",
+            floor=0.0,
+            judge=judge,
+        )
+
+    def _minus(self, other: Measured) -> RateDifference:
+        stream = self._with(other, -1.0)
+
+        def at_once() -> RateDifference:
+            whole = self._whole()
+            assert isinstance(whole, Rate)
+            return whole - other
+
+        if stream is None or not isinstance(other, ArrivingRate):
+            return at_once()
+        self._check_metric(other)
+        return ArrivingRateDifference(
+            stream,
+            at_once,
+            subject=f"({self.subject}) - ({other.subject})",
+            metric=self.metric,
+            name=f"difference in {self._name}",
+            judge=self._judge,
+        )
+
+    def _of(self, columns: Columns) -> Rate:
+        return Rate(
+            columns.values,
+            units=columns.units,
+            unit=columns.unit,
+            pair_ids=columns.pair_ids,
+            pair_set=columns.pair_set,
+            subject=self.subject,
+            metric=self.metric,
+            judge=self._judge,
+        )
+
+
+class ArrivingRateDifference(Arriving, RateDifference):
+    """The difference of two arriving rates on the same pairs."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        whole: Callable[[], Measured],
+        *,
+        subject: str,
+        metric: str,
+        name: str,
+        judge: Judge | Callable[[], Judge],
+    ) -> None:
+        self._arrive(
+            stream, whole, subject=subject, metric=metric, name=name, floor=0.0, judge=judge
+        )
+
+    def __neg__(self) -> RateDifference:
+        whole = self._whole()
+        assert isinstance(whole, RateDifference)
+        return -whole
+
+    def _of(self, columns: Columns) -> RateDifference:
+        return RateDifference(
+            columns,
+            subject=self.subject,
+            metric=self.metric,
+            name=self._name,
+            floor=0.0,
+            judge=self._judge,
+        )
+
+
+def _evidence(came: Floats, stream: Stream, judge: Judge) -> Evidence:
+    if stream.bounded:
+        return Betting(came, stream.low, stream.high, judge.alpha_claim)
+    return Asymptotic(came)
+
+
+def _at_once(stream: Stream, region: Region, judge: Judge) -> str:
+    """Say why all pairs are judged at once, where looks could not save any; decided beforehand."""
+    units = len(set(stream.units))
+    noun = f"{units} {stream.unit}s"
+    if not stream.bounded:
+        if units > FEWEST_ASYMPTOTIC:
+            return ""
+        return (
+            f"not sequential: values without known limits need more than {FEWEST_ASYMPTOTIC} "
+            f"units before a first look, these are {noun}; all pairs were judged at once"
+        )
+    best = {">": stream.high, "<": stream.low}.get(region.relation)
+    value = (region.low + region.high) / 2.0 if best is None else best
+    evidence = Betting(np.full(units // 2, value), stream.low, stream.high, judge.alpha_claim)
+    if units // 2 and decide(evidence, region, judge).name == "supported":
+        return ""
+    return (
+        f"not sequential: half of {noun} could not settle this bound at level "
+        f"{judge.alpha_claim:.3g} even if all agreed; all pairs were judged at once"
+    )
