@@ -78,7 +78,7 @@ def attached(
                 handles.append(target.register_forward_pre_hook(pre_hook, with_kwargs=True))
         yield
     finally:
-        for handle in handles:
+        for handle in reversed(handles):  # what was switched last is restored first
             handle.remove()
 
 
