@@ -253,8 +253,23 @@ class Model:
     def _parameters(self) -> frozenset[str]:
         return frozenset(inspect.signature(self.network.forward).parameters)
 
+    @cached_property
+    def _start(self) -> int | None:
+        """Token that an encoder-decoder begins to write with; None where there is no decoder."""
+        config = getattr(self.network, "config", None)
+        writes = getattr(self.network, "can_generate", None)
+        if not getattr(config, "is_encoder_decoder", False) or not callable(writes) or not writes():
+            return None
+        for source in (getattr(self.network, "generation_config", None), config):
+            token = getattr(source, "decoder_start_token_id", None)
+            if isinstance(token, int):
+                return token
+        return None
+
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Run the network on token ids and return its logits (or last hidden states).
+
+        The encoder of an encoder-decoder reads the ids, and its decoder writes one token.
 
         Parameters
         ----------
@@ -275,7 +290,11 @@ class Model:
             extra: dict[str, Any] = {"use_cache": False} if "use_cache" in self._parameters else {}
             if mask is not None:
                 extra["attention_mask"] = mask
+            if self._start is not None:
+                extra["decoder_input_ids"] = torch.full_like(ids[:, :1], self._start)
             result = self.network(input_ids=ids, **extra)
+            if self._start is not None:
+                return self._answer(result)[:, -1]
         else:
             result = self.network(ids)
         logits = getattr(result, "logits", None)

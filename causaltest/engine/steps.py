@@ -35,7 +35,8 @@ class Clock:
     Parameters
     ----------
     lengths
-        Unpadded length of each prompt.
+        Unpadded length of each prompt; 0 where the first pass is to tell, as that of a decoder
+        does, which begins with tokens of its own.
     left
         Whether short rows are padded on the left.
     """
@@ -57,6 +58,8 @@ class Clock:
         """
         self.step += 1
         rows, self.width = int(ids.shape[0]), int(ids.shape[1])
+        if not any(self.lengths):
+            self.lengths = (self.width,) * len(self.lengths)
         whole = max(self.lengths) + self.step
         last_only = self.step > 0 and self.width == 1
         if (self.width != whole and not last_only) or rows % len(self.lengths):
