@@ -129,6 +129,22 @@ def test_c38_a_planted_circuit_and_its_twin(seeds, calibration):
     assert max(salmon.values()) <= most
 
 
+def test_c38_catches_claims_about_another_unit(calibration):
+    """Mutant: a circuit that is named one unit off is supported in hardly any network."""
+    found = {}
+    for seed in range(6):
+        network, holder = planted(seed)
+        wrong = claims(Causal(network), (holder + 1) % UNITS, comparisons(seed))
+        for name in ("recovery > .5", "interchange accuracy > .75", "necessity > .5"):
+            found[name] = found.get(name, 0) + wrong[name]
+    for count in found.values():
+        calibration.mutant(
+            "C38", "one unit off", count / 6, bound=27 / 30, runs=6, quantity="planted claims",
+            least=True,
+        )  # fmt: skip
+    assert max(found.values()) < 27 / 5
+
+
 def test_c38_catches_a_verdict_from_the_estimate(calibration):
     """Mutant: an estimate above 0 taken for support confirms the claim in twins as well."""
     confirmed = 0

@@ -8,8 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
+from causaltest import registration
 from causaltest.errors import RecordError
-from causaltest.registration import LEDGER, Entry, compare, fingerprint, look, read, write
+from causaltest.registration import (
+    LEDGER,
+    Entry,
+    Status,
+    compare,
+    fingerprint,
+    look,
+    read,
+    write,
+)
 
 TEST = '''
 def test_it(causal, pairs):
@@ -128,6 +138,15 @@ def test_no_write_without_a_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.calibration("C37", mutant="a lock without hashes")
+def test_c37_catches_a_lock_without_hashes(tmp_path, monkeypatch):
+    """Mutant: an entry is taken as it stands, so that a changed one reads like any other."""
+    monkeypatch.setattr(registration, "sealed", lambda entry: entry)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_tampering_is_refused(tmp_path, lambda tree: tree["hypotheses"][0].update(seed=7), "")
+
+
+@pytest.mark.calibration("C37")
 @pytest.mark.parametrize(
     "changes, told",
     [
@@ -149,6 +168,19 @@ def test_every_difference_is_told(tmp_path, changes, told):
     now = msgspec.structs.replace(frozen, **changes)
     assert compare(lock, now).standing == "changed"
     assert compare(lock, now).changes == (told,)
+
+
+@pytest.mark.calibration("C37", mutant="known by name alone")
+def test_c37_catches_a_claim_known_by_its_name(tmp_path, monkeypatch):
+    """Mutant: whatever has a registered name counts as registered."""
+
+    def by_name(lock, now):
+        known = now.id in {each.id for each in lock.hypotheses}
+        return Status("registered" if known else "post-hoc")
+
+    monkeypatch.setitem(globals(), "compare", by_name)
+    with pytest.raises(AssertionError):
+        test_every_difference_is_told(tmp_path, {"test_sha256": "0"}, "the test")
 
 
 def test_unknown_hashes_do_not_count(tmp_path):

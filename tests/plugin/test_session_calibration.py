@@ -6,10 +6,12 @@ import json
 import math
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from causaltest.plugin import families
 from causaltest.plugin.results import adjusted
 from causaltest.records import Claim, Interval, Part
 
@@ -150,6 +152,74 @@ def test_processes_change_no_number(suite, workers):
     assert json.dumps(suite.results["claims"]) == first
 
 
+_RANDOM = """
+import numpy as np
+
+@pytest.mark.parametrize("index", range({size}))
+def test_it(causal, index):
+    values = np.random.default_rng([{seed}, index]).normal(1.0, 0.5, 20).tolist()
+    pairs = make_pairs(values, name=f"random {{index}}", cluster=None)
+    assert causal.effect(EMBEDDING, on=pairs, metric=written) > 0.75
+"""
+
+
+def write_sessions(suite, count: int) -> list[str]:
+    """Write files of random hypotheses, each a session, and choose some of each file at random."""
+    rng, chosen = np.random.default_rng(25), []
+    for seed in range(count):
+        size = int(rng.integers(2, 6))
+        suite.write(_RANDOM.format(seed=seed, size=size), name=f"test_family_{seed}")
+        some = rng.choice(size, int(rng.integers(1, size)), replace=False)
+        chosen += [f"test_family_{seed}.py::test_it[{index}]" for index in some]
+    return chosen
+
+
+def parts_by_id(suite) -> dict[str, list]:
+    """Return what decides each claim: verdict, level, p-values, interval."""
+    return {claim["id"]: [claim["verdict"], claim["parts"]] for claim in suite.results["claims"]}
+
+
+def selections_change_nothing(suite, count: int) -> None:
+    """Check that hypotheses chosen at random are decided as in the whole run, bit for bit."""
+    chosen = write_sessions(suite, count)
+    suite.run("-q")
+    whole = parts_by_id(suite)
+    assert {verdict for verdict, _ in whole.values()} >= {"supported", "inconclusive"}
+    suite.run("-q", *chosen)
+    part = parts_by_id(suite)
+    assert len(part) == len(chosen) < len(whole)
+    assert all(part[name] == whole[name] for name in part)
+
+
+@pytest.mark.calibration("C25")
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(5, id="quarter"), pytest.param(50, id="full", marks=pytest.mark.slow)],
+)
+def test_selections_change_no_number(suite, count):
+    """C25: in 50 random sessions a selection decides what it runs as the whole file does."""
+    selections_change_nothing(suite, count)
+
+
+@pytest.mark.calibration("C25", mutant="the family counted from what was selected")
+def test_c25_catches_families_of_selected_hypotheses(suite, monkeypatch):
+    """Mutant: the level is divided among those that run."""
+    right, run, selected = families._divide, suite.run, []
+
+    def narrowed(found, members):
+        running = {nodeid: item for nodeid, item in members.items() if nodeid in selected}
+        right(found, running or members)
+
+    def noting(*arguments):
+        selected[:] = arguments
+        return run(*arguments)
+
+    monkeypatch.setattr(families, "_divide", narrowed)
+    monkeypatch.setattr(suite, "run", noting)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        selections_change_nothing(suite, 5)
+
+
 def claim(index: int, p: float, alpha: float, size: int) -> Claim:
     """A supported or open claim of a family with a p-value and a level."""
     interval = Interval(0.0, 1.0, 0.95)
@@ -163,6 +233,9 @@ def claim(index: int, p: float, alpha: float, size: int) -> Claim:
         verdict="inconclusive", expected="supported", outcome="failed", parts=(part,), deciding=0,
         p_support=p, p_refute=1 - p,
     )  # fmt: skip
+
+
+c25_procedure = adjusted
 
 
 @pytest.mark.calibration("C25")
@@ -184,11 +257,24 @@ def test_holm_never_takes_back_what_was_decided(drawn, data):
     # Equal weights: a selection makes no adjusted p smaller.
     equal = [claim(i, p, 0.05 / len(drawn), len(drawn)) for i, (p, _) in enumerate(drawn)]
     whole = {each.id: each.p_adjusted for each in adjusted(equal)}
-    for each in adjusted([equal[index] for index in sorted(ran)]):
+    for each in c25_procedure([equal[index] for index in sorted(ran)]):
         before = whole[each.id]
         assert each.p_adjusted is not None
         assert before is not None
         assert each.p_adjusted >= before * (1 - 1e-9)
+
+
+@pytest.mark.calibration("C25", mutant="Holm over what ran")
+def test_c25_catches_holm_over_what_ran(monkeypatch):
+    """Mutant: hypotheses that were left out do not count."""
+
+    def narrowed(claims):
+        claims = list(claims)
+        return adjusted([msgspec.structs.replace(each, family_size=len(claims)) for each in claims])
+
+    monkeypatch.setitem(globals(), "c25_procedure", narrowed)
+    with pytest.raises(AssertionError):
+        test_holm_never_takes_back_what_was_decided()
 
 
 def test_claims_along_gates_are_adjusted_by_hand():

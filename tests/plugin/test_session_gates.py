@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from causaltest.plugin.session import Session
+
 GATED = '''
 @pytest.mark.causal(requires="test_gate")
 def test_child(causal, strong):
@@ -74,6 +76,20 @@ def test_a_gate_that_is_not_supported_keeps_closed(suite, bound, verdict):
     assert claims["test_child"]["error"] == f"not tested: gate test_gate is {verdict}"
     page = (suite.path / "reports" / "report.html").read_text()
     assert f"not tested: gate test_gate is {verdict}" in page
+
+
+@pytest.mark.calibration("C26", mutant="a gate that is not refuted is open")
+def test_c26_catches_gates_that_only_refutation_closes(suite, monkeypatch):
+    """Mutant: inconclusive is taken for passed, as where tests pass by not being significant."""
+
+    def check_gates(session, item):
+        for gate in session.families.gates.get(item.nodeid, ()):
+            if session.verdicts.get(gate, "not run") == "refuted":
+                pytest.skip("not tested: its gate is refuted")
+
+    monkeypatch.setattr(Session, "check_gates", check_gates)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        test_a_gate_that_is_not_supported_keeps_closed(suite, 1.02, "inconclusive")
 
 
 def test_a_closed_gate_closes_what_stands_behind_its_dependants(suite):

@@ -1,23 +1,27 @@
 """Error rates, coverage and power on simulated data: the checks C1-C8, C14-C15, C18-C20, C33.
 
-Every check has the limit at its full number of runs N. The fast tier runs N / 4 with the limit
-recomputed (`allowed`); `-m slow` runs N. Each check is shown to fail a wrong implementation.
-Simulations are vectorised; one test ties the vectorised interval to the public API.
+Every check has the limit at its full number of runs N. The full tier asks the public API; the fast
+tier runs N / 4, with the limit recomputed (`allowed`) and intervals that are computed many at a
+time, which one test ties to the public ones. Each check is shown to fail a wrong implementation.
 """
 
 import math
+import warnings
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import optimize, stats
 
 from causaltest.errors import EvidenceError
+from causaltest.stats import Effect, Judge, rates
 from causaltest.stats.hull import bootstrap_t, fit
 from causaltest.stats.rates import PairedFlips
 
 RESAMPLES = 9_999
 """As the API draws. The fast tier makes do with 3,999, which moves limits by less than 1 %."""
+PUBLIC_FROM = 1_500
 TIERS = pytest.mark.parametrize(
     "quarter", [pytest.param(4, id="quarter"), pytest.param(1, id="full", marks=pytest.mark.slow)]
 )
@@ -69,16 +73,30 @@ PROCESSES = {
 
 
 class Intervals:
-    """Limits of many samples at once by the hull, the t interval and the percentile bootstrap."""
+    """Limits of many samples by the hull, and by t: the public ones from 1,500 samples on."""
 
     def __init__(self, data, alpha=0.05, resamples=None):
         self.n, self.runs = data.shape
-        drawn = resamples or (RESAMPLES if self.runs >= 1_500 else 3_999)
         self.mean = data.mean(axis=0)
         self.error = data.std(axis=0, ddof=1) / math.sqrt(self.n)
         self.t = stats.t.ppf(1 - alpha / 2, self.n - 1)
+        if self.runs >= PUBLIC_FROM and resamples is None:
+            self.low, self.high = self._public(data, alpha)
+        else:
+            self.low, self.high = self._vectorised(data, alpha, resamples or 3_999)
+
+    def _public(self, data, alpha):
+        """Ask an Effect for each sample; each hundred share the seed of their resamples."""
+        ids = [f"unit {i:03d}" for i in range(self.n)]
+        found = [
+            Effect(each, units=ids, pair_ids=ids, judge=Judge(alpha=alpha, seed=i // 100)).interval
+            for i, each in enumerate(data.T)
+        ]
+        return np.array([(each.low, each.high) for each in found]).T
+
+    def _vectorised(self, data, alpha, drawn):
+        low, high = self.mean.copy(), self.mean.copy()
         varied = self.error > 0
-        self.low, self.high = self.mean.copy(), self.mean.copy()
         k = math.floor((drawn + 1) * alpha / 2 + 1e-9)
         columns = np.flatnonzero(varied)
         for piece, chosen in enumerate(np.array_split(columns, -(-len(columns) // 100))):
@@ -86,8 +104,9 @@ class Intervals:
             starred = bootstrap_t(data[:, chosen], resamples=drawn, seed=piece)
             starred = np.partition(starred, (k - 1, drawn - k), axis=0)
             outer, inner = starred[drawn - k], starred[k - 1]
-            self.low[chosen] -= np.maximum(self.t, outer) * self.error[chosen]
-            self.high[chosen] -= np.minimum(-self.t, inner) * self.error[chosen]
+            low[chosen] -= np.maximum(self.t, outer) * self.error[chosen]
+            high[chosen] -= np.minimum(-self.t, inner) * self.error[chosen]
+        return low, high
 
     def t_limits(self, quantile=None):
         """Return the limits of the t interval, or those with another quantile."""
@@ -185,6 +204,9 @@ def test_c2_catches_the_plain_t_interval(calibration):
     wrong, limit = max(misses(found.t_limits(), 1.0)), allowed(0.050, 4_000, 1_000)
     calibration.mutant("C2", "t alone", wrong, bound=limit, runs=1_000, quantity="a side")
     assert wrong > limit
+    both, limit = sum(misses(found.t_limits(), 1.0)), allowed(0.055, 4_000, 1_000)
+    calibration.mutant("C2", "t alone", both, bound=limit, runs=1_000, quantity="both sides")
+    assert both > limit
 
 
 # Coverage and width: C3 to C5
@@ -404,6 +426,15 @@ def test_c15_power_of_equivalence(quarter, calibration):
     assert inside.mean() >= least
 
 
+def test_c15_catches_an_over_careful_claim(calibration):
+    """Mutant: the 99 % interval must lie inside the margin."""
+    wide = Intervals(simulated("gauss", 50, 1_000)[0], alpha=0.01)
+    found = ((wide.low > -0.5) & (wide.high < 0.5)).mean()
+    least = 1 - allowed(0.20, 4_000, 1_000)
+    calibration.mutant("C15", "the 99 % interval", found, bound=least, runs=1_000, least=True)
+    assert found < least
+
+
 # Ratios of means (C18)
 
 GAPS = {"strong": (3.5, 1.5), "weak": (1.0, 1.2)}
@@ -455,6 +486,15 @@ def test_c18_a_weak_total_effect_is_an_error(calibration):
         quantity="refused for a weak total effect", least=True,
     )  # fmt: skip
     assert errors >= 6
+    # Mutant: the percentile bootstrap of the ratio, which has an answer to everything.
+    counts = np.random.default_rng(0).multinomial(15, np.full(15, 1 / 15), size=999)
+    found = np.quantile((counts @ top) / (counts @ gaps), [0.025, 0.975], axis=0)
+    refused = 1 - np.isfinite(found).all(axis=0).mean()
+    calibration.mutant(
+        "C18", "percentiles of the ratio", refused, bound=0.05, runs=120,
+        quantity="refused for a weak total effect", least=True,
+    )  # fmt: skip
+    assert refused < 0.05
 
 
 # Rates by template: C19
@@ -570,6 +610,49 @@ def test_c33_degenerate_effects(values, floor, above_zero, negligible, effect_of
         assert len(verdict.explain()) <= 5
 
 
+class PlainT:
+    """Mutant: a t-test of the values, with no word about values that do not vary."""
+
+    def __init__(self, values, floor=0.0):
+        self.values = np.asarray(values)
+
+    def __gt__(self, bound):
+        return self._verdict(self._p(bound, "greater"), self._p(bound, "less"))
+
+    def __abs__(self):
+        return self
+
+    def __lt__(self, margin):
+        inside = max(self._p(-margin, "greater"), self._p(margin, "less"))
+        outside = min(self._p(-margin, "less"), self._p(margin, "greater"))
+        return self._verdict(inside, outside)
+
+    def _p(self, bound, alternative):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return stats.ttest_1samp(self.values, bound, alternative=alternative).pvalue
+
+    def _verdict(self, support, refute):
+        name = "supported" if support <= 0.025 else "refuted" if refute <= 0.025 else "inconclusive"
+        return SimpleNamespace(name=name, p_support=support, p_refute=refute, explain=list)
+
+
+@pytest.mark.calibration("C33", mutant="a t-test without a guard")
+@pytest.mark.parametrize(
+    "values, floor, above_zero, negligible",
+    [
+        ([0.0] * 12, 0.0, "refuted", "supported"),
+        ([0.3] * 12, 0.0, "supported", "refuted"),
+        (list(1e-7 + 1e-9 * np.arange(12)), 1e-6, "refuted", "supported"),
+    ],
+    ids=["zeros", "equal", "noise below the floor"],
+)
+def test_c33_catches_a_t_test(values, floor, above_zero, negligible):
+    """Mutant: p is NaN, 0, or far below the level for rounding noise."""
+    with pytest.raises(AssertionError):
+        test_c33_degenerate_effects(values, floor, above_zero, negligible, PlainT)
+
+
 @pytest.mark.calibration("C33")
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("clustered", [False, True])
@@ -584,3 +667,11 @@ def test_c33_rates_without_variation(value, clustered, rate_of):
     difference = (rate - rate_of([value] * 36, units)).interval
     assert difference.low < -0.03
     assert difference.high > 0.03
+
+
+@pytest.mark.calibration("C33", mutant="Wald's interval")
+def test_c33_catches_intervals_of_no_width(rate_of, monkeypatch):
+    """Mutant: the textbook interval of a rate, which shrinks to a point."""
+    monkeypatch.setattr(rates, "clopper_pearson", lambda k, n, _alpha: (k / n, k / n))
+    with pytest.raises(AssertionError):
+        test_c33_rates_without_variation(1.0, clustered=False, rate_of=rate_of)

@@ -167,6 +167,13 @@ def test_c36_monotony(quarter, calibration):
     )
     assert hill <= limit
     assert line >= least
+    # Mutant: a margin of 0 needs every single step to be seen.
+    strict, _ = supported_shares(LINE, runs, margin=0.0)
+    calibration.mutant(
+        "C36", "every step significant", strict, bound=least, runs=runs, quantity="power",
+        least=True,
+    )  # fmt: skip
+    assert strict < least
     # Mutant: Page's trend test, which "confirms" the inverted U.
     calibration.mutant("C36", "Page's trend test", page, bound=0.5, runs=40)
     assert page > 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from causaltest.errors import EvidenceError, MetricError, PairError
-from causaltest.stats import Effect, Judge, Rate
+from causaltest.stats import Effect, Judge, Rate, assess
 
 VALUES = [0.9, 1.1, 0.7, 1.3, 1.0, 0.8, 1.2, 1.0, 0.95, 1.05, 0.85, 1.15]
 PATCH = "recovery of interchange(block_output[2]@name)"
@@ -315,6 +315,14 @@ def test_few_units_carry_no_verdict(effect_of, rate_of, n):
         _ = rate_of([1] * n) > 0.5
     with pytest.raises(EvidenceError, match="cannot carry a verdict"):
         _ = (rate_of([1] * n) - rate_of([0] * n)) > 0.5
+
+
+@pytest.mark.calibration("C9", mutant="a verdict without a word")
+def test_c9_catches_a_silent_verdict(effect_of, rate_of, monkeypatch):
+    """Mutant: two units are enough for any verdict."""
+    monkeypatch.setattr(assess, "FEWEST_UNITS", 2)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_few_units_carry_no_verdict(effect_of, rate_of, 4)
 
 
 def test_few_or_rare_units_are_remarked(effect_of, rate_of):

@@ -4,18 +4,21 @@ Also the duality of p-values and intervals, on which a verdict and its interval 
 """
 
 import math
+import random
+from functools import lru_cache
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 from scipy import stats
 
 from causaltest.errors import EvidenceError
 from causaltest.stats import Judge, streams
+from causaltest.stats.columns import Columns
 from causaltest.stats.decision import Region, decide
 from causaltest.stats.exact import SameInAllUnits
-from causaltest.stats.hull import fit
+from causaltest.stats.hull import Hull, fit
 from causaltest.stats.rates import Binomial, PairedFlips, UnitRates
 
 NUMBERS = st.integers(-50, 50).map(lambda k: k / 8)
@@ -27,15 +30,35 @@ def measured(effect_of, data, gap_seed=None, **more):
     """Return an effect of at least five templates, as a ratio where a seed for gaps is given."""
     values = np.array([value for value, _ in data])
     units = [f"t{unit}" for _, unit in data]
-    assume(len(set(units)) >= 5)
+    if len(set(units)) < 5:
+        reject()
     if gap_seed is not None:
         more["scale"] = np.random.default_rng(gap_seed).uniform(3, 4, len(values))
     effect = effect_of(values, units, **more)
     try:
         assert effect.interval
     except EvidenceError:
-        assume(False)  # too few units for a ratio; another test is about that
+        reject()  # too few units for a ratio; another test is about that
     return effect
+
+
+def checked(test):
+    """Return the check inside a property test, to be run on data of our own."""
+    return test.hypothesis.inner_test
+
+
+def caught(check):
+    """Return whether a check fails on any of ten data sets of 24 pairs in 8 templates."""
+    failures = 0
+    for seed in range(10):
+        rng = np.random.default_rng([17, seed])
+        values = rng.integers(-50, 50, 24) / 8
+        data = [(float(value), i % 8) for i, value in enumerate(values)]
+        try:
+            check(data)
+        except AssertionError:
+            failures += 1
+    return failures > 0
 
 
 def numbers(verdict):
@@ -54,11 +77,11 @@ def numbers(verdict):
 
 @pytest.mark.calibration("C17")
 @given(DATA, NUMBERS, st.none() | GAPS, st.randoms(use_true_random=False))
-def test_the_order_of_pairs_does_not_matter(effect_of, data, bound, gap_seed, random):
+def test_the_order_of_pairs_does_not_matter(effect_of, data, bound, gap_seed, shuffler):
     """Shuffled pairs give bit-identical verdicts."""
     effect = measured(effect_of, data, gap_seed)
     order = list(range(len(data)))
-    random.shuffle(order)
+    shuffler.shuffle(order)
     shuffled = type(effect)(
         effect.values[order],
         scale=None if effect.scale is None else effect.scale[order],
@@ -67,6 +90,14 @@ def test_the_order_of_pairs_does_not_matter(effect_of, data, bound, gap_seed, ra
         pair_ids=[effect.pair_ids[i] for i in order],
     )
     assert numbers(effect > bound) == numbers(shuffled > bound)
+
+
+@pytest.mark.calibration("C17", mutant="units in the order of their first pair")
+def test_c17_catches_units_in_the_order_of_the_pairs(effect_of, monkeypatch):
+    """Mutant: resamples meet units in the order in which pairs come, as a stream per call does."""
+    monkeypatch.setattr(Columns, "labels", property(lambda self: tuple(dict.fromkeys(self.units))))
+    check, shuffle = checked(test_the_order_of_pairs_does_not_matter), random.Random(0)
+    assert caught(lambda data: check(effect_of, data, 0.5, None, shuffle))
 
 
 @given(DATA, NUMBERS)
@@ -91,6 +122,17 @@ def test_duplicated_pairs_add_no_evidence(effect_of, data, bound, times):
     assert again.interval == once.interval
 
 
+@pytest.mark.calibration("C17", mutant="pairs as units")
+def test_c17_catches_pairs_as_units(effect_of):
+    """Mutant: each pair counts by itself, so that measuring it again narrows the interval."""
+    check = checked(test_duplicated_pairs_add_no_evidence)
+
+    def by_pair(values, _, **more):
+        return effect_of(values, [f"t{i}" for i in range(len(values))], **more)
+
+    assert caught(lambda data: check(by_pair, data, 0.5, 2))
+
+
 @pytest.mark.calibration("C17")
 @given(DATA, NUMBERS, st.floats(1e-6, 1e6), st.none() | GAPS)
 def test_units_of_measurement_do_not_matter(effect_of, data, bound, factor, gap_seed):
@@ -107,6 +149,17 @@ def test_units_of_measurement_do_not_matter(effect_of, data, bound, factor, gap_
         assert there.p_support == pytest.approx(here.p_support, abs=0.01)
 
 
+@pytest.mark.calibration("C17", mutant="a tolerance in absolute units")
+def test_c17_catches_an_absolute_tolerance(effect_of):
+    """Mutant: values below .001 count as 0 whatever they are measured in."""
+    check = checked(test_units_of_measurement_do_not_matter)
+
+    def coarse(values, units, **more):
+        return effect_of(values, units, floor=1e-3, **more)
+
+    assert caught(lambda data: check(coarse, data, 0.5, 1e-4, None))
+
+
 @pytest.mark.calibration("C17")
 @given(DATA, NUMBERS, st.none() | GAPS)
 def test_the_sign_does_not_matter(effect_of, data, bound, gap_seed):
@@ -117,6 +170,21 @@ def test_the_sign_does_not_matter(effect_of, data, bound, gap_seed):
     assert there.interval.low == pytest.approx(-here.interval.high, abs=1e-9 * size)
     assert there.interval.high == pytest.approx(-here.interval.low, abs=1e-9 * size)
     assert there.p_support == pytest.approx(here.p_support, abs=0.01)
+
+
+@pytest.mark.calibration("C17", mutant="one order statistic off on one side")
+def test_c17_catches_lopsided_quantiles(effect_of, monkeypatch):
+    """Mutant: the upper limit takes the next order statistic, as truncated indices do."""
+    right = Hull.limits
+
+    def lopsided(self, alpha):
+        low, high = right(self, alpha)
+        above = self.upper_roots[np.searchsorted(self.upper_roots, high, side="right") :]
+        return low, float(above[0]) if len(above) else high
+
+    monkeypatch.setattr(Hull, "limits", lopsided)
+    check = checked(test_the_sign_does_not_matter)
+    assert caught(lambda data: check(effect_of, data, 0.5, None))
 
 
 @pytest.mark.calibration("C16")
@@ -149,6 +217,19 @@ def test_the_same_numbers_in_another_process_and_after_other_work(effect_of):
         _ = effect_of(values, judge=Judge(seed=seed)).interval
     streams._kept.cache_clear()
     assert numbers(effect > 0.8) == before
+
+
+@pytest.mark.calibration("C34", mutant="a generator without a seed")
+def test_c34_catches_a_generator_without_a_seed(effect_of, monkeypatch):
+    """Mutant: resamples drawn afresh each time."""
+
+    @lru_cache
+    def drawn(units, resamples, _seed):
+        return np.random.default_rng().integers(0, units, (resamples, units), dtype=np.intp)
+
+    monkeypatch.setattr(streams, "_kept", drawn)
+    with pytest.raises(AssertionError):
+        test_the_same_numbers_in_another_process_and_after_other_work(effect_of)
 
 
 def test_the_seed_matters_a_little(effect_of):

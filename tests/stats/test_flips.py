@@ -1,6 +1,7 @@
 """The sign-flip test: exact where it enumerates, uniform where nothing is there."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ def t_statistic(x, axis=-1):
     return np.mean(x, axis=axis) / np.std(x, axis=axis, ddof=1) * math.sqrt(x.shape[axis])
 
 
+c31_procedure = sign_flips
+
+
 @pytest.mark.calibration("C31")
 def test_c31_exact_enumeration_equals_scipy():
     """On 200 data sets of 5 to 12 units both p-values are scipy's permutation test's to 1e-12.
@@ -30,7 +34,7 @@ def test_c31_exact_enumeration_equals_scipy():
         n = 5 + trial % 8
         values = np.round(1_024 * (rng.standard_t(3, n) + rng.normal(0, 0.5))) / 1_024
         bound = round(1_024 * rng.normal(0, 0.5)) / 1_024
-        found = sign_flips(values, resamples=9_999, seed=0)
+        found = c31_procedure(values, resamples=9_999, seed=0)
         statistic = t_statistic if abs(t_statistic(values - bound)) > 0.01 else np.sum
         for alternative, ours in (("greater", found.p_above), ("less", found.p_below)):
             theirs = stats.permutation_test(
@@ -42,6 +46,20 @@ def test_c31_exact_enumeration_equals_scipy():
                 alternative=alternative,
             )
             assert ours(bound) == pytest.approx(theirs.pvalue, abs=1e-12)
+
+
+@pytest.mark.calibration("C31", mutant="the observed pattern counted twice")
+def test_c31_catches_an_observation_too_many(monkeypatch):
+    """Mutant: 1 is added to the count and to the patterns though they hold the one observed."""
+
+    def twice(values, **more):
+        found = sign_flips(values, **more)
+        means = np.append(found.subset_means, -math.inf)
+        return replace(found, subset_means=np.sort(means), patterns=found.patterns + 1)
+
+    monkeypatch.setitem(globals(), "c31_procedure", twice)
+    with pytest.raises(AssertionError):
+        test_c31_exact_enumeration_equals_scipy()
 
 
 def test_sampling_comes_close_to_enumeration():

@@ -170,6 +170,15 @@ def test_c35_false_alarms_and_losses(quarter, calibration):
         "C35", "loss of two margins", lost, bound=0.8, runs=runs, quantity="power", least=True
     )
     assert 1 - lost <= 0.2
+    # Mutant: a fortieth of the level for each of the two batches.
+    rng = np.random.default_rng(352)
+    p = hull_p(rng.normal(-1.0, 1.0, (50, runs)) + 0.5, resamples=1_999, seed=0)[1]
+    wrong = (p <= 0.025 / 40).mean() ** 2
+    calibration.mutant(
+        "C35", "at a fortieth of the level", wrong, bound=0.8, runs=runs, quantity="power",
+        least=True,
+    )  # fmt: skip
+    assert wrong < 0.8
 
 
 @TIERS

@@ -1,7 +1,9 @@
 """Error rates and power of maps on simulated data: the checks C10-C13 and C23.
 
 The process is that of statistics.md, section 3: 12 x 15 cells, an effect of the pair, a smooth
-field and noise; skewed variants are lognormal around 0. The fast tier runs N / 4.
+field and noise; skewed variants are lognormal around 0. The fast tier runs N / 4. Where thousands
+of maps are drawn, the functions behind `grid.significant()` are called with fewer resamples than
+it draws; checks through the public claim stand beside them.
 """
 
 import math
@@ -11,6 +13,7 @@ import pytest
 from scipy import ndimage, optimize, stats
 
 from causaltest.errors import EvidenceError
+from causaltest.stats import Judge
 from causaltest.stats.columnwise import hull_p, t_values
 from causaltest.stats.maxima import bootstrap_tail, flipped_tail
 from causaltest.stats.significance import upper_quantile
@@ -67,6 +70,16 @@ def found_by_flips(values, seed, tail=0.025):
     return np.minimum(above, below) <= tail
 
 
+def found_publicly(values, seed, *, differenced=True):
+    """Return which cells `grid.significant()` finds."""
+    ids = [f"u{i:02d}" for i in range(len(values))]
+    grid = Grid(
+        values, axes={"cell": range(CELLS)}, units=ids, pair_ids=ids, judge=Judge(seed=seed),
+        differenced=differenced,
+    )  # fmt: skip
+    return grid.significant().p_adjusted <= 0.05
+
+
 def found_by_t(values, level=0.05, df=None):
     """Return which cells a t-test finds, cell by cell."""
     df = len(values) - 1 if df is None else df
@@ -97,11 +110,10 @@ def test_the_grid_finds_what_these_checks_find():
     """The functions simulated here are the ones behind `grid.significant()`."""
     values = field(np.random.default_rng(1), 30, "gauss")
     values[:, :5] += 1.4
-    ids = [f"p{i:02d}" for i in range(30)]
-    grid = Grid(values, axes={"cell": range(CELLS)}, units=ids, pair_ids=ids)
-    found = grid.significant().p_adjusted <= 0.05
-    assert found.sum() >= 5
-    assert (found != found_by_bootstrap(values, 0)).sum() <= 1
+    for simulated, differenced in ((found_by_bootstrap, False), (found_by_flips, True)):
+        found = found_publicly(values, 0, differenced=differenced)
+        assert found.sum() >= 5
+        assert (found != simulated(values, 0)).sum() <= 1
 
 
 PROCESSES = ["gauss", "t3", "skew .3", "skew .5", "skew .8"]
@@ -117,6 +129,16 @@ def test_c10_family_wise_error_of_raw_effects(process, n, quarter, calibration):
     limit = allowed(0.064, 1_000, runs)
     calibration.record("C10", f"{process}, n = {n}", rate, bound=limit, runs=runs, nominal=0.05)
     assert rate <= limit
+
+
+@pytest.mark.slow
+def test_c10_through_the_api(calibration):
+    """The public claim on the most skewed maps, with as many resamples as it draws."""
+    maps = null_maps("skew .8", 20, 1_000)
+    rate = family_wise(maps, lambda values, seed: found_publicly(values, seed, differenced=False))
+    setting = "skew .8, n = 20, grid.significant()"
+    calibration.record("C10", setting, rate, bound=0.064, runs=1_000, nominal=0.05)
+    assert rate <= 0.064
 
 
 @TIERS
@@ -159,7 +181,8 @@ def test_c10_catches_sign_flips_of_raw_effects(process, n, calibration):
 def test_c11_family_wise_error_against_placebos(process, n, quarter, calibration):
     """Less a placebo of the same pair, sign flips hold .064 for any n, and are no less than .02."""
     runs = 1_000 // quarter
-    rate = family_wise(differenced_maps(process, n, runs), found_by_flips)
+    find = found_publicly if n <= 10 else found_by_flips
+    rate = family_wise(differenced_maps(process, n, runs), find)
     limit, least = allowed(0.064, 1_000, runs), 0.02 - 2 * math.sqrt(0.02 * 0.98 / runs)
     setting = f"{process}, n = {n}"
     calibration.record("C11", setting, rate, bound=limit, runs=runs, nominal=0.05)
@@ -230,11 +253,11 @@ def test_c12_power(quarter, calibration):
     assert two >= least[1]
     # Mutant: Bonferroni with the degrees of freedom of the hot cells.
     wrong = np.mean([found_by_t(v, 0.05 / CELLS, df=5)[HOT].mean() for v in maps])
-    calibration.mutant(
-        "C12", "Bonferroni, wrong df", wrong, bound=least[1], runs=runs, quantity="two tails",
-        least=True,
-    )  # fmt: skip
-    assert wrong < least[1]
+    for tails, bound in (("one tail", least[0]), ("two tails", least[1])):
+        calibration.mutant(
+            "C12", "Bonferroni, wrong df", wrong, bound=bound, runs=runs, quantity=tails, least=True
+        )
+        assert wrong < bound
 
 
 @TIERS
