@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from causaltest.spelling import did_you_mean
 
 if TYPE_CHECKING:
+    from causaltest.causal_models import CausalModel as CausalModel
     from causaltest.circuits import Circuit as Circuit
     from causaltest.engine import Model as Model
+    from causaltest.errors import CausalModelError as CausalModelError
     from causaltest.errors import CausaltestError as CausaltestError
     from causaltest.errors import EvidenceError as EvidenceError
     from causaltest.errors import Inconclusive as Inconclusive
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from causaltest.sites import block_input as block_input
     from causaltest.sites import block_output as block_output
     from causaltest.sites import embedding as embedding
+    from causaltest.sites import expert_output as expert_output
     from causaltest.sites import head_attention_value_output as head_attention_value_output
     from causaltest.sites import head_key_output as head_key_output
     from causaltest.sites import head_query_output as head_query_output
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from causaltest.sites import mlp_output as mlp_output
     from causaltest.sites import module as module
     from causaltest.sites import query_output as query_output
+    from causaltest.sites import router_output as router_output
     from causaltest.sites import value_output as value_output
     from causaltest.stats import Consistency as Consistency
     from causaltest.stats import Controls as Controls
@@ -95,6 +99,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "causaltest.errors": (
+        "CausalModelError",
         "CausaltestError",
         "SiteError",
         "PairError",
@@ -139,6 +144,8 @@ _PUBLIC = {
         "head_query_output",
         "head_key_output",
         "head_value_output",
+        "router_output",
+        "expert_output",
         "embedding",
         "module",
     ),
@@ -169,6 +176,7 @@ _PUBLIC = {
         "add_features",
         "scale_features",
     ),
+    "causaltest.causal_models": ("CausalModel",),
     "causaltest.circuits": ("Circuit",),
     "causaltest.metrics": (
         "Metric",

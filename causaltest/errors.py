@@ -5,6 +5,7 @@ CausaltestError
 ├── PairError          a pair set that is malformed, empty, unclustered or misaligned
 ├── ModelError         a model that cannot be found, loaded or understood
 ├── InterventionError  an edit that is malformed, did not fire, or changed nothing
+├── CausalModelError   a causal model with a cycle, an unknown variable or a value out of place
 ├── MetricError        a metric that gave NaN, the wrong number of values, or met a wrong answer
 ├── EvidenceError      data on which no verdict can be reached, whatever the effect
 └── RecordError        a results file that is damaged, foreign or of another version
@@ -33,6 +34,10 @@ class InterventionError(CausaltestError):
     """An edit is malformed, did not fire, or changed nothing."""
 
 
+class CausalModelError(CausaltestError):
+    """A causal model has a cycle, an unknown variable, or a value out of its domain."""
+
+
 class MetricError(CausaltestError):
     """A metric gave NaN, the wrong number of values, or met an answer it cannot score."""
 
@@ -50,6 +55,7 @@ class Inconclusive(AssertionError):
 
 
 __all__ = [
+    "CausalModelError",
     "CausaltestError",
     "EvidenceError",
     "Inconclusive",

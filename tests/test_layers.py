@@ -41,7 +41,8 @@ LAYERS = {
     "errors": layer(set(), set()),
     "spelling": layer(set(), set()),
     "sites": layer(LEAVES, {"msgspec"}),
-    "pairs": layer(LEAVES | {"sites"}, {"msgspec"}),
+    "causal_models": layer(LEAVES, {"altair", "hypothesis"}),
+    "pairs": layer(LEAVES | {"sites", "causal_models"}, {"msgspec"}),
     "interventions": layer(LEAVES | {"sites", "pairs"}, {"msgspec"}),
     "circuits": layer(LEAVES | {"sites", "interventions"}, {"msgspec"}),
     "stats": layer(LEAVES, STATISTICS | {"msgspec"}),
@@ -56,8 +57,11 @@ LAYERS = {
     "controls": layer(RUN, TORCH),
     "texts": layer(RUN, TORCH),
     "looks": layer(RUN | {"controls"}, TORCH),
+    "progress": layer(set(), {"tqdm"}),
+    "grids": layer(LEAVES | {"stats"}, {"numpy", "pandas", "altair", "vl_convert"}),
+    "sweeps": layer(RUN | {"grids", "progress"}, TORCH | {"pandas"}),
     "experiment": layer(
-        RUN | {"controls", "health", "looks", "texts"}, TORCH | {"scipy", "msgspec", "tqdm"}
+        RUN | {"controls", "health", "looks", "sweeps", "texts"}, TORCH | {"scipy", "msgspec", "tqdm"}
     ),
     "pyvene": layer(RUN | {"experiment"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),

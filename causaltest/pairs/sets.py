@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Final, TypeAlias, cast, overload
 
 from causaltest.errors import PairError
+from causaltest.pairs.counterfactuals import Answer, Written, pairs_from_causal_model
 from causaltest.pairs.files import read_lines, write_lines
 from causaltest.pairs.hashing import content_hash
 from causaltest.pairs.pair import Pair
 from causaltest.pairs.prompts import check_unicode
 from causaltest.pairs.templates import Contrast, Template, pairs_from_templates
 from causaltest.spelling import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from causaltest.causal_models import CausalModel, Counterfactual
 
 
 class _Missing(Enum):
@@ -161,6 +165,68 @@ class Pairs(Sequence[Pair]):
         <Pairs pronouns: 2 pairs, 2 templates>
         """
         pairs = pairs_from_templates(templates, contrasts, labels=labels)
+        return cls(pairs, name=name, cluster=cluster)
+
+    @classmethod
+    def from_causal_model(
+        cls,
+        model: CausalModel,
+        of: str | Sequence[str],
+        count: int,
+        *,
+        prompt: Written,
+        answer: Answer,
+        name: str,
+        cluster: Cluster = _UNDECLARED,
+        seed: int = 0,
+        changing: float = 0.5,
+        where: Callable[[Counterfactual], bool] | None = None,
+    ) -> Pairs:
+        """Draw counterfactual pairs of a causal model and write them as prompts.
+
+        The source answer is what the causal model says after the exchange, so that the accuracy
+        of an interchange is interchange-intervention accuracy.
+
+        Parameters
+        ----------
+        model
+            The causal model.
+        of, count, seed, changing, where
+            As for `CausalModel.counterfactuals`.
+        prompt
+            Templates, whose {field}s are input variables and become positions, used in turn; or a
+            function of a setting that returns the prompt, or the prompt and its positions.
+        answer
+            The output variable that is the answer, or a function of a setting.
+        name, cluster
+            As in `Pairs`. Labels are `template` (of templates), `exchanged` (the variable),
+            `output` (`changes` or `stays`), and each input's value in base.
+
+        Raises
+        ------
+        CausalModelError
+            As for `CausalModel.counterfactuals`.
+        PairError
+            A prompt or position does not fit, or base and source read the same.
+
+        Examples
+        --------
+        >>> from causaltest.causal_models import CausalModel
+        >>> total = CausalModel({"a": range(5), "b": range(5)}, {"sum": lambda a, b: a + b})
+        >>> sums = Pairs.from_causal_model(
+        ...     total,
+        ...     "a",
+        ...     8,
+        ...     prompt=["{a} + {b} =", "{a} and {b} make"],
+        ...     answer=lambda setting: f" {setting['sum']}",
+        ...     name="sums",
+        ...     cluster="template",
+        ... )
+        >>> sums
+        <Pairs sums: 8 pairs, 2 templates>
+        """
+        drawn = model.counterfactuals(of, count, seed=seed, changing=changing, where=where)
+        pairs = pairs_from_causal_model(drawn, prompt=prompt, answer=answer)
         return cls(pairs, name=name, cluster=cluster)
 
     @property
