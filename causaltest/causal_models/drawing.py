@@ -47,10 +47,6 @@ def drawn(model: CausalModel, setting: Mapping[str, Any] | None = None) -> altai
     for name, (x, y) in places.items():
         starts = [places[parent] for parent in model.parents[name]]
         edges += [{"x": start, "y": height, "x2": x, "y2": y} for start, height in starts]
-    size = {
-        "width": _STEP * (1 + max(x for x, _ in places.values())),
-        "height": _ROW * len(model.variables),
-    }
     shape = {
         "x": altair.X("x:Q", axis=None, scale=altair.Scale(padding=40)),
         "y": altair.Y("y:Q", axis=None, scale=altair.Scale(padding=40)),
@@ -65,7 +61,10 @@ def drawn(model: CausalModel, setting: Mapping[str, Any] | None = None) -> altai
     names = points.mark_text(fontWeight="bold", color="#1c2733", dy=-5 if setting else 0)
     values = points.mark_text(color="#3a5a85", dy=9)
     layers = [lines, circles, names.encode(text="variable:N"), values.encode(text="value:N")]
-    chart = altair.LayerChart(layer=layers, **size)
+    chart = altair.LayerChart(layer=layers).properties(
+        width=_STEP * (1 + max(x for x, _ in places.values())),
+        height=_ROW * len(model.variables),
+    )
     return chart.configure_view(stroke=None)
 
 
