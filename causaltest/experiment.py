@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from causaltest.circuits import Circuit
+from causaltest.completeness import CircuitParts, proper_part
 from causaltest.controls import Controlled, Origin, Weights, twin
+from causaltest.doses import DoseResponse
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model, Output
 from causaltest.engine.prompts import Row
@@ -23,6 +25,7 @@ from causaltest.metrics import Metric, answers_with, as_metric, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import END, Pos, Site
 from causaltest.stats import Effect, Judge, Rate, Ratio
+from causaltest.sweeps import Sweeping
 from causaltest.texts import Writing
 
 _IDENTITY_PAIRS = 16
@@ -53,7 +56,7 @@ class Trail:
         return next((unit for known, unit in self.counted_in.items() if known in subject), "")
 
 
-class Causal(Controlled, InLooks, Writing):
+class Causal(Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing):
     """Measures causal effects on one model.
 
     Parameters
@@ -327,7 +330,7 @@ class Causal(Controlled, InLooks, Writing):
         ablation: Ablation,
     ) -> Ratio:
         """Score what a circuit keeps, or its loss costs, as a share of ablating everything."""
-        inside, everything = _subsets(circuit, among)
+        inside, everything = proper_part(circuit, among)
         ablated = inside if name == "necessity" else everything - inside
         score_of, pairs, model, nothing = self._extremes(everything, on, metric, ablation)
         cut = self._run(ablation(*ablated), pairs, score_of).values
@@ -414,6 +417,9 @@ class Causal(Controlled, InLooks, Writing):
 
     def _note(self, text: str) -> None:
         self.trail.notes[text] = None
+
+    def _counts_in(self, subject: str, unit: str) -> None:
+        self.trail.counted_in[subject] = unit
 
     def _scores(
         self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
@@ -524,26 +530,6 @@ def _correctness(expect: object) -> _Correct:
     raise MetricError(
         f"expect is {expect!r}; expected 'base_answer', 'source_answer' or a function of the pair"
     )
-
-
-def _subsets(
-    circuit: Circuit | Iterable[Site], among: Circuit | Iterable[Site]
-) -> tuple[Circuit, Circuit]:
-    inside = circuit if isinstance(circuit, Circuit) else Circuit(*circuit)
-    everything = among if isinstance(among, Circuit) else Circuit(*among)
-    stray = [str(site) for site in inside if site not in everything]
-    if stray:
-        raise InterventionError(
-            f"{', '.join(stray[:4])} of the circuit is not among the {len(everything)} sites "
-            "considered; faithfulness is relative to what is ablated"
-        )
-    if not len(inside) or len(inside) == len(everything):
-        what = "empty" if not len(inside) else "everything considered"
-        raise InterventionError(
-            f"the circuit is {what}, so its score is 0 or 1 by definition; "
-            "choose a proper part of among="
-        )
-    return inside, everything
 
 
 def _name_of(function: Any) -> str:

@@ -56,12 +56,15 @@ LAYERS = {
     "health": layer(DATA | RESULTS, {"msgspec"}),
     "controls": layer(RUN, TORCH),
     "texts": layer(RUN, TORCH),
+    "completeness": layer(RUN, TORCH),
+    "doses": layer(RUN, TORCH),
     "looks": layer(RUN | {"controls"}, TORCH),
     "progress": layer(set(), {"tqdm"}),
     "grids": layer(LEAVES | {"stats"}, {"numpy", "pandas", "altair", "vl_convert"}),
     "sweeps": layer(RUN | {"grids", "progress"}, TORCH | {"pandas"}),
     "experiment": layer(
-        RUN | {"controls", "health", "looks", "sweeps", "texts"}, TORCH | {"scipy", "msgspec", "tqdm"}
+        RUN | {"completeness", "controls", "doses", "health", "looks", "sweeps", "texts"},
+        TORCH | {"scipy", "msgspec", "tqdm"},
     ),
     "pyvene": layer(RUN | {"experiment"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),
