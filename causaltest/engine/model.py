@@ -254,7 +254,7 @@ class Model:
         return frozenset(inspect.signature(self.network.forward).parameters)
 
     @cached_property
-    def _start(self) -> int | None:
+    def decoder_start(self) -> int | None:
         """Token that an encoder-decoder begins to write with; None where there is no decoder."""
         config = getattr(self.network, "config", None)
         writes = getattr(self.network, "can_generate", None)
@@ -290,10 +290,10 @@ class Model:
             extra: dict[str, Any] = {"use_cache": False} if "use_cache" in self._parameters else {}
             if mask is not None:
                 extra["attention_mask"] = mask
-            if self._start is not None:
-                extra["decoder_input_ids"] = torch.full_like(ids[:, :1], self._start)
+            if self.decoder_start is not None:
+                extra["decoder_input_ids"] = torch.full_like(ids[:, :1], self.decoder_start)
             result = self.network(input_ids=ids, **extra)
-            if self._start is not None:
+            if self.decoder_start is not None:
                 return self._answer(result)[:, -1]
         else:
             result = self.network(ids)

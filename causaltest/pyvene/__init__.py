@@ -51,7 +51,7 @@ from causaltest.pyvene.interventions import TrainableIntervention as TrainableIn
 from causaltest.pyvene.interventions import VanillaIntervention as VanillaIntervention
 from causaltest.pyvene.interventions import ZeroIntervention as ZeroIntervention
 from causaltest.pyvene.model import IntervenableModel as IntervenableModel
-from causaltest.pyvene.model import IntervenableModelOutput as IntervenableModelOutput
 from causaltest.pyvene.model import build_intervenable_model as build_intervenable_model
+from causaltest.pyvene.outputs import IntervenableModelOutput as IntervenableModelOutput
 from causaltest.pyvene.seeding import count_parameters as count_parameters
 from causaltest.pyvene.seeding import set_seed as set_seed

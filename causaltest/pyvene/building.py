@@ -16,7 +16,7 @@ from causaltest.engine.survey import survey
 from causaltest.errors import InterventionError
 from causaltest.pyvene.config import IntervenableConfig, RepresentationConfig
 from causaltest.pyvene.interventions import Intervention, LambdaIntervention, LoRAIntervention
-from causaltest.pyvene.units import Target
+from causaltest.pyvene.places import Target
 from causaltest.sites import MODULE, Site
 from causaltest.spelling import did_you_mean
 
@@ -71,10 +71,9 @@ def keys_of(representations: Sequence[RepresentationConfig]) -> list[str]:
     keys: list[str] = []
     for each in representations:
         unit = each.unit.replace(".", "_")
-        if "." in each.component:
-            place = f"comp_{each.component.replace('.', '_')}"
-        else:
-            place = f"layer_{each.layer}_comp_{each.component}"
+        place = f"comp_{each.component.replace('.', '_')}"
+        if each.names_component or "." not in each.component:
+            place = f"layer_{each.layer}_{place}"
         key = f"{place}_unit_{unit}_nunit_{each.max_number_of_units}"
         keys.append(f"{key}#{seen.get(key, 0)}")
         seen[key] = seen.get(key, 0) + 1
@@ -89,13 +88,14 @@ def site_of(representation: RepresentationConfig) -> Site:
     SiteError
         There is no such component, or a module path that cannot be read.
     """
-    component, layer = representation.component, representation.layer
-    if "." in component:
-        return Site.parse(component)
+    if "." in representation.component and not representation.names_component:
+        return Site.parse(representation.component)
+    stack, component = representation.place
+    layer = None if component == "embedding" else representation.layer
     if component.startswith("head_"):
         Site(component, layer=layer, head=0)
         component = component.removeprefix("head_")
-    return Site(component, layer=None if component == "embedding" else layer)
+    return Site(component, layer=layer, stack=stack)
 
 
 def access_of(model: Model, site: Site) -> Access:
@@ -106,7 +106,7 @@ def access_of(model: Model, site: Site) -> Access:
     if site.component != "mlp_activation" or site.layer is None:
         return access
     # pyvene means what the activation function gives, which a gated MLP goes on to multiply.
-    mlp = model.access(Site("mlp_input", layer=site.layer)).path
+    mlp = model.access(Site("mlp_input", layer=site.layer, stack=site.stack)).path
     parts = dict(model.network.get_submodule(mlp).named_children())
     if {"act_fn", "gate_proj", "up_proj"} <= set(parts):
         return Access(f"{mlp}.act_fn", "output", width=access.width)
@@ -119,8 +119,8 @@ def targets_of(model: Model, config: IntervenableConfig) -> dict[str, Target]:
     for key, each in zip(keys_of(config.representations), config.representations, strict=True):
         site = site_of(each)
         access = access_of(model, site)
-        if each.component.startswith("head_"):
-            model.access(Site(each.component, layer=each.layer, head=0))
+        if each.headed:
+            check_heads(model, each, [[0]])
         around = _around(model, site, access)
         targets[key] = Target(key, access, str(site), each.max_number_of_units, around)
     return targets
@@ -131,7 +131,7 @@ def _around(model: Model, site: Site, access: Access) -> str:
     inner = {"attention_output": "attention_input", "mlp_output": "mlp_input"}.get(site.component)
     if inner is None:
         return access.path
-    return model.access(Site(inner, layer=site.layer)).path
+    return model.access(Site(inner, layer=site.layer, stack=site.stack)).path
 
 
 def check_heads(model: Model, representation: RepresentationConfig, heads: Any) -> None:
@@ -142,8 +142,9 @@ def check_heads(model: Model, representation: RepresentationConfig, heads: Any) 
     SiteError
         With the heads there are.
     """
+    stack, component = representation.place
     for head in sorted({head for row in heads for head in row}):
-        model.access(Site(representation.component, layer=representation.layer, head=head))
+        model.access(Site(component, layer=representation.layer, head=head, stack=stack))
 
 
 def width_of(model: Model, access: Access, name: str) -> int:
@@ -231,7 +232,7 @@ def _made(
         )
     access = target.access
     width = width_of(model, access, target.name)
-    if representation.component.startswith("head_"):
+    if representation.headed:
         width //= access.heads or 1
     given: dict[str, Any] = {
         "embed_dim": width * representation.max_number_of_units,

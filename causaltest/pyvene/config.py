@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from causaltest.errors import InterventionError
+from causaltest.sites import COMPONENTS
 from causaltest.spelling import did_you_mean
 
 MODES = ("parallel", "serial")
@@ -19,7 +20,8 @@ class RepresentationConfig(NamedTuple):
     layer
         Block index from 0; of no meaning where `component` is a module path.
     component
-        A component such as `block_output`, or a module path that ends in `.input` or `.output`.
+        A component such as `block_output`, that of one of several stacks of blocks such as
+        `encoder.block_output`, or a module path that ends in `.input` or `.output`.
     unit
         `pos` (token positions), `h` (heads, at every position), `h.pos` (heads at positions) or `t`
         (call number of a module that runs once for each time step).
@@ -60,6 +62,22 @@ class RepresentationConfig(NamedTuple):
     source_representation: Any = None
     hidden_source_representation: bool | None = None
     latent_dim: int | None = None
+
+    @property
+    def names_component(self) -> bool:
+        """Whether `component` is one of a block, and no path to a module."""
+        return self.component.rpartition(".")[2] in COMPONENTS
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The stack of blocks, empty for the one that leads to the answer, and the component."""
+        stack, _, component = self.component.rpartition(".")
+        return stack, component
+
+    @property
+    def headed(self) -> bool:
+        """Whether the component is one of heads."""
+        return self.place[1].startswith("head_")
 
 
 def as_representation(given: object) -> RepresentationConfig:

@@ -63,7 +63,7 @@ def check_unit(representation: RepresentationConfig) -> None:
             f"unknown unit {unit!r} of {component}{did_you_mean(str(unit), UNITS)}\n"
             f"units: {', '.join(UNITS)}"
         )
-    headed = component.startswith("head_")
+    headed = representation.headed
     if headed != unit.startswith("h"):
         raise InterventionError(
             f"unit {unit!r} does not fit {component}: "

@@ -3,55 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.utils.generic import ModelOutput
 
-from causaltest.engine.hooks import AllRead, Operation, Side, announced, attached, evaluating
+from causaltest.engine.hooks import announced, attached
+from causaltest.engine.hosts import Host, host_of
+from causaltest.engine.steps import Clock
 from causaltest.errors import InterventionError
 from causaltest.pyvene import building, saving, training
+from causaltest.pyvene.calls import Call, Parts, operations_of
 from causaltest.pyvene.config import IntervenableConfig
+from causaltest.pyvene.edits import Setter
+from causaltest.pyvene.given import inputs_of, rows_of
 from causaltest.pyvene.interventions import (
     CollectIntervention,
-    Intervention,
     InterventionOutput,
-    LambdaIntervention,
     VanillaIntervention,
 )
-from causaltest.pyvene.locations import Pairing, Spot, check_unit, parallel, serial
-from causaltest.pyvene.subspaces import per_intervention
-from causaltest.pyvene.units import NewTokens, Reader, Setter, Window
-from causaltest.spelling import did_you_mean
-
-Operations = list[tuple[str, Side, Operation]]
-Inputs = Mapping[str, Any]
-
-
-class IntervenableModelOutput(ModelOutput):
-    """What a call returns with `return_dict=True`."""
-
-    original_outputs: Any = None
-    intervened_outputs: Any = None
-    collected_activations: Any = None
-
-
-class Generated(tuple[Any, Any]):  # noqa: SLOT001 - pyright counts no slots of tuples
-    """(original, intervened); `[0]` is the first intervened text where no original is asked for.
-
-    Unpacking always gives both, so `_, ids = model.generate(...)` and `model.generate(...)[1]` are
-    as in pyvene; `tokenizer.decode(model.generate(...)[0])` decodes the first intervened row.
-    """
-
-    def __getitem__(self, index: Any) -> Any:
-        found = super().__getitem__(index)
-        if index == 0 and found is None:
-            return getattr(self[1], "sequences", self[1])[0]
-        return found
+from causaltest.pyvene.locations import check_unit
+from causaltest.pyvene.outputs import Generated, IntervenableModelOutput
+from causaltest.pyvene.places import NewTokens
+from causaltest.pyvene.quiet import quiet
 
 
 class IntervenableModel(nn.Module):
@@ -116,7 +91,16 @@ class IntervenableModel(nn.Module):
             self.subject, self.config, self.targets, VanillaIntervention
         )
         self.interventions = building.Interventions(made)
-        self.groups = building.groups_of(self.config, self.keys)
+        self.parts = Parts(
+            self.subject,
+            host_of(model),
+            self.mode,
+            as_adaptor,
+            dict(zip(self.keys, self.representations, strict=True)),
+            self.targets,
+            self.interventions,
+            list(building.groups_of(self.config, self.keys).values()),
+        )
         self.full_intervention_outputs: list[InterventionOutput] = []
         self._trains_model = False
         self._training_mode = False
@@ -279,19 +263,18 @@ class IntervenableModel(nn.Module):
         InterventionError
             Anything else that does not fit, or an edit that did not happen exactly once.
         """
-        base = _inputs(base, "base")
-        window = _window(base)
+        call = Call(
+            self.parts, inputs_of(base, "base"), sources, unit_locations, source_representations,
+            subspaces, intervention_additional_kwargs or {},
+        )  # fmt: skip
         more: dict[str, Any] = {} if labels is None else {"labels": labels}
         if use_cache is not None:
             more["use_cache"] = use_cache
         with self._quiet():
-            original = self.model(**base) if output_original_output else None
-            setters = self._setters(
-                window, sources, unit_locations, source_representations, subspaces,
-                intervention_additional_kwargs or {},
-            )  # fmt: skip
-            with attached(self.model, _operations(setters)):
-                intervened = self.model(**base, **more)
+            original = self.model(**call.base) if output_original_output else None
+            setters = call.setters()
+            with attached(self.model, operations_of(setters)):
+                intervened = self.model(**call.base, **more)
         return self._answer(setters, original, intervened, return_dict)
 
     def generate(
@@ -341,8 +324,6 @@ class IntervenableModel(nn.Module):
             Locations without `intervene_on_prompt`, an edit that never happened, or as for
             `forward`.
         """
-        base = _inputs(base, "base")
-        window = _window(base)
         if not intervene_on_prompt and repr(unit_locations) == "{'base': 0}":
             # How pyvene itself writes "every new token".
             unit_locations = None
@@ -351,18 +332,33 @@ class IntervenableModel(nn.Module):
                 "unit_locations are places in the prompt, but intervene_on_prompt is False, which "
                 "edits every new token; leave unit_locations out, or set intervene_on_prompt=True"
             )
+        host = self._host()
+        base = inputs_of(base, "base")
+        clock = Clock((0,) * rows_of(base), left=True)
+        call = Call(
+            self.parts, base, sources, unit_locations, source_representations, subspaces,
+            intervention_additional_kwargs or {}, clock,
+        )  # fmt: skip
+        generate = cast("Any", self.model).generate
         with self._quiet():
-            original = self.model.generate(**base, **kwargs) if output_original_output else None  # pyright: ignore[reportCallIssue]
-            setters = self._setters(
-                window, sources, unit_locations, source_representations, subspaces,
-                intervention_additional_kwargs or {},
-            )  # fmt: skip
+            original = generate(**base, **kwargs) if output_original_output else None
+            setters = call.setters()
             for each in setters:
                 if not intervene_on_prompt:
-                    each.spot = NewTokens(heads=each.spot.heads)
-            with announced(self.model, window.begin), attached(self.model, _operations(setters)):
-                intervened = self.model.generate(**base, **kwargs)  # pyright: ignore[reportCallIssue]
+                    _only_new_tokens(each)
+            with announced(host.steps, clock.tick), attached(self.model, operations_of(setters)):
+                intervened = generate(**base, **kwargs)
         return self._answer(setters, original, intervened, False, Generated)
+
+    def _host(self) -> Host:
+        if self.parts.host is not None:
+            return self.parts.host
+        if not hasattr(self.model, "generate"):
+            raise InterventionError(
+                f"{self.subject.name} writes no text: it has no generate(); call the model on a "
+                "whole text instead"
+            )
+        return Host(self.model, self.model)
 
     def _answer(
         self,
@@ -385,287 +381,10 @@ class IntervenableModel(nn.Module):
             )
         return kind(((original, collected) if collects else original, intervened))
 
-    def _setters(
-        self,
-        window: Window,
-        sources: Any,
-        unit_locations: Any,
-        source_representations: Any,
-        subspaces: Any,
-        extra: Mapping[str, Any],
-    ) -> list[Setter]:
-        """Run the sources and return the edits of base, in the order they apply."""
-        stored = self._stored(source_representations)
-        given = self._sources(sources, stored)
-        picked = per_intervention(subspaces, len(self.keys), window.rows)
-        by_key = dict(zip(self.keys, picked, strict=True))
-        if self.mode == "serial":
-            return self._serial(window, given, unit_locations, stored, by_key, extra)
-        pairings = dict(
-            zip(
-                self.keys,
-                parallel(unit_locations, self.representations, window.rows),
-                strict=True,
-            )
+    def _quiet(self) -> Any:
+        return quiet(
+            self.model, trains_weights=self._trains_model, training_mode=self._training_mode
         )
-        read = self._read_all(given, pairings, stored, window)
-        setters: list[Setter] = []
-        for key in self.keys:
-            pairing = pairings[key]
-            if pairing.base is None or self._skipped(key, given, pairing, read, sources):
-                continue
-            setters.append(
-                self._setter(key, pairing.base, window, read.get(key), by_key[key], extra)
-            )
-        if not setters:
-            raise InterventionError(
-                "no intervention would happen: every one is skipped by None in sources or "
-                "unit_locations"
-            )
-        return setters
-
-    def _skipped(
-        self,
-        key: str,
-        given: Mapping[str, Any],
-        pairing: Pairing,
-        read: Mapping[str, Any],
-        sources: Any,
-    ) -> bool:
-        """Return whether an intervention that needs a source is skipped on purpose."""
-        each = self._intervention(key)
-        if key in read or not _takes_source(each):
-            return False
-        if sources is None:
-            raise InterventionError(
-                f"{key}: {type(each).__name__} needs a source; give sources=[...], or "
-                "source_representations="
-            )
-        if given.get(key) is not None and pairing.source is None:
-            raise InterventionError(
-                f"{key}: {type(each).__name__} needs a source, but unit_locations say nothing of "
-                "where it is read: give 'sources->base', or source_representations="
-            )
-        return True
-
-    def _setter(
-        self,
-        key: str,
-        spot: Spot,
-        window: Window,
-        source: Tensor | None,
-        subspaces: Any,
-        extra: Mapping[str, Any],
-    ) -> Setter:
-        self._check_heads(key, spot)
-        each = self._intervention(key)
-        if isinstance(each, CollectIntervention):
-            source = None
-        return Setter(
-            self.targets[key], spot, window, each, source, subspaces, extra,
-            self.as_adaptor and not isinstance(each, CollectIntervention),
-        )  # fmt: skip
-
-    def _check_heads(self, key: str, spot: Spot) -> None:
-        if spot.heads is not None:
-            index = self.keys.index(key)
-            building.check_heads(self.subject, self.representations[index], spot.heads)
-
-    def _intervention(self, key: str) -> Intervention:
-        return cast("Intervention", self.interventions[key])
-
-    def _stored(self, given: Any) -> dict[str, Tensor]:
-        """Return stored activations by key; what the caller gave is not touched."""
-        if given is None:
-            return {}
-        if isinstance(given, Tensor):
-            return dict.fromkeys(self.keys, given)
-        if isinstance(given, Mapping):
-            for key in given:
-                if key not in self.keys:
-                    raise InterventionError(
-                        f"source_representations for unknown key {key!r}"
-                        f"{did_you_mean(str(key), self.keys)}\nkeys: {', '.join(self.keys)}"
-                    )
-            return {key: value for key, value in given.items() if value is not None}
-        if isinstance(given, (list, tuple)):
-            if len(given) != len(self.keys):
-                raise InterventionError(
-                    f"{len(given)} source_representations for {len(self.keys)} interventions"
-                )
-            pairs = zip(self.keys, given, strict=True)
-            return {key: value for key, value in pairs if value is not None}
-        raise InterventionError(
-            f"source_representations is a {type(given).__name__}; expected a tensor, a list or "
-            "a dict"
-        )
-
-    def _sources(self, sources: Any, stored: Mapping[str, Tensor]) -> dict[str, Inputs | None]:
-        """Return each key's source; one source serves every group."""
-        if sources is None:
-            return {}
-        listed = list(sources) if isinstance(sources, (list, tuple)) else [sources]
-        if len(listed) not in (1, len(self.groups)):
-            raise InterventionError(
-                f"{len(listed)} sources for {len(self.groups)} "
-                f"{'groups' if len(self.groups) < len(self.keys) else 'interventions'}; give "
-                "one for "
-                "each (None to skip it), or one for all"
-            )
-        spread = len(listed) == 1 and len(self.groups) > 1
-        listed = listed * len(self.groups) if spread else listed
-        found: dict[str, Inputs | None] = {}
-        known: dict[int, Inputs] = {}
-        for source, keys in zip(listed, self.groups.values(), strict=True):
-            if source is not None and id(source) not in known:
-                known[id(source)] = _inputs(source, "a source")
-            for key in keys:
-                collects = isinstance(self._intervention(key), CollectIntervention)
-                if collects and source is not None and len(keys) == 1 and not spread:
-                    if len(self.groups) > 1:
-                        raise InterventionError(
-                            f"{key}: CollectIntervention takes no source; give None in its place"
-                        )
-                    continue
-                if not collects:
-                    found[key] = None if source is None else known[id(source)]
-        return found
-
-    def _read_all(
-        self,
-        given: Mapping[str, Inputs | None],
-        pairings: Mapping[str, Pairing],
-        stored: Mapping[str, Tensor],
-        window: Window,
-    ) -> dict[str, Tensor]:
-        """Read what each intervention puts in, one pass for each different source."""
-        read: dict[str, Tensor] = dict(stored)
-        passes: dict[int, tuple[Inputs, dict[str, Reader]]] = {}
-        for key, source in given.items():
-            spot = pairings[key].source
-            if source is None or key in read or not self._wants(key) or spot is None:
-                continue
-            readers = passes.setdefault(id(source), (source, {}))[1]
-            readers[key] = self._reader(key, spot, source, window.rows)
-        for source, readers in passes.values():
-            read.update(self._read(source, readers, []))
-        return read
-
-    def _wants(self, key: str) -> bool:
-        each = self._intervention(key)
-        if isinstance(each, LambdaIntervention):
-            return each.source_representation is None
-        return _takes_source(each) or each.needs_input
-
-    def _reader(self, key: str, spot: Spot, source: Inputs, rows: int) -> Reader:
-        self._check_heads(key, spot)
-        target, window = self.targets[key], _window(source)
-        if window.rows != rows:
-            raise InterventionError(
-                f"a source has {window.rows} rows and base has {rows}; give one source row for each"
-            )
-        if self._intervention(key).needs_input and not _takes_source(self._intervention(key)):
-            target = replace(target, access=target.entrance)
-        return Reader(target, spot, window)
-
-    def _read(
-        self, source: Inputs, readers: Mapping[str, Reader], setters: Sequence[Setter]
-    ) -> dict[str, Tensor]:
-        """Run one source, with the edits of the source before it, until all is read."""
-        operations = _operations(setters)
-        # Only components are known to run once; anything else must be watched to the end.
-        early = all(
-            "." not in self.representations[self.keys.index(key)].component
-            and reader.spot.times is None
-            for key, reader in readers.items()
-        )
-        left = set(readers)
-
-        def reading(key: str, reader: Reader) -> Operation:
-            def operation(tensor: Tensor) -> None:
-                reader(tensor)
-                left.discard(key)
-                if early and not left:
-                    raise AllRead
-
-            return operation
-
-        for key, reader in readers.items():
-            operations.append((*reader.target.place, reading(key, reader)))
-        with suppress(AllRead), attached(self.model, operations):
-            self.model(**source)
-        for each in setters:
-            each.check()
-        return {key: reader.result() for key, reader in readers.items()}
-
-    def _serial(
-        self,
-        window: Window,
-        given: Mapping[str, Inputs | None],
-        unit_locations: Any,
-        stored: Mapping[str, Tensor],
-        subspaces: Mapping[str, Any],
-        extra: Mapping[str, Any],
-    ) -> list[Setter]:
-        """Run the chain of sources, each edited by the one before it; return the edits of base."""
-        by_key = dict(zip(self.keys, self.representations, strict=True))
-        groups = list(self.groups.values())
-        steps = serial(
-            unit_locations, [[by_key[key] for key in keys] for keys in groups], window.rows
-        )
-        setters: list[Setter] = []
-        for keys, pairings in zip(groups, steps, strict=True):
-            source = next((given[key] for key in keys if given.get(key) is not None), None)
-            read = {key: stored[key] for key in keys if key in stored}
-            readers = {
-                key: self._reader(key, pairing.source, source, window.rows)
-                for key, pairing in zip(keys, pairings, strict=True)
-                if source is not None and key not in read and self._wants(key)
-                and pairing.source is not None
-            }  # fmt: skip
-            if source is not None and readers:
-                read.update(self._read(source, readers, setters))
-            elif setters:
-                raise InterventionError(
-                    f"{', '.join(each.target.key for each in setters)}: the source after it in the "
-                    "chain is missing, so it would edit nothing"
-                )
-            setters = []
-            for key, pairing in zip(keys, pairings, strict=True):
-                missing = key not in read and _takes_source(self._intervention(key))
-                if missing and pairing.base is not None:
-                    raise InterventionError(f"{key} needs a source, and the chain gives it none")
-                if pairing.base is not None:
-                    setters.append(
-                        self._setter(
-                            key, pairing.base, window, read.get(key), subspaces[key], extra
-                        )
-                    )
-        return setters
-
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Run without dropout and with constant weights, and leave every flag as it was."""
-        if self._training_mode:
-            modules = self.model.modules()
-            checkpointing = any(getattr(each, "gradient_checkpointing", False) for each in modules)
-            if checkpointing and torch.is_grad_enabled():
-                raise InterventionError(
-                    "gradient checkpointing recomputes activations after the interventions are "
-                    "gone, "
-                    "which would give wrong gradients; call eval(), in which nothing is recomputed"
-                )
-        frozen: list[nn.Parameter] = []
-        if torch.is_grad_enabled() and not self._trains_model:
-            frozen = [each for each in self.model.parameters() if each.requires_grad]
-        try:
-            for each in frozen:
-                each.requires_grad_(False)
-            with _training(self.model) if self._training_mode else evaluating(self.model):
-                yield
-        finally:
-            for each in frozen:
-                each.requires_grad_(True)
 
     def save(self, save_directory: str | Path, **options: Any) -> None:
         """Write the interventions to a folder; see `causaltest.pyvene.saving.save`."""
@@ -707,53 +426,11 @@ def build_intervenable_model(config: Any, model: nn.Module, **kwargs: Any) -> In
     return IntervenableModel(config, model, **kwargs)
 
 
-def _takes_source(each: Intervention) -> bool:
-    """Return whether an intervention cannot run without a source."""
-    if isinstance(each, LambdaIntervention):
-        return False
-    return each.needs_source and not each.is_source_constant
-
-
-def _inputs(given: Any, what: str) -> Inputs:
-    if isinstance(given, Mapping) or hasattr(given, "keys"):
-        return dict(given)
-    raise InterventionError(
-        f"{what} is a {type(given).__name__}; expected the model's keyword arguments as a dict, "
-        "e.g. {'input_ids': ids} or what a tokenizer returns"
-    )
-
-
-def _window(inputs: Inputs) -> Window:
-    tensors = [each for each in inputs.values() if isinstance(each, Tensor) and each.ndim]
-    if not tensors:
+def _only_new_tokens(setter: Setter) -> None:
+    """Let an edit of a generation happen at the tokens that are fed back."""
+    if setter.frame.clock is None:
         raise InterventionError(
-            f"the inputs hold no tensors ({', '.join(inputs) or 'nothing'}); tokenise with "
-            "return_tensors='pt'"
+            f"{setter.target.name}: {setter.target.access.path} runs once, before the first token "
+            "is written; set intervene_on_prompt=True to edit what it reads"
         )
-    mask = inputs.get("attention_mask")
-    if not isinstance(mask, Tensor) or mask.ndim != 2 or bool(mask.all()):
-        mask = None
-    return Window(tensors[0].shape[0], mask)
-
-
-def _operations(setters: Sequence[Setter]) -> Operations:
-    operations: Operations = []
-    for each in setters:
-        operations.append((*each.target.place, each))
-    # After all edits of inputs, so that what is noted is what the modules really get.
-    for each in setters:
-        if each.needs_input:
-            operations.append((each.target.entrance.path, "input", each.note))
-    return operations
-
-
-@contextmanager
-def _training(network: nn.Module) -> Iterator[None]:
-    resting = [each for each in network.modules() if not each.training]
-    try:
-        for each in resting:
-            each.training = True
-        yield
-    finally:
-        for each in resting:
-            each.training = False
+    setter.spot = NewTokens(heads=setter.spot.heads)

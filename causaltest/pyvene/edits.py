@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causaltest.engine.access import Access, Places, put, take
-from causaltest.engine.hooks import Side
-from causaltest.errors import InterventionError, SiteError
+from causaltest.engine.access import take
+from causaltest.errors import InterventionError
 from causaltest.pyvene.interventions import (
     CollectIntervention,
     DistributedRepresentationIntervention,
@@ -22,212 +21,7 @@ from causaltest.pyvene.interventions import (
     LocalistRepresentationIntervention,
 )
 from causaltest.pyvene.locations import Spot
-
-
-@dataclass
-class Window:
-    """Which tokens of a text the present forward pass works on.
-
-    Parameters
-    ----------
-    rows
-        Rows of the call that was asked for; beams multiply them.
-    mask
-        (rows, tokens) of the prompt, 1 on real tokens; None where nothing is padded.
-    start
-        Index of the first token of this pass.
-    prompt
-        Tokens of the prompt while text is generated, else 0.
-    calls
-        Passes begun so far; only counted while text is generated.
-    """
-
-    rows: int
-    mask: Tensor | None = None
-    start: int = 0
-    prompt: int = 0
-    calls: int = 0
-
-    def begin(self, ids: Tensor) -> None:
-        """Note the next pass of a generation; `ids` are the tokens it works on."""
-        if not self.calls:
-            self.prompt = ids.shape[1]
-        self.start = self.prompt + self.calls - ids.shape[1]
-        self.calls += 1
-        if self.start < 0:
-            raise InterventionError(
-                f"a pass of generation works on {ids.shape[1]} tokens, but the text has "
-                f"{self.prompt + self.calls - 1}; edits cannot be placed"
-            )
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Entries of an activation that are meant, and how they are laid out."""
-
-    where: Places
-    shape: tuple[int, ...] | None
-    heads: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Target:
-    """A site of the model: what an intervention is attached to.
-
-    Parameters
-    ----------
-    key
-        The intervention's key.
-    access
-        Where it lives.
-    name
-        What to call it in messages.
-    units
-        How many units are joined into one vector.
-    around
-        The module whose input is meant by "the module's input": all of a sublayer, where `access`
-        is its projection.
-    """
-
-    key: str
-    access: Access
-    name: str
-    units: int = 1
-    around: str = ""
-
-    @property
-    def entrance(self) -> Access:
-        """Where the module's input lives."""
-        return Access(self.around or self.access.path, "input")
-
-    @property
-    def place(self) -> tuple[str, Side]:
-        """Module path and side."""
-        return self.access.path, self.access.side
-
-
-def select(tensor: Tensor, spot: Spot, target: Target, window: Window) -> Selection | None:
-    """Return the entries that a spot means in an activation; None where none is in this pass.
-
-    Raises
-    ------
-    InterventionError
-        The activation has no such axes, or a position does not exist.
-    """
-    rows, device = tensor.shape[0], tensor.device
-    if tensor.ndim < 3 or (spot.whole and tensor.ndim > 3):
-        if not spot.whole:
-            raise InterventionError(
-                f"{target.name} has shape {tuple(tensor.shape)}, without an axis of tokens; "
-                "give no "
-                "unit_locations, so that all of it is meant"
-            )
-        return Selection(Places(torch.arange(rows, device=device), None), None)
-    positions = _positions(tensor, spot, target, window)
-    if positions is None:
-        return None
-    count = positions.shape[1]
-    index = torch.arange(rows)[:, None].expand(rows, count).reshape(-1)
-    heads = None if spot.heads is None else _repeated(torch.tensor(spot.heads), rows, target)
-    return Selection(
-        Places(index.to(device), positions.reshape(-1).to(device)),
-        (rows, count),
-        None if heads is None else heads.to(device),
-    )
-
-
-def _repeated(indices: Tensor, rows: int, target: Target) -> Tensor:
-    if rows % len(indices):
-        raise InterventionError(
-            f"{target.name} has {rows} rows, but base has {len(indices)}; edits cannot be placed"
-        )
-    return indices.repeat_interleave(rows // len(indices), dim=0)
-
-
-def _positions(tensor: Tensor, spot: Spot, target: Target, window: Window) -> Tensor | None:
-    rows, length = tensor.shape[:2]
-    if spot.positions is None:
-        first = max(0, spot_start(spot, window) - window.start)
-        if first >= length:
-            return None
-        return torch.arange(first, length).expand(rows, length - first)
-    # While text is generated, places are those of the prompt in every pass.
-    total = window.prompt or window.start + length
-    total = total if window.mask is None else window.mask.shape[1]
-    listed = [
-        [_position(each, row, total, target, window) for each in units]
-        for row, units in enumerate(spot.positions)
-    ]
-    for row, units in enumerate(listed):
-        if len(set(units)) < len(units):
-            raise InterventionError(f"{target.name}: row {row} names a position twice: {units}")
-    found = _repeated(torch.tensor(listed), rows, target) - window.start
-    if bool((found < 0).any()) or bool((found >= length).any()):
-        if window.calls > 1:
-            return None
-        raise InterventionError(
-            f"{target.name} has shape {tuple(tensor.shape)}; positions {listed} are not in it"
-        )
-    return found
-
-
-def spot_start(spot: Spot, window: Window) -> int:
-    """Return the first token that a spot without positions means."""
-    return window.prompt if isinstance(spot, NewTokens) else 0
-
-
-@dataclass(frozen=True)
-class NewTokens(Spot):
-    """Every token that is generated, and none of the prompt."""
-
-
-def _position(index: int, row: int, total: int, target: Target, window: Window) -> int:
-    """Return a position counted from 0; a negative one counts from the end of the row's text."""
-    mask = None if window.mask is None else window.mask[row].bool()
-    end = total if mask is None else int(mask.nonzero().max()) + 1
-    found = index if index >= 0 else end + index
-    first = 0 if mask is None else int(mask.nonzero().min())
-    length = end - first
-    if not 0 <= found < total or (index < 0 and found < first):
-        raise SiteError(
-            f"{target.name}: position {index} does not exist: row {row} has {length} tokens"
-        )
-    if mask is not None and not mask[found]:
-        raise SiteError(
-            f"{target.name}: position {index} of row {row} is padding; its tokens are "
-            f"{first}-{end - 1}"
-        )
-    return found
-
-
-def gather(tensor: Tensor, chosen: Selection, target: Target) -> Tensor:
-    """Return units, (rows, units, width); of heads (rows, heads, tokens, width); or all."""
-    entries = take(tensor, chosen.where, target.access)
-    if chosen.shape is None:
-        return entries
-    values = entries.reshape(*chosen.shape, *entries.shape[1:])
-    if chosen.heads is None:
-        return values
-    rows, heads = chosen.heads.shape
-    split = values.unflatten(-1, (target.access.heads or 1, -1)).transpose(1, 2)
-    return split[
-        torch.arange(rows, device=values.device)[:, None].expand(rows, heads), chosen.heads
-    ]
-
-
-def scatter(tensor: Tensor, chosen: Selection, target: Target, values: Tensor) -> Tensor:
-    """Return the activation with units replaced; the tensor itself stays as it is."""
-    if chosen.heads is not None and chosen.shape is not None:
-        entries = take(tensor, chosen.where, target.access)
-        whole = entries.reshape(*chosen.shape, *entries.shape[1:])
-        split = whole.unflatten(-1, (target.access.heads or 1, -1)).transpose(1, 2)
-        rows, heads = chosen.heads.shape
-        index = torch.arange(rows, device=tensor.device)[:, None].expand(rows, heads)
-        split = split.index_put((index, chosen.heads), values.to(split))
-        values = split.transpose(1, 2).flatten(-2)
-    if chosen.shape is not None:
-        values = values.flatten(0, 1)
-    return put(tensor, chosen.where, target.access, values)
+from causaltest.pyvene.places import Frame, Selection, Target, gather, scatter, select
 
 
 @dataclass
@@ -236,7 +30,7 @@ class Reader:
 
     target: Target
     spot: Spot
-    window: Window
+    frame: Frame
     fired: int = 0
     values: Tensor | None = None
     steps: dict[tuple[int, int], Tensor] = field(default_factory=dict)
@@ -250,7 +44,7 @@ class Reader:
                     if time == self.fired - 1:
                         self.steps[row, unit] = _row(tensor, row)
             return
-        chosen = select(tensor, self.spot, self.target, self.window)
+        chosen = select(tensor, self.spot, self.target, self.frame)
         assert chosen is not None
         self.values = gather(tensor, chosen, self.target)
 
@@ -283,7 +77,7 @@ class Setter:
 
     target: Target
     spot: Spot
-    window: Window
+    frame: Frame
     intervention: Intervention
     source: Tensor | None = None
     subspaces: Any = None
@@ -309,7 +103,7 @@ class Setter:
         self.fired += 1
         if self.spot.times is not None:
             return self._at_time(tensor)
-        chosen = select(tensor, self.spot, self.target, self.window)
+        chosen = select(tensor, self.spot, self.target, self.frame)
         if chosen is None:
             return None
         self.done += 1
@@ -326,11 +120,11 @@ class Setter:
 
     def _for(self, base: Tensor, rows: int) -> tuple[Tensor | None, Any]:
         """Return source and subspaces for the rows of this pass, which beams multiply."""
-        source, subspaces, times = self.source, self.subspaces, rows // self.window.rows
+        source, subspaces, times = self.source, self.subspaces, rows // self.frame.rows
         if times > 1:
-            if source is not None and source.ndim > 1 and source.shape[0] == self.window.rows:
+            if source is not None and source.ndim > 1 and source.shape[0] == self.frame.rows:
                 source = source.repeat_interleave(times, dim=0)
-            if isinstance(subspaces, list) and len(subspaces) == self.window.rows:  # pyright: ignore[reportUnknownArgumentType]
+            if isinstance(subspaces, list) and len(subspaces) == self.frame.rows:  # pyright: ignore[reportUnknownArgumentType]
                 subspaces = [each for each in subspaces for _ in range(times)]  # pyright: ignore[reportUnknownVariableType]
         if source is not None and source.ndim == base.ndim == 3 and source.shape[0] == len(base):
             tokens, wanted = source.shape[1], base.shape[1]
@@ -432,7 +226,7 @@ class Setter:
         if source is not None and source.ndim == 3:
             source = torch.stack([source[row, unit] for row, unit in now])
         subspaces = self.subspaces
-        if isinstance(subspaces, list) and len(subspaces) == self.window.rows:  # pyright: ignore[reportUnknownArgumentType]
+        if isinstance(subspaces, list) and len(subspaces) == self.frame.rows:  # pyright: ignore[reportUnknownArgumentType]
             subspaces = [subspaces[row] for row, _ in now]
         new = self._plain(flat[rows], source, subspaces, self._extra())
         if isinstance(self.intervention, CollectIntervention):
@@ -450,10 +244,11 @@ class Setter:
         InterventionError
             The module did not run, or not once.
         """
-        if self.window.calls:
+        clock = self.frame.clock
+        if clock is not None:
             if not self.done:
                 raise InterventionError(
-                    f"{self.target.name} was never edited in {self.window.calls} passes of "
+                    f"{self.target.name} was never edited in {clock.step + 1} passes of "
                     "generation; the prompt's own pass gives the first new token, so that edits of "
                     "new tokens need max_new_tokens above 1"
                 )
