@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from causaltest.engine.model import Output
 from causaltest.errors import MetricError
@@ -27,7 +28,8 @@ class Metric:
     unit
         `logits`, `probability`, `nats`, `fraction`, or empty for a metric of the user's own.
     function
-        (output, pair, position) to a number.
+        (output, pair, position) to a number; to a tensor of one number that depends on the logits
+        by tensor operations, where gradients of it are to be taken.
     position
         Where in the prompt the answer is read.
     normalised
@@ -37,7 +39,7 @@ class Metric:
 
     name: str
     unit: str
-    function: Callable[[Output, Pair, Pos], float]
+    function: Callable[[Output, Pair, Pos], float | Tensor]
     position: Pos = "end"
     normalised: bool = False
 
@@ -114,9 +116,9 @@ def as_metric(metric: Metric | Callable[..., Any]) -> Metric:
 class _Custom:
     """A user's function; equal to another wrapper of the same function, so that runs are reused."""
 
-    function: Callable[[Output, Pair], float]
+    function: Callable[[Output, Pair], float | Tensor]
 
-    def __call__(self, output: Output, pair: Pair, _pos: Pos) -> float:
+    def __call__(self, output: Output, pair: Pair, _pos: Pos) -> float | Tensor:
         return self.function(output, pair)
 
 
@@ -127,7 +129,7 @@ def _answer(pair: Pair, which: str) -> str | int:
     return answer
 
 
-def _logit_difference(output: Output, pair: Pair, pos: Pos) -> float:
+def _logit_difference(output: Output, pair: Pair, pos: Pos) -> Tensor:
     logits = output.at(pos).double()
     base = output.answer_id(_answer(pair, "base_answer"))
     source = output.answer_id(_answer(pair, "source_answer"))
@@ -136,21 +138,21 @@ def _logit_difference(output: Output, pair: Pair, pos: Pos) -> float:
             f"pair {pair.id}: base_answer and source_answer are the same class ({base}) for "
             f"{output.model.name}; their difference is always 0"
         )
-    return float(logits[base] - logits[source])
+    return logits[base] - logits[source]
 
 
-def _towards_source(output: Output, pair: Pair, pos: Pos) -> float:
+def _towards_source(output: Output, pair: Pair, pos: Pos) -> Tensor:
     return -_logit_difference(output, pair, pos)
 
 
-def _log_probability(output: Output, pair: Pair, pos: Pos) -> float:
+def _log_probability(output: Output, pair: Pair, pos: Pos) -> Tensor:
     logits = output.at(pos).double()
     answer = output.answer_id(_answer(pair, "base_answer"))
-    return float(torch.log_softmax(logits, dim=-1)[answer])
+    return torch.log_softmax(logits, dim=-1)[answer]
 
 
-def _probability(output: Output, pair: Pair, pos: Pos) -> float:
-    return math.exp(_log_probability(output, pair, pos))
+def _probability(output: Output, pair: Pair, pos: Pos) -> Tensor:
+    return torch.exp(_log_probability(output, pair, pos))
 
 
 logit_diff = Metric("logit_diff", "logits", _logit_difference)
