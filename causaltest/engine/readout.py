@@ -131,9 +131,10 @@ def _finish(model: Model, plain: Readout, states: Tensor, logits: Tensor) -> Rea
     if found.shape == logits.shape:
         ratio = (found.double() * logits.double()).sum() / found.double().square().sum()
         options.append(Readout(plain.norm, plain.unembedding, factor=float(ratio)))
-    cap = getattr(getattr(model.network, "config", None), "final_logit_softcapping", None)
-    if isinstance(cap, (int, float)) and cap > 0:
-        options.append(Readout(plain.norm, plain.unembedding, cap=float(cap)))
+    for name in ("final_logit_softcapping", "logits_soft_cap"):
+        cap = getattr(getattr(model.network, "config", None), name, None)
+        if isinstance(cap, (int, float)) and cap > 0:
+            options.append(Readout(plain.norm, plain.unembedding, cap=float(cap)))
     for option in options:
         if agree(option.finished(found), logits):
             return option

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import get_args
 
 import numpy as np
+import torch
 
-from causaltest.engine.ledger import Entry, total
+from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model
 from causaltest.engine.run import Score, score
+from causaltest.engine.sweeps.batched import run_batched
+from causaltest.engine.sweeps.capture import Unfit
+from causaltest.engine.sweeps.checking import causal
+from causaltest.engine.sweeps.fast import Fast
+from causaltest.engine.sweeps.known import known_cells
 from causaltest.engine.sweeps.plan import Choice, Job, Plan
+from causaltest.engine.sweeps.planning import Strip
+from causaltest.engine.sweeps.sources import Sources
+from causaltest.engine.sweeps.task import Tally, Task
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
@@ -81,27 +90,129 @@ def sweep(
     """
     cells = tuple(cells)
     _check_asked(cells, plan, memory)
-    values = np.zeros((len(pairs), len(cells)))
-    ledgers: list[tuple[Entry, ...]] = []
-    for index, cell in enumerate(cells):
-        found = score(model, cell, pairs, metric, allow_inert=True)
+    if plan == "loop":
+        return _loop(Task(model, cells, pairs, metric, memory), progress)
+    task = Task(model, cells, pairs, metric, memory)
+    with torch.no_grad():
+        done = _planned(task, progress, fast=plan != "batched")
+    tally = done.tally
+    check_changed(total(tally.given), "what the cells do to their sources")
+    inert = _inert(task, tally.changed)
+    made = Plan(
+        name=done.jobs[0].plan, reasons=tuple(done.reasons), pairs=len(pairs), cells=len(cells),
+        jobs=tuple(done.jobs), rows=tally.rows, forward_equivalents=tally.work, known=tally.known,
+        checked=tuple(sorted(set(done.checked))), difference=done.difference, inert=inert,
+    )  # fmt: skip
+    return Swept(tally.sums, total((*tally.entries, *tally.given)), made)
+
+
+@dataclass
+class _Done:
+    """What was run."""
+
+    tally: Tally
+    jobs: list[Job] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    checked: list[int] = field(default_factory=list)
+    difference: float | None = None
+
+
+def _planned(task: Task, progress: Progress | None, *, fast: bool) -> _Done:
+    """Run by the fastest plan that can be used."""
+    done = _Done(Tally(task, progress))
+    everything = tuple(range(len(task.cells)))
+    rest = everything
+    if fast:
+        try:
+            rest = _grow(task, done)
+        except Unfit as reason:
+            done = _Done(Tally(task, progress), reasons=[f"not growing: {reason}"])
+    else:
+        done.reasons.append("asked for")
+    if rest:
+        _batch(task, rest, done)
+    return done
+
+
+def _grow(task: Task, done: _Done) -> tuple[int, ...]:
+    """Run by the growing plan, and return the cells that are left."""
+    grower = Fast(task, done.tally)
+    jobs = grower.jobs()
+    for job in jobs:
+        done.tally.absorb(grower.run(job))
+    done.jobs += jobs
+    done.reasons.append(grower.reason)
+    done.checked, done.difference = grower.checked, grower.difference
+    rest = tuple(index for index, join in enumerate(grower.joins) if join is None)
+    if rest:
+        done.reasons.append(f"{len(rest)} cells edit beside the blocks and are batched")
+    return rest
+
+
+def _batch(task: Task, cells: tuple[int, ...], done: _Done) -> None:
+    """Run cells by the batched plan."""
+    size = task.most_rows(max(map(len, task.ids)), answers=0)
+    every = range(len(task.pairs))
+    for start in range(0, len(every), size):
+        job = Job(tuple(every[start : start + size]), cells, "batched")
+        tally = done.tally.part()
+        away = _known(task, job, tally)
+        strips = [
+            Strip(cell, draw, tuple(pair for pair in job.pairs if cell not in away[pair]))
+            for cell in cells
+            for draw in range(task.cells[cell].draws)
+        ]
+        run_batched(task, strips, Sources(task, tally, job.pairs, cells), tally)
+        done.tally.absorb(tally)
+        done.jobs.append(job)
+
+
+def _known(task: Task, job: Job, tally: Tally) -> dict[int, frozenset[int]]:
+    """Return the cells that cannot change a pair, and count the base value for them."""
+    found: dict[int, frozenset[int]] = dict.fromkeys(job.pairs, frozenset())
+    if not causal(task.model, max(task.ids, key=len)):
+        return found
+    found = {pair: frozenset(known_cells(task, pair, job.cells)) for pair in job.pairs}
+    some = [pair for pair, cells in found.items() if cells]
+    outputs = task.model.run([task.rows[pair] for pair in some])
+    for pair, output in zip(some, outputs, strict=True):
+        tally.add_known(pair, sorted(found[pair]), task.metric(output))
+    tally.work += len(some)
+    return found
+
+
+def _loop(task: Task, progress: Progress | None) -> Swept:
+    """Run cell by cell, as `score` does."""
+    values = np.zeros((len(task.pairs), len(task.cells)))
+    entries: list[Entry] = []
+    changed = np.zeros(len(task.cells), dtype=int)
+    for index, cell in enumerate(task.cells):
+        found = score(task.model, cell, task.pairs, task.metric, allow_inert=True)
         values[:, index] = found.values
-        ledgers.append(found.ledger)
+        entries += found.ledger
+        changed[index] = sum(entry.changed for entry in found.ledger)
         if progress is not None:
-            progress((index + 1) * len(pairs), values.size)
-    inert = tuple(i for i, each in enumerate(ledgers) if not any(e.changed for e in each))
-    if len(inert) == len(cells):
+            progress((index + 1) * len(task.pairs), values.size)
+    every = tuple(range(len(task.pairs))), tuple(range(len(task.cells)))
+    work = float(sum(cell.draws * len(task.pairs) for cell in task.cells))
+    made = Plan(
+        name="loop", reasons=("asked for",), pairs=len(task.pairs), cells=len(task.cells),
+        jobs=(Job(*every, "loop"),), rows=len(task.pairs), forward_equivalents=work,
+        inert=_inert(task, changed),
+    )  # fmt: skip
+    return Swept(values, total(entries), made)
+
+
+def _inert(task: Task, changed: np.ndarray) -> tuple[int, ...]:
+    """Return the cells that changed nothing in any pair, or refuse if none changed anything."""
+    found = tuple(int(cell) for cell in np.flatnonzero(changed == 0))
+    if len(found) == len(task.cells):
         raise InterventionError(
-            f"none of {len(cells)} cells changed an activation in any of {len(pairs)} pairs\n"
+            f"none of {len(found)} cells changed an activation in any of {len(task.pairs)} pairs\n"
             "Nothing can be concluded. For an interchange, base and source agree at these sites: "
             "choose pairs that differ before them, or other sites or positions"
         )
-    job = Job(tuple(range(len(pairs))), tuple(range(len(cells))), "loop")
-    made = Plan(
-        "loop", ("asked for",), len(pairs), len(cells), (job,), len(pairs),
-        float(values.size), inert=inert,
-    )  # fmt: skip
-    return Swept(values, total(entry for each in ledgers for entry in each), made)
+    return found
 
 
 def _check_asked(cells: Sequence[Intervention], plan: str, memory: int) -> None:

@@ -1,0 +1,63 @@
+"""The batched plan: rows of many cells share plain forward passes; exact for any network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from causaltest.engine.prompts import Batch
+from causaltest.engine.run import declared
+from causaltest.engine.sweeps.pieces import in_pieces
+from causaltest.engine.sweeps.planning import Strip, runs
+from causaltest.engine.sweeps.sources import Sources
+from causaltest.engine.sweeps.strips import Placed, merged
+from causaltest.engine.sweeps.task import Part, Tally, Task
+
+
+def run_batched(task: Task, strips: Sequence[Strip], sources: Sources, tally: Tally) -> None:
+    """Run strips by plain forward passes.
+
+    Parameters
+    ----------
+    task
+        The sweep.
+    strips
+        What is to be run.
+    sources
+        What the cells put in.
+    tally
+        Takes in the values.
+    """
+    strips = [strip for strip in strips if strip.pairs]
+    if not strips:
+        return
+    longest = max(len(task.ids[pair]) for strip in strips for pair in strip.pairs)
+    most = task.most_rows(longest, answers=longest)
+    in_pieces(strips, most, lambda piece: _run(task, piece, sources, tally), tally)
+
+
+def _run(task: Task, piece: Sequence[Strip], sources: Sources, tally: Tally) -> Part:
+    part = Part()
+    items = [(strip.cell, strip.draw, pair) for strip in piece for pair in strip.pairs]
+    rows = [task.rows[pair] for _, _, pair in items]
+    for indices, batch in task.model.batches(rows):
+        chosen = [items[index] for index in indices]
+        placed: list[Placed] = []
+        edits = []
+        for (cell, draw), start, stop in runs([(cell, draw) for cell, draw, _ in chosen]):
+            strip = Strip(cell, draw, tuple(pair for _, _, pair in chosen[start:stop]))
+            own = Batch(
+                batch.rows[start:stop], batch.ids[start:stop], batch.lengths[start:stop]
+            )  # fmt: skip
+            made, operations = declared(
+                task.model, task.cells[cell], own,
+                draw=draw, stored=sources.stored(strip), means=task.means,
+            )  # fmt: skip
+            edits += [(cell, edit) for edit in made]
+            placed += [Placed((start, stop), *operation) for operation in operations]
+        outputs = task.model.run_batch(batch, merged(placed, batch))
+        for (cell, draw, pair), output in zip(chosen, outputs, strict=True):
+            tally.score(part, (pair, cell, draw), output)
+        part.entries += [(cell, edit.entry()) for cell, edit in edits]
+        part.rows = max(part.rows, len(chosen))
+        part.work += len(chosen)
+    return part

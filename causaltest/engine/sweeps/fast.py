@@ -1,0 +1,181 @@
+"""The growing plan's jobs: base runs, known cells, buckets, walks, and the check of each job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from causaltest.engine.sweeps.capture import Unfit
+from causaltest.engine.sweeps.checking import causal, difference, readout_of, to_check
+from causaltest.engine.sweeps.growing import Base, Walk, base_runs
+from causaltest.engine.sweeps.known import known_cells
+from causaltest.engine.sweeps.outputs import Unread
+from causaltest.engine.sweeps.pieces import in_pieces
+from causaltest.engine.sweeps.placing import Places
+from causaltest.engine.sweeps.plan import Job
+from causaltest.engine.sweeps.planning import Strip, buckets
+from causaltest.engine.sweeps.sources import Sources
+from causaltest.engine.sweeps.task import Tally, Task, Watched
+
+_MOST_PAIRS = 64
+
+
+@dataclass
+class Fast:
+    """Runs jobs of the growing plan.
+
+    Parameters
+    ----------
+    task
+        The sweep.
+    tally
+        Takes in the values.
+    """
+
+    task: Task
+    tally: Tally
+
+    def __post_init__(self) -> None:
+        self.readout = readout_of(self.task.model)
+        self.causal = causal(self.task.model, max(self.task.ids, key=len))
+        self.places = Places(self.task.model)
+        self.joins = [self.places.join(cell) for cell in self.task.cells]
+        self.suffixes = False
+        self._remember = True
+        self.checked: list[int] = []
+        self.difference: float | None = None
+        self._lengths: set[int] = set()
+
+    @property
+    def reason(self) -> str:
+        """Why this plan, for readers."""
+        if not self.causal:
+            return (
+                "tokens see later ones, so each row runs all tokens of the blocks behind its edit"
+            )
+        if not self.suffixes:
+            return "keys and values are not to be had, so each row runs all tokens"
+        return "the model is causal: rows run only the blocks and tokens behind their first edit"
+
+    def jobs(self) -> list[Job]:
+        """Return independent jobs: pairs of one length, and all cells that lie on the way.
+
+        Raises
+        ------
+        Unfit
+            No cell lies on the way through the blocks.
+        """
+        cells = tuple(index for index, join in enumerate(self.joins) if join is not None)
+        if not cells:
+            raise Unfit("no cell edits on the way from the first to the last block")
+        by_length: dict[int, list[int]] = {}
+        for pair, ids in enumerate(self.task.ids):
+            by_length.setdefault(len(ids), []).append(pair)
+        found: list[Job] = []
+        for length, pairs in sorted(by_length.items()):
+            size = self._pairs_of_job(length)
+            found += [
+                Job(tuple(pairs[start : start + size]), cells, "growing")
+                for start in range(0, len(pairs), size)
+            ]
+        return found
+
+    def _pairs_of_job(self, length: int) -> int:
+        """Return how many base runs may be held at once."""
+        shares = 1 + self.task.model.n_layers // 8
+        return min(_MOST_PAIRS, max(1, self.task.most_rows(length, answers=length) // shares))
+
+    def run(self, job: Job) -> Tally:
+        """Run one job and check it.
+
+        Raises
+        ------
+        Unfit
+            The model does not run in the way that is needed, or the check failed.
+        """
+        try:
+            return self._run(job, everywhere=False)
+        except Unread:
+            return self._run(job, everywhere=True)
+
+    def _run(self, job: Job, *, everywhere: bool) -> Tally:
+        tally = self.tally.part()
+        sources = Sources(self.task, tally, job.pairs, job.cells)
+        base = self._base(job, everywhere=everywhere)
+        tally.work += len(job.pairs)
+        tally.reads = dict(base.reads)
+        known = {pair: self._known(pair, job) for pair in job.pairs}
+        for pair, cells in known.items():
+            tally.add_known(pair, cells, base.values[pair])
+        planned = self._planned(job, base, known)
+        if base.track.tokens not in self._lengths:
+            tally.watched = dict.fromkeys(self._to_check(planned))
+        for start, strips in planned.items():
+            tokens = base.track.tokens - start
+            walk = Walk(self.task, base, self.places, self.readout, sources, start)
+            most = self.task.most_rows(tokens, answers=1)
+            in_pieces(strips, most, partial(walk.run, tally=tally), tally)
+        self._check(tally, sources)
+        self._lengths.add(base.track.tokens)
+        return tally
+
+    def _base(self, job: Job, *, everywhere: bool) -> Base:
+        """Run the base prompts, without keys and values where blocks do not give them."""
+        if self._remember:
+            try:
+                return base_runs(self.task, job.pairs, everywhere=everywhere)
+            except Unfit:
+                self._remember = False
+        return base_runs(self.task, job.pairs, everywhere=everywhere, remember=False)
+
+    def _to_check(self, planned: Mapping[int, Sequence[Strip]]) -> list[Watched]:
+        strips = [
+            (strip, self._join(strip.cell), start) for start in planned for strip in planned[start]
+        ]
+        return to_check(strips) if strips else []
+
+    def _check(self, tally: Tally, sources: Sources) -> None:
+        if not tally.watched:
+            return
+        off = difference(self.task, sources, tally)
+        if off > self.task.tolerance:
+            raise Unfit(
+                f"its logits differ from those of a plain forward pass by {off:.2g} of the largest"
+            )
+        self.checked += [cell for _, cell, _ in tally.watched]
+        self.difference = max(off, self.difference or 0.0)
+
+    def _known(self, pair: int, job: Job) -> list[int]:
+        return known_cells(self.task, pair, job.cells) if self.causal else []
+
+    def _join(self, cell: int) -> int:
+        join = self.joins[cell]
+        assert join is not None
+        return join
+
+    def _planned(
+        self, job: Job, base: Base, known: Mapping[int, Sequence[int]]
+    ) -> dict[int, list[Strip]]:
+        """Return the strips of each bucket, in the order in which they join."""
+        layers = len(base.track.calls)
+        self.suffixes = self.causal and None not in base.track.memory
+        first: dict[int, dict[int, list[int]]] = {}
+        weights: dict[int, float] = {}
+        away = {pair: frozenset(cells) for pair, cells in known.items()}
+        for cell in sorted(job.cells, key=self._join):
+            blocks = layers - (self._join(cell) + 1) // 2
+            for pair in (pair for pair in job.pairs if cell not in away[pair]):
+                place = min(self.task.edited(pair, cell), default=0) if self.suffixes else 0
+                first.setdefault(cell, {}).setdefault(place, []).append(pair)
+                weights[place] = weights.get(place, 0.0) + blocks * self.task.cells[cell].draws
+        starts = buckets(weights, base.track.tokens, layers=layers)
+        found: dict[int, list[Strip]] = {start: [] for start in starts}
+        for cell, by_place in first.items():
+            held: dict[int, list[int]] = {}
+            for place, pairs in by_place.items():
+                held.setdefault(max(s for s in starts if s <= place), []).extend(pairs)
+            for start, pairs in held.items():
+                for draw in range(self.task.cells[cell].draws):
+                    found[start].append(Strip(cell, draw, tuple(pairs)))
+        return found

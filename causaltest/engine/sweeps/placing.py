@@ -1,0 +1,70 @@
+"""Where in the chain of blocks a cell edits, and so where its rows join a walk down the blocks."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+
+from causaltest.engine.model import Model
+from causaltest.engine.survey import survey
+from causaltest.interventions import Intervention
+
+BEFORE = -1
+"""In front of the first block."""
+
+
+class Places:
+    """Tells the block of a module.
+
+    Parameters
+    ----------
+    model
+        One whose blocks are known.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._blocks = model.architecture.blocks
+
+    @cached_property
+    def _front(self) -> frozenset[str]:
+        """Modules that are done before the first block begins."""
+        ids = torch.zeros((1, 2), dtype=torch.long, device=self._model.device)
+        network = self._model.network
+        found: list[str] = []
+        for path, _ in survey(network, lambda given: self._model.forward(given, None), ids):
+            if path == self._blocks[0] or path.startswith(f"{self._blocks[0]}."):
+                break
+            found.append(path)
+        return frozenset(found)
+
+    def layer(self, path: str) -> int | None:
+        """Return the block that holds a module, `BEFORE`, or None for one behind or beside them."""
+        for index, block in enumerate(self._blocks):
+            if path == block or path.startswith(f"{block}."):
+                return index
+        return BEFORE if path in self._front else None
+
+    def join(self, cell: Intervention) -> int | None:
+        """Return where rows of a cell join: twice the block, and one more for behind it.
+
+        Returns
+        -------
+        int or None
+            `BEFORE` for rows that are edited before the first block; None where a cell edits
+            something that is no part of the way from the first to the last block.
+        """
+        found: list[int] = []
+        for part in cell.parts:
+            for site in part.sites:
+                access = self._model.access(site)
+                layer = self.layer(access.path)
+                if layer is None:
+                    return None
+                behind = (
+                    layer != BEFORE and access.path == self._blocks[layer]
+                    and access.side == "output" and not part.needs_input
+                )  # fmt: skip
+                found.append(layer if layer == BEFORE else 2 * layer + behind)
+        return min(found)

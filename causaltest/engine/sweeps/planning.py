@@ -1,0 +1,152 @@
+"""Planning without tensors: rows and their strips, cuts of bounded size, buckets of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+OVERHEAD = 24.0
+"""What one more pass through a block costs, in tokens: its weights are read once more."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Neighbouring rows of a pass: one cell and one random draw, on some pairs.
+
+    Parameters
+    ----------
+    cell
+        Index of the cell.
+    draw
+        Index of the random draw.
+    pairs
+        Indices of the pairs, one for each row.
+    """
+
+    cell: int
+    draw: int
+    pairs: tuple[int, ...]
+
+
+def rows_of(strips: Iterable[Strip]) -> int:
+    """Return the number of rows of some strips."""
+    return sum(len(strip.pairs) for strip in strips)
+
+
+def cut(strips: Iterable[Strip], most: int) -> Iterator[list[Strip]]:
+    """Cut strips into pieces of at most so many rows, in order.
+
+    Parameters
+    ----------
+    strips
+        What is to be cut; a strip may fall apart.
+    most
+        Rows of a piece, at least 1.
+
+    Examples
+    --------
+    >>> [[(s.cell, s.pairs) for s in piece] for piece in cut([Strip(0, 0, (1, 2, 3))], 2)]
+    [[(0, (1, 2))], [(0, (3,))]]
+    """
+    piece: list[Strip] = []
+    room = most
+    for strip in strips:
+        rest = strip.pairs
+        while rest:
+            piece.append(replace(strip, pairs=rest[:room]))
+            room -= len(piece[-1].pairs)
+            rest = rest[len(piece[-1].pairs) :]
+            if not room:
+                yield piece
+                piece, room = [], most
+    if piece:
+        yield piece
+
+
+def runs(keys: Sequence[Key]) -> Iterator[tuple[Key, int, int]]:
+    """Yield (key, start, stop) of each run of equal neighbours.
+
+    Examples
+    --------
+    >>> list(runs("aab"))
+    [('a', 0, 2), ('b', 2, 3)]
+    """
+    start = 0
+    for stop in range(1, len(keys) + 1):
+        if stop == len(keys) or keys[stop] != keys[start]:
+            yield keys[start], start, stop
+            start = stop
+
+
+def buckets(
+    weights: Mapping[int, float], length: int, *, layers: int, overhead: float = OVERHEAD
+) -> tuple[int, ...]:
+    """Choose the positions at which passes begin, so that they cost least.
+
+    A pass that begins at s runs tokens s to `length`, for all rows first edited at s or behind it
+    and before the next pass begins.
+
+    Parameters
+    ----------
+    weights
+        First edited position to the number of blocks that its rows run through, added up.
+    length
+        Tokens of the prompts.
+    layers
+        Blocks that each pass runs through.
+    overhead
+        What one more pass through one block costs, in tokens.
+
+    Returns
+    -------
+    tuple of int
+        Where passes begin, ascending.
+
+    Examples
+    --------
+    >>> buckets({0: 100, 8: 100}, 10, layers=2)
+    (0, 8)
+    >>> buckets({0: 1, 8: 1}, 10, layers=2)
+    (0,)
+    """
+    places = sorted(weights)
+    # best[i]: the least cost of all rows at places[i:], and where the first pass after it begins.
+    best: list[tuple[float, int]] = [(0.0, 0)] * (len(places) + 1)
+    for first in reversed(range(len(places))):
+        tokens = length - places[first]
+        options: list[tuple[float, int]] = []
+        held = 0.0
+        for stop in range(first + 1, len(places) + 1):
+            held += weights[places[stop - 1]]
+            options.append((held * tokens + overhead * layers + best[stop][0], stop))
+        best[first] = min(options)
+    starts: list[int] = []
+    index = 0
+    while index < len(places):
+        starts.append(places[index])
+        index = best[index][1]
+    return tuple(starts)
+
+
+def same_so_far(
+    base: Sequence[int], source: Sequence[int], edited: Sequence[int], taken: Sequence[int]
+) -> bool:
+    """Return whether a causal model has the same activations at places of base and source.
+
+    Parameters
+    ----------
+    base, source
+        Token ids.
+    edited, taken
+        Positions in base, and those in source that are put there.
+
+    Examples
+    --------
+    >>> same_so_far((1, 2, 3), (1, 2, 9), (1,), (1,)), same_so_far((1, 2, 3), (1, 2, 9), (2,), (2,))
+    (True, False)
+    """
+    reach = max(edited, default=-1) + 1
+    return tuple(edited) == tuple(taken) and tuple(base[:reach]) == tuple(source[:reach])

@@ -1,0 +1,72 @@
+"""Edits of many cells in one pass: each works on its own rows of a shared activation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from causaltest.engine.hooks import Operation, Side
+from causaltest.engine.model import for_each_row
+from causaltest.engine.prompts import Batch
+from causaltest.errors import InterventionError
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An operation on a module that concerns some neighbouring rows.
+
+    Parameters
+    ----------
+    rows
+        First row, and the one behind the last.
+    path, side
+        The module.
+    operation
+        What is done with these rows.
+    """
+
+    rows: tuple[int, int]
+    path: str
+    side: Side
+    operation: Operation
+
+
+def merged(placed: Sequence[Placed], whole: Batch) -> list[tuple[str, Side, Operation]]:
+    """Return one operation for each side of a module, which works on all rows concerned.
+
+    Parameters
+    ----------
+    placed
+        In the order in which they apply.
+    whole
+        All rows of the pass.
+    """
+    grouped: dict[tuple[str, Side], list[Placed]] = {}
+    for each in placed:
+        grouped.setdefault((each.path, each.side), []).append(each)
+    return [(path, side, _together(chain, whole)) for (path, side), chain in grouped.items()]
+
+
+def _together(chain: Sequence[Placed], whole: Batch) -> Operation:
+    def operation(tensor: Tensor) -> Tensor:
+        given = for_each_row(tensor, whole)
+        if given.ndim == 0 or given.shape[0] != len(whole.rows):
+            raise InterventionError(
+                f"{chain[0].path}.{chain[0].side} has shape {tuple(given.shape)}; its first axis "
+                f"must be the {len(whole.rows)} rows of the pass"
+            )
+        result = given
+        for each in chain:
+            own = slice(*each.rows)
+            mine = result[own]
+            new = each.operation(mine)
+            if new is None or new is mine:
+                continue
+            if result is given:
+                result = given.clone()
+            result[own] = new
+        return tensor if result is given else result
+
+    return operation

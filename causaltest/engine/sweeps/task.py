@@ -1,0 +1,188 @@
+"""A sweep that is to be run, and what has come of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causaltest.engine.ledger import Entry
+from causaltest.engine.model import Model, Output
+from causaltest.engine.prompts import Row
+from causaltest.engine.run import Score, means_for
+from causaltest.engine.sweeps.outputs import answers
+from causaltest.interventions import Intervention, Joint
+from causaltest.pairs import Pairs
+from causaltest.sites import Site
+
+Watched = tuple[int, int, int]
+"""(pair, cell, draw) of a row."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What was asked for.
+
+    Parameters
+    ----------
+    model, cells, pairs, metric, memory
+        As given to `sweep`.
+    """
+
+    model: Model
+    cells: tuple[Intervention, ...]
+    pairs: Pairs
+    metric: Score
+    memory: int
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The base prompt of each pair."""
+        return tuple(Row.of(pair, "base") for pair in self.pairs)
+
+    @cached_property
+    def ids(self) -> tuple[tuple[int, ...], ...]:
+        """Token ids of each base prompt."""
+        return tuple(self.model.prompts.ids(row.prompt) for row in self.rows)
+
+    @cached_property
+    def means(self) -> dict[tuple[Intervention, Site], Tensor]:
+        """What mean-ablated sites of all cells become."""
+        parts = dict.fromkeys(part for cell in self.cells for part in cell.parts)
+        return means_for(self.model, together(list(parts)), self.pairs)
+
+    @property
+    def tolerance(self) -> float:
+        """By how much logits may differ between plans, relative to the largest."""
+        return max(1e-5, 16 * torch.finfo(self.model.dtype).eps)
+
+    def edited(self, pair: int, cell: int) -> tuple[int, ...]:
+        """Return the tokens of a base prompt that a cell edits, ascending."""
+        asked = dict.fromkeys(site.pos for site in self.cells[cell].sites)
+        locate = self.model.prompts.positions
+        return tuple(sorted({at for pos in asked for at in locate(self.rows[pair], pos)}))
+
+    @cached_property
+    def _widths(self) -> tuple[int, int]:
+        """About how wide activations are, and how many classes there are."""
+        config = getattr(self.model.network, "config", None)
+        found = [getattr(config, name, None) for name in ("hidden_size", "vocab_size")]
+        width, classes = (each if isinstance(each, int) else 0 for each in found)
+        return width or 1024, classes
+
+    def most_rows(self, tokens: int, *, answers: int) -> int:
+        """Return how many rows fit into memory, about.
+
+        Parameters
+        ----------
+        tokens
+            Of each row.
+        answers
+            Tokens of each row whose logits are held.
+        """
+        width, classes = self._widths
+        numbers = tokens * 32 * width + 2 * answers * classes
+        return max(1, self.memory // (numbers * self.model.dtype.itemsize))
+
+
+def together(parts: Sequence[Intervention]) -> Intervention:
+    """Return parts as one intervention."""
+    return parts[0] if len(parts) == 1 else Joint(parts_of_joint=tuple(parts))
+
+
+@dataclass
+class Part:
+    """What one pass gave: values of rows, what was edited, and what it cost."""
+
+    values: list[tuple[Watched, float]] = field(default_factory=list)
+    entries: list[tuple[int, Entry]] = field(default_factory=list)
+    rows: int = 0
+    work: float = 0.0
+
+
+@dataclass
+class Tally:
+    """Values of a sweep as they come in.
+
+    Parameters
+    ----------
+    task
+        The sweep.
+    progress
+        Called with (values done, values in all).
+    watched
+        Rows whose logits are kept, and these once they are there.
+    reads
+        Where the metric reads the logits of each pair; None for everywhere.
+    """
+
+    task: Task
+    progress: Callable[[int, int], None] | None = None
+    watched: dict[Watched, Tensor | None] = field(default_factory=dict)
+    reads: dict[int, tuple[int, ...] | None] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    given: list[Entry] = field(default_factory=list)
+    rows: int = 0
+    work: float = 0.0
+    known: int = 0
+
+    def __post_init__(self) -> None:
+        shape = len(self.task.pairs), len(self.task.cells)
+        self.sums = np.zeros(shape)
+        self.changed = np.zeros(shape[1], dtype=int)
+        self._done = 0.0
+
+    def add(self, part: Part) -> None:
+        """Take in what a pass gave."""
+        for (pair, cell, _), value in part.values:
+            draws = self.task.cells[cell].draws
+            self.sums[pair, cell] += value / draws
+            self._done += 1 / draws
+        for cell, entry in part.entries:
+            self.entries.append(entry)
+            self.changed[cell] += entry.changed
+        self.rows = max(self.rows, part.rows)
+        self.work += part.work
+        self._tell()
+
+    def add_known(self, pair: int, cells: Sequence[int], value: float) -> None:
+        """Take in the base value of a pair for cells that cannot change it."""
+        self.sums[pair, list(cells)] = value
+        self.known += len(cells)
+        self._done += len(cells)
+        self._tell()
+
+    def absorb(self, other: Tally) -> None:
+        """Take in the values of a job."""
+        self.sums += other.sums
+        self.changed += other.changed
+        self.entries += other.entries
+        self.given += other.given
+        self.rows = max(self.rows, other.rows)
+        self.work += other.work
+        self.known += other.known
+        self._done += other._done
+        self._tell()
+
+    def part(self) -> Tally:
+        """Return an empty tally for one job, which goes on telling of progress."""
+
+        def tell(done: int, values: int) -> None:
+            if self.progress is not None:
+                self.progress(round(self._done) + done, values)
+
+        return Tally(self.task, tell)
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            self.progress(round(self._done), self.sums.size)
+
+    def score(self, part: Part, row: Watched, output: Output) -> None:
+        """Score the output of a row, and keep its logits if it is watched."""
+        part.values.append((row, self.task.metric(output)))
+        if row in self.watched:
+            self.watched[row] = answers(output, self.reads.get(row[0]))
