@@ -1,6 +1,8 @@
 """Settings and fixtures that all tests share."""
 
 import os
+import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,39 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "calibration" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.calibration)
+
+
+class Hub:
+    """Does what `huggingface_hub.HfApi` does, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.calls: list[tuple] = []
+
+    def create_repo(self, repo_id, *, private, exist_ok):
+        assert exist_ok
+        self.calls.append(("create_repo", repo_id, private))
+        (self.folder / repo_id).mkdir(parents=True, exist_ok=True)
+
+    def upload_folder(self, *, repo_id, folder_path, revision, commit_message):
+        assert commit_message
+        self.calls.append(("upload_folder", repo_id, revision))
+        shutil.copytree(folder_path, self.folder / repo_id, dirs_exist_ok=True)
+        return f"https://hub/{repo_id}/commit/1"
+
+    def snapshot_download(self, repo_id, *, revision, allow_patterns, local_dir=None):
+        self.calls.append(("snapshot_download", repo_id, revision))
+        if not (self.folder / repo_id).is_dir():
+            raise OSError(f"404: {repo_id} not found\nmore lines")
+        target = Path(local_dir or self.folder / "cache")
+        target.mkdir()
+        for path in (self.folder / repo_id).iterdir():
+            if any(fnmatch(path.name, pattern) for pattern in allow_patterns):
+                shutil.copy(path, target)
+        return str(target)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Hub:
+    """Return a client of an empty Hub."""
+    return Hub(tmp_path / "hub")

@@ -66,7 +66,7 @@ LAYERS = {
         RUN | {"completeness", "controls", "doses", "health", "looks", "sweeps", "texts"},
         TORCH | {"scipy", "msgspec", "tqdm"},
     ),
-    "pyvene": layer(RUN | {"experiment"}, TORCH | {"msgspec", "tqdm"}),
+    "pyvene": layer(RUN | {"experiment", "sharing"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),
     "plugin": layer(
         RUN | {"experiment", "health", "baseline", "registration", "report", PACKAGE_ITSELF},

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from causaltest.errors import InterventionError
-from causaltest.pyvene.config import IntervenableConfig, RepresentationConfig
+from causaltest.errors import InterventionError, RecordError
+from causaltest.pyvene.building import width_of
+from causaltest.pyvene.config import (
+    IntervenableConfig,
+    RepresentationConfig,
+    as_representation,
+)
 from causaltest.pyvene.interventions import Intervention, LambdaIntervention
+from causaltest.sharing.hub import fetch, upload
+from causaltest.sharing.pyvene_files import read_folder
 
 if TYPE_CHECKING:
     from causaltest.pyvene.model import IntervenableModel
 
 FORMAT, VERSION = "causaltest.pyvene", 1
 _CONFIG, _NUMBERS, _WEIGHTS = "config.json", "interventions.safetensors", "model.safetensors"
+# What is fetched from the Hub: what is written here, and what pyvene writes.
+_FILES = (_CONFIG, _NUMBERS, _WEIGHTS, "intkey_*.bin", "pytorch_model.bin")
 
 # Fields of a representation that are written as they are.
 _PLAIN = (
@@ -39,6 +46,7 @@ def save(
     include_model: bool = False,
     save_to_hf_hub: bool = False,
     hf_repo_name: str | None = None,
+    client: Any = None,
 ) -> None:
     """Write a model's interventions to a folder: JSON, and numbers as safetensors.
 
@@ -52,11 +60,13 @@ def save(
         Write those of the model's weights that require gradients too.
     save_to_hf_hub, hf_repo_name
         Upload the folder to this repository afterwards.
+    client
+        A `huggingface_hub.HfApi`; None for one with the account of this machine.
 
     Raises
     ------
     InterventionError
-        An intervention cannot be written, such as a function.
+        An intervention cannot be written, such as a function, or the Hub refuses.
     """
     written: dict[int, str] = {}
     numbers: dict[str, Tensor] = {}
@@ -97,10 +107,7 @@ def save(
         }
         save_file(weights, path / _WEIGHTS)
     if save_to_hf_hub:
-        repository = hf_repo_name or str(folder)
-        api = HfApi()
-        api.create_repo(repository, exist_ok=True)
-        api.upload_folder(folder_path=path, repo_id=repository)
+        _on_hub(lambda: upload(path, hf_repo_name or str(folder), client=client))
 
 
 def _written(key: str, intervention: Intervention) -> dict[str, Any]:
@@ -139,6 +146,7 @@ def load(
     local_directory: str | None = None,
     from_huggingface_hub: bool = False,
     include_model: bool = False,
+    client: Any = None,
 ) -> IntervenableModel:
     """Read interventions from a folder, or from the Hub where there is no such folder.
 
@@ -156,6 +164,8 @@ def load(
         Where to download to; download even where there is such a folder.
     include_model
         Load the model's weights that were saved too.
+    client
+        As for `save`.
 
     Returns
     -------
@@ -166,14 +176,18 @@ def load(
     InterventionError
         There is no such folder, it is damaged, or it does not fit the model.
     """
-    path = _found(folder, local_directory, from_huggingface_hub)
+    path = Path(folder)
+    if from_huggingface_hub or not path.exists():
+        path = _on_hub(lambda: fetch(str(folder), _FILES, into=local_directory, client=client))
     said = _said(path)
+    as_adaptor = False
     if said.get("format") == FORMAT:
         config, as_adaptor = _own(path, said)
+        saved_with = str(said.get("model"))
     else:
-        config, as_adaptor = _foreign(path, said), False
+        config, saved_with = _foreign(path)
     made = kind(config, model, as_adaptor=as_adaptor)
-    _check_fits(made, said)
+    _check_fits(made, saved_with)
     if include_model:
         _load_weights(model, path)
     return made
@@ -199,16 +213,11 @@ def load_numbers(model: IntervenableModel, folder: str | Path, *, include_model:
         _load_weights(model.model, path)
 
 
-def _found(folder: str | Path, local: str | None, hub: bool) -> Path:
-    path = Path(folder)
-    if path.exists() and not hub:
-        return path
+def _on_hub(call: Callable[[], Any]) -> Any:
     try:
-        return Path(snapshot_download(repo_id=str(folder), local_dir=local))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise InterventionError(
-            f"there is no folder {str(folder)!r}, and it cannot be had from the Hub: {error}"
-        ) from error
+        return call()
+    except RecordError as error:
+        raise InterventionError(str(error)) from error
 
 
 def _said(path: Path) -> dict[str, Any]:
@@ -282,48 +291,32 @@ def _restored(
     return made
 
 
-def _foreign(path: Path, said: Mapping[str, Any]) -> IntervenableConfig:
-    """Return the config of a folder that pyvene wrote."""
-    files = {_plainer(each.name): each for each in path.glob("intkey_*.bin")}
-    written = [RepresentationConfig(*each) for each in said["representations"]]
-    # Imported here: building imports what this module's users import.
-    from causaltest.pyvene.building import keys_of
-
+def _foreign(path: Path) -> tuple[IntervenableConfig, str]:
+    """Return the config of a folder that pyvene wrote, and the model that it names."""
+    try:
+        saved = read_folder(path)
+    except RecordError as error:
+        raise InterventionError(str(error)) from error
     representations: list[RepresentationConfig] = []
     linked: dict[Any, Intervention] = {}
-    for index, (key, each) in enumerate(zip(keys_of(written), written, strict=True)):
-        kind = _class(
-            said["intervention_types"][index].strip("<>").split("'")[1].rpartition(".")[2]
-        )
-        file = files.get(_plainer(f"intkey_{key}.bin"))
-        state: dict[str, Tensor] = {}
-        if file is not None:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+    for part in saved.parts:
+        each = as_representation(part.entry)
         link = each.intervention_link_key
         made = linked.get(link) if link is not None else None
         if made is None:
-            made = _from_pyvene(kind, each, state, said["intervention_dimensions"][index])
+            made = _from_pyvene(_class(part.kind), each, dict(part.tensors), part.width)
             if link is not None:
                 linked[link] = made
-        if (
-            said["intervention_constant_sources"][index]
-            and made.needs_source
-            and made.source_representation is None
-        ):
+        if part.constant and made.needs_source and made.source_representation is None:
             raise InterventionError(
-                f"{path} has no intkey_{key}.bin, which holds its stored source"
+                f"{path} has no intkey_{part.key}.bin, which holds its stored source"
             )
         representations.append(
             each._replace(
                 intervention=made, intervention_type=None, hidden_source_representation=None
             )
         )
-    return IntervenableConfig(representations, mode=said.get("mode", "parallel"))
-
-
-def _plainer(name: str) -> str:
-    """Return a file name as before and after pyvene's keys lost their dots."""
-    return name.replace(".", "_").replace("_repr_", "_comp_")
+    return IntervenableConfig(representations, mode=saved.mode), saved.model_type
 
 
 def _from_pyvene(
@@ -346,23 +339,19 @@ def _from_pyvene(
     return made
 
 
-def _check_fits(made: IntervenableModel, said: Mapping[str, Any]) -> None:
-    from causaltest.pyvene.building import width_of
-
+def _check_fits(made: IntervenableModel, saved_with: str) -> None:
     for key, target in made.targets.items():
         each: Intervention = made.interventions[key]
         if each.embed_dim is None:
             continue
         width = width_of(made.subject, target.access, target.name)
-        if "_comp_head_" in key:
+        if made.parts.representations[key].headed:
             width //= target.access.heads or 1
         wanted = width if each.keep_last_dim else width * target.units
         if each.embed_dim not in (wanted, width):
-            saved = said.get("model", said.get("model_type"))
             raise InterventionError(
-                f"{key} was saved for a site {each.embed_dim} wide (model {saved}), but "
-                f"{target.name} "
-                f"of {made.subject.name} is {wanted} wide"
+                f"{key} was saved for a site {each.embed_dim} wide (model {saved_with}), but "
+                f"{target.name} of {made.subject.name} is {wanted} wide"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -51,21 +51,79 @@ def push_to_hub(
     RecordError
         The intervention cannot be saved, or the Hub refuses.
     """
-    api = _client(client)
     with TemporaryDirectory() as folder:
         save(intervention, folder, model=model)
         (Path(folder) / CARD).write_text(_card(intervention, repo_id, model), encoding="utf-8")
-        try:
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                revision=revision,
-                commit_message="Save an intervention of causaltest",
-            )
-        except _failures() as error:
-            raise RecordError(f"the Hub did not take {repo_id!r}: {_first_line(error)}") from error
+        return upload(folder, repo_id, private=private, revision=revision, client=client)
+
+
+def upload(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    client: Any = None,
+) -> str:
+    """Upload a folder to the Hub, and return where the commit is; see `push_to_hub`.
+
+    Raises
+    ------
+    RecordError
+        The Hub refuses.
+    """
+    api = _client(client)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            commit_message="Save an intervention of causaltest",
+        )
+    except _failures() as error:
+        raise RecordError(f"the Hub did not take {repo_id!r}: {_first_line(error)}") from error
     return str(commit)
+
+
+def fetch(
+    name: str,
+    files: Sequence[str],
+    *,
+    revision: str | None = None,
+    into: str | None = None,
+    client: Any = None,
+) -> Path:
+    """Fetch some files of a repository, and return the folder that they are in.
+
+    Parameters
+    ----------
+    name
+        `user/name`.
+    files
+        Patterns of file names.
+    revision, client
+        As for `from_pretrained`.
+    into
+        Where to put them; None for the Hub's cache.
+
+    Raises
+    ------
+    RecordError
+        There is no such repository.
+    """
+    where = {} if into is None else {"local_dir": into}
+    try:
+        return Path(
+            _client(client).snapshot_download(
+                name, revision=revision, allow_patterns=list(files), **where
+            )
+        )
+    except _failures() as error:
+        raise RecordError(
+            f"no intervention {name!r}: there is no such folder, and the Hub gave none of "
+            f"that name ({_first_line(error)})"
+        ) from error
 
 
 def from_pretrained(
@@ -109,15 +167,7 @@ def from_pretrained(
     """
     folder: str | os.PathLike[str] = name
     if not Path(name).is_dir():
-        try:
-            folder = _client(client).snapshot_download(
-                str(name), revision=revision, allow_patterns=list(_FILES)
-            )
-        except _failures() as error:
-            raise RecordError(
-                f"no intervention {str(name)!r}: there is no such folder, and the Hub gave none of "
-                f"that name ({_first_line(error)})"
-            ) from error
+        folder = fetch(str(name), _FILES, revision=revision, client=client)
     return load(folder, model=model, other_weights=other_weights, functions=functions)
 
 

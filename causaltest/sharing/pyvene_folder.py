@@ -1,16 +1,12 @@
-"""Folders that pyvene saved: `config.json` and `intkey_*.bin`, read without running anything."""
+"""Folders that pyvene saved, as interventions of causaltest."""
 
 from __future__ import annotations
 
 import os
-import pickle
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
@@ -33,29 +29,18 @@ from causaltest.interventions import (
     subtract,
     zero_ablate,
 )
+from causaltest.sharing.pyvene_files import read_folder
 from causaltest.sites import Pos, Site
 from causaltest.spelling import did_you_mean, listed
-
-_CLASS = re.compile(r"<class '([\w.]+)'>")
-_SAFE = re.compile(r"[\w.\[\]#\- ]+")
-
-# The fields of a representation in the order in which pyvene writes them.
-_FIELDS = (
-    "layer", "component", "unit", "max_number_of_units", "low_rank_dimension",
-    "intervention_type", "intervention", "subspace_partition", "group_key",
-    "intervention_link_key", "moe_key", "source_representation", "hidden_source_representation",
-    "latent_dim",
-)  # fmt: skip
 
 # The standard deviation of pyvene's noise where a folder does not say another.
 _NOISE = 0.13462981581687927
 
 
 @dataclass(frozen=True)
-class _Saved:
-    """One representation of a folder."""
+class _Placed:
+    """One intervention of a folder, at the place that is asked for."""
 
-    key: str
     site: Site
     tensors: Mapping[str, Tensor]
     dims: tuple[int, ...] | None
@@ -121,95 +106,51 @@ def read_pyvene(
     >>> print(read_pyvene("old", pos="end"))
     zero_ablate(mlp_output[2]@end)
     """
-    source = Path(folder)
-    config = _config(source)
-    names = [_class_name(each) for each in _list(config, "intervention_types", source)]
-    keys = [str(each) for each in _list(config, "sorted_keys", source)]
-    representations = _list(config, "representations", source)
-    if not len(names) == len(keys) == len(representations) or not names:
+    saved = read_folder(folder)
+    for part in saved.parts:
+        _check_kind(part.kind)
+    if saved.mode != "parallel" and len(saved.parts) > 1:
         raise RecordError(
-            f"{source / 'config.json'} names {len(representations)} representations, {len(names)} "
-            f"types and {len(keys)} keys; expected one of each for every intervention"
+            f"{saved.path} holds a serial chain of {len(saved.parts)} interventions, each of which "
+            "takes another source; read it one intervention at a time"
         )
-    if config.get("mode", "parallel") != "parallel" and len(names) > 1:
-        raise RecordError(
-            f"{source} holds a serial chain of {len(names)} interventions, each of which takes "
-            "another source; read it one intervention at a time"
-        )
+    keys = [part.key for part in saved.parts]
     for given in (pos if isinstance(pos, Mapping) else {}, dims or {}, heads or {}):
         for key in given:
             if key not in keys:
                 raise RecordError(
-                    f"{source} has no key {key!r}{did_you_mean(key, keys)}\nkeys: {listed(keys)}"
+                    f"{saved.path} has no key {key!r}{did_you_mean(key, keys)}\n"
+                    f"keys: {listed(keys)}"
                 )
     parts: list[Intervention] = []
-    for name, key, representation in zip(names, keys, representations, strict=True):
-        where = pos.get(key) if isinstance(pos, Mapping) else pos
-        entry = _entry(representation, key)
-        saved = _Saved(
-            key,
-            _site(entry, key, cast("Pos", where), (heads or {}).get(key)),
-            _tensors(source, key),
-            (dims or {}).get(key),
-        )
+    for part in saved.parts:
+        where = pos.get(part.key) if isinstance(pos, Mapping) else pos
+        site = _site(part.entry, part.key, cast("Pos", where), (heads or {}).get(part.key))
+        placed = _Placed(site, part.tensors, (dims or {}).get(part.key))
         try:
-            parts.append(_READERS[name](saved))
+            parts.append(_READERS[part.kind](placed))
         except (KeyError, CausaltestError) as error:
-            lacks = f"{key}: the file lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise RecordError(f"{source}, {key} ({name}): {lacks}") from error
+            lacks = str(error)
+            if isinstance(error, KeyError):
+                lacks = f"{part.key}: the file lacks {error}"
+            raise RecordError(f"{saved.path}, {part.key} ({part.kind}): {lacks}") from error
     first, *others = parts
     for other in others:
         first = first + other
     return first
 
 
-def _config(source: Path) -> dict[str, object]:
-    path = source / "config.json"
-    try:
-        tree = cast("object", msgspec.json.decode(path.read_bytes()))
-    except OSError as error:
-        raise RecordError(
-            f"{path} cannot be read ({error.strerror}); give pyvene's folder"
-        ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(f"{path} is not whole JSON: {error}") from error
-    if not isinstance(tree, dict) or "intervention_types" not in tree:
-        raise RecordError(f"{path} was not written by pyvene: it has no intervention_types")
-    return cast("dict[str, object]", tree)
-
-
-def _list(config: dict[str, object], name: str, source: Path) -> list[object]:
-    value = config.get(name)
-    if not isinstance(value, list):
-        raise RecordError(f"{source / 'config.json'}: {name} is no list")
-    return cast("list[object]", value)
-
-
-def _class_name(text: object) -> str:
-    """Return the last name of a class from its text, `<class 'a.b.Name'>`."""
-    match = _CLASS.fullmatch(text) if isinstance(text, str) else None
-    name = match[1].rpartition(".")[2] if match else ""
+def _check_kind(name: str) -> None:
+    if name in _WITHOUT:
+        raise RecordError(f"{name} has no equal that can be read: {_WITHOUT[name]}")
     if name not in _READERS:
-        if name in _WITHOUT:
-            raise RecordError(f"{name} has no equal that can be read: {_WITHOUT[name]}")
         raise RecordError(
-            f"unknown intervention class {text!r}{did_you_mean(name, _READERS)}\n"
+            f"unknown intervention class {name!r}{did_you_mean(name, _READERS)}\n"
             f"classes that can be read: {', '.join(_READERS)}"
         )
-    return name
 
 
-def _entry(representation: object, key: str) -> dict[str, object]:
-    if isinstance(representation, list):
-        values = cast("list[object]", representation)
-        if len(values) <= len(_FIELDS):
-            return dict(zip(_FIELDS, values, strict=False))
-    if isinstance(representation, dict):
-        return cast("dict[str, object]", representation)
-    raise RecordError(f"{key}: its representation is {representation!r}; expected a list of fields")
-
-
-def _site(entry: dict[str, object], key: str, pos: Pos, head: int | None) -> Site:
+def _site(entry: Mapping[str, object], key: str, pos: Pos, head: int | None) -> Site:
     component, layer = str(entry.get("component")), entry.get("layer")
     units, unit = entry.get("max_number_of_units"), entry.get("unit")
     if units not in (None, 1):
@@ -231,24 +172,7 @@ def _site(entry: dict[str, object], key: str, pos: Pos, head: int | None) -> Sit
         raise RecordError(f"{key}: {error}") from error
 
 
-def _tensors(source: Path, key: str) -> dict[str, Tensor]:
-    """Return the numbers of one key; none where pyvene saved none."""
-    if not _SAFE.fullmatch(key) or ".." in key:
-        raise RecordError(f"{source / 'config.json'}: {key!r} is no key of pyvene")
-    path = source / f"intkey_{key}.bin"
-    if not path.is_file():
-        return {}
-    try:
-        state = cast("object", torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise RecordError(f"{path} is damaged, or holds more than tensors: {first}") from error
-    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
-        raise RecordError(f"{path} holds no table of tensors")
-    return cast("dict[str, Tensor]", state)
-
-
-def _rotation(saved: _Saved) -> Tensor:
+def _rotation(saved: _Placed) -> Tensor:
     """Return the rotation of a parametrised layer, as torch computes it from what is saved."""
     prefix = "rotate_layer."
     state = {
@@ -269,7 +193,7 @@ def _rotation(saved: _Saved) -> Tensor:
     return cast("Tensor", layer.weight).detach()
 
 
-def _first_dims(saved: _Saved, count: int) -> tuple[int, ...]:
+def _first_dims(saved: _Placed, count: int) -> tuple[int, ...]:
     """Return the chosen dims: those asked for, or as many of the first as were saved."""
     if saved.dims is not None:
         return tuple(saved.dims)
@@ -277,36 +201,36 @@ def _first_dims(saved: _Saved, count: int) -> tuple[int, ...]:
     return tuple(range(count if kept is None else min(int(kept), count)))
 
 
-def _rotated(saved: _Saved) -> Intervention:
+def _rotated(saved: _Placed) -> Intervention:
     rotation = _rotation(saved)
     return interchange(
         saved.site, subspace=rotated(rotation, dims=_first_dims(saved, rotation.shape[1]))
     )
 
 
-def _low_rank(saved: _Saved) -> Intervention:
+def _low_rank(saved: _Placed) -> Intervention:
     # The width of a low-rank subspace is its rank; pyvene's interchange_dim plays no part in it.
     return interchange(saved.site, subspace=low_rank(_rotation(saved), dims=saved.dims))
 
 
-def _boundless(saved: _Saved) -> Intervention:
+def _boundless(saved: _Placed) -> Intervention:
     heat = float(saved.tensors["temperature"])
     boundary = saved.tensors["intervention_boundaries"]
     return _within(saved, boundless(_rotation(saved), boundary=boundary, temperature=heat))
 
 
-def _mask(saved: _Saved) -> Intervention:
+def _mask(saved: _Placed) -> Intervention:
     heat = float(saved.tensors["temperature"])
     return _within(saved, sigmoid_mask(saved.tensors["mask"], temperature=heat))
 
 
-def _mask_rotated(saved: _Saved) -> Intervention:
+def _mask_rotated(saved: _Placed) -> Intervention:
     heat = float(saved.tensors["temperature"])
     masks = saved.tensors["masks"]
     return _within(saved, sigmoid_mask(masks, temperature=heat, rotation=_rotation(saved)))
 
 
-def _pca(saved: _Saved) -> Intervention:
+def _pca(saved: _Placed) -> Intervention:
     components = saved.tensors["pca_components"]
     subspace = pca(
         components,
@@ -318,7 +242,7 @@ def _pca(saved: _Saved) -> Intervention:
     return _within(saved, subspace)
 
 
-def _autoencoder(saved: _Saved) -> Intervention:
+def _autoencoder(saved: _Placed) -> Intervention:
     tensors = saved.tensors
     kept = int(tensors["interchange_dim"])
     subspace = autoencoder(
@@ -334,7 +258,7 @@ def _autoencoder(saved: _Saved) -> Intervention:
     return _within(saved, subspace)
 
 
-def _jump_relu(saved: _Saved) -> Intervention:
+def _jump_relu(saved: _Placed) -> Intervention:
     tensors = saved.tensors
     subspace = autoencoder(
         tensors["W_enc"],
@@ -349,26 +273,26 @@ def _jump_relu(saved: _Saved) -> Intervention:
     return _within(saved, subspace)
 
 
-def _within(saved: _Saved, subspace: Subspace) -> Intervention:
+def _within(saved: _Placed, subspace: Subspace) -> Intervention:
     return interchange(saved.site, subspace=subspace)
 
 
-def _vanilla(saved: _Saved) -> Intervention:
+def _vanilla(saved: _Placed) -> Intervention:
     stored = saved.tensors.get("source_representation")
     return interchange(_some(saved)) if stored is None else constant(_some(saved), _cut(saved))
 
 
-def _some(saved: _Saved) -> Site:
+def _some(saved: _Placed) -> Site:
     """Return the site, cut to the dims that are asked for."""
     return saved.site if saved.dims is None else replace(saved.site, dims=saved.dims)
 
 
-def _cut(saved: _Saved) -> Tensor:
+def _cut(saved: _Placed) -> Tensor:
     stored = saved.tensors["source_representation"].reshape(-1)
     return stored if saved.dims is None else stored[list(saved.dims)]
 
 
-_READERS: dict[str, Callable[[_Saved], Intervention]] = {
+_READERS: dict[str, Callable[[_Placed], Intervention]] = {
     "VanillaIntervention": _vanilla,
     "ZeroIntervention": lambda saved: zero_ablate(_some(saved)),
     "AdditionIntervention": lambda saved: add(_some(saved), _cut(saved)),

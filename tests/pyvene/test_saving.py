@@ -73,7 +73,9 @@ def test_what_does_not_fit_is_refused(network, llama, tmp_path):
     model.save(tmp_path / "mask")
     with pytest.raises(InterventionError, match=r"saved for a site 24 wide .* is 32 wide"):
         pv.IntervenableModel.load(tmp_path / "mask", llama)
-    with pytest.raises(InterventionError, match="there is no folder 'nobody/nothing'"):
+    with pytest.raises(
+        InterventionError, match="no intervention 'nobody/nothing': there is no such"
+    ):
         pv.IntervenableModel.load("nobody/nothing", network)
     path = tmp_path / "mask" / "config.json"
     said = json.loads(path.read_text())
@@ -109,6 +111,8 @@ def test_folders_of_pyvene_are_read(network, inputs, tmp_path):
         ],
         "intervention_dimensions": [24, 24],
         "intervention_constant_sources": [False, True],
+        # The order in which a model applies them need not be that of the representations.
+        "sorted_keys": [plus, key],
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     loaded = pv.IntervenableModel.load(tmp_path, network)
