@@ -107,7 +107,7 @@ class CircuitParts(ABC):
         """
         inside, everything = proper_part(circuit, among)
         taken = _subsets(inside, subsets, seed)
-        runs = _Runs(self, everything, on, metric, ablation)
+        runs = Runs(self, everything, on, metric, ablation)
         outside = everything - inside
         values = [runs.without(outside + k) - runs.without(k) for k in taken]
         kind = f"incompleteness ({_name_of(ablation)}, {runs.metric})"
@@ -161,7 +161,7 @@ class CircuitParts(ABC):
         """
         inside, everything = proper_part(circuit, among)
         first = _beside(inside, beside or {})
-        runs = _Runs(self, everything, on, metric, ablation)
+        runs = Runs(self, everything, on, metric, ablation)
         outside = everything - inside
         values = [
             runs.without(outside + k) - runs.without(outside + k + site)
@@ -178,7 +178,7 @@ class CircuitParts(ABC):
         )
 
 
-class _Runs:
+class Runs:
     """Scores of the model without some sites, each once."""
 
     def __init__(
@@ -207,9 +207,14 @@ class _Runs:
             self._known[sites] = np.array(scored.values)
         return self._known[sites]
 
+    @property
+    def total(self) -> Floats:
+        """The total effect of each pair: the whole model less everything ablated."""
+        return self._known[Circuit()] - self._known[self._everything]
+
     def columns(self, subject: str, kind: str) -> dict[str, Any]:
         """Return what describes the pairs, and the total effect as scale."""
-        whole = self._known[Circuit()] - self._known[self._everything]
+        whole = self.total
         sites = self._everything.sites
         floor = self._causal._floor(sites, self.pairs, self.metric, tuple(whole))  # noqa: SLF001
         return {

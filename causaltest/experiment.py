@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from causaltest.circuits import Circuit
-from causaltest.completeness import CircuitParts, proper_part
-from causaltest.controls import Controlled, Origin, Weights, twin
+from causaltest.completeness import CircuitParts, Runs, proper_part
+from causaltest.controls import CircuitOrigin, Controlled, Origin, Weights, twin
 from causaltest.doses import DoseResponse
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model, Output
@@ -138,22 +138,30 @@ class Causal(Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing)
         SiteError, PairError, MetricError
             A site, position, answer or number that does not fit.
         """
-        score_of = as_metric(metric)
-        pairs = self._check(intervention, on, at=score_of.position)
-        origin = Origin(intervention, pairs, score_of)
-        subject = f"{score_of} of {intervention}"
+        return cast("Effect", self._measured(Origin(intervention, on, as_metric(metric))))
 
-        def whole() -> Effect:
-            return self._changes(origin, self._run(intervention, pairs, score_of).values, subject)
+    def _measured(self, origin: Origin) -> Effect | Rate:
+        """Measure what an intervention does, at once or in looks."""
+        edit, pairs, metric = origin.intervention, origin.pairs, origin.metric
+        self._check(edit, pairs, at=metric.position)
+        subject = origin.subject(edit)
 
-        if self._in_looks(intervention, score_of):
-            self.trail.counted_in[subject] = score_of.unit or score_of.name
-            return self._arriving_effect(origin, whole, subject=subject)
-        return whole()
+        def whole() -> Effect | Rate:
+            return self._changes(origin, self._run(edit, pairs, metric).values, subject)
 
-    def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect:
+        if not self._in_looks(edit, metric):
+            return whole()
+        self.trail.counted_in[subject] = metric.unit or metric.name
+        return self._arriving(origin, whole, subject=subject)
+
+    def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect | Rate:
         """Return what changed against the base runs, and remember how it was measured."""
         pairs, metric = origin.pairs, origin.metric
+        self.trail.counted_in[subject] = metric.unit or metric.name
+        if origin.is_rate:
+            rate = self._rate(after, pairs, subject)
+            self._origins.note(rate, origin)
+            return rate
         base = self._scores(metric, pairs, "base")
         total: tuple[float, ...] | None = None
         if metric.normalised:
@@ -161,7 +169,6 @@ class Causal(Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing)
             total = tuple(there - here for there, here in zip(source, base, strict=True))
         values = [then - before for then, before in zip(after, base, strict=True)]
         floor = self._floor(origin.intervention.sites, pairs, metric, total)
-        self.trail.counted_in[subject] = metric.unit or metric.name
         effect = self._effect(
             values, total, pairs, subject=subject, floor=floor, metric=str(metric)
         )
@@ -206,34 +213,20 @@ class Causal(Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing)
         """
         wanted = expect or ("base_answer" if intervention is None else "source_answer")
         metric = Metric("accuracy", "fraction", _correctness(wanted), position=at)
-        if intervention is None:
-            pairs = self._check_pairs(on, gate=True)
-        else:
-            pairs = self._check(intervention, on, at=at)
-        subject = f"accuracy of {intervention or self.model.name}"
-        if at != "end":
-            subject += f" at {at}"
+        if intervention is not None:
+            return cast("Rate", self._measured(Origin(intervention, on, metric, is_rate=True)))
+        pairs = self._check_pairs(on, gate=True)
+        subject = f"accuracy of {self.model.name}" + (f" at {at}" if at != "end" else "")
+        self.trail.counted_in[subject] = "fraction"
 
         def whole() -> Rate:
-            if intervention is None:
-                return self._rate(self._scores(metric, pairs, "base"), pairs, subject)
-            origin = Origin(intervention, pairs, metric)
-            after = self._run(intervention, pairs, metric).values
-            return self._shares(origin, after, subject)
+            return self._rate(self._scores(metric, pairs, "base"), pairs, subject)
 
-        if self._in_looks(intervention, metric):
-            self.trail.counted_in[subject] = "fraction"
-            return self._arriving_rate(intervention, pairs, metric, whole, subject=subject)
+        if self._in_looks(None, metric):
+            return self._arriving_rate(None, pairs, metric, whole, subject=subject)
         return whole()
 
-    def _shares(self, origin: Origin, after: Sequence[float], subject: str) -> Rate:
-        """Return how often answers are right, and remember how that was measured."""
-        rate = self._rate(after, origin.pairs, subject)
-        self._origins.note(rate, origin)
-        return rate
-
     def _rate(self, values: Sequence[float], pairs: Pairs, subject: str) -> Rate:
-        self.trail.counted_in[subject] = "fraction"
         return Rate(
             tuple(values),
             units=pairs.units,
@@ -331,18 +324,28 @@ class Causal(Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing)
     ) -> Ratio:
         """Score what a circuit keeps, or its loss costs, as a share of ablating everything."""
         inside, everything = proper_part(circuit, among)
-        ablated = inside if name == "necessity" else everything - inside
-        score_of, pairs, model, nothing = self._extremes(everything, on, metric, ablation)
-        cut = self._run(ablation(*ablated), pairs, score_of).values
-        high, low = (model, cut) if name == "necessity" else (cut, nothing)
-        values = [upper - lower for upper, lower in zip(high, low, strict=True)]
-        total = tuple(full - none for full, none in zip(model, nothing, strict=True))
-        kind = f"{name} ({_name_of(ablation)}, {score_of})"
-        subject = f"{kind} of {inside} among {len(everything)} sites"
-        floor = self._floor(ablated.sites, pairs, score_of, total)
-        self.trail.counted_in[subject] = "fraction"
-        ratio = self._effect(values, total, pairs, subject=subject, floor=floor, metric=kind)
-        return cast("Ratio", ratio)
+        runs = Runs(self, everything, on, metric, ablation)
+
+        def score_of(other: Circuit) -> Ratio:
+            kind = f"{name} ({_name_of(ablation)}, {runs.metric})"
+            subject = f"{kind} of {other} among {len(everything)} sites"
+            ablated = other if name == "necessity" else everything - other
+            high, low = (Circuit(), other) if name == "necessity" else (ablated, everything)
+            total = tuple(runs.total)
+            floor = self._floor(ablated.sites, runs.pairs, runs.metric, total)
+            self.trail.counted_in[subject] = "fraction"
+            values = tuple(runs.without(high) - runs.without(low))
+            ratio = cast(
+                "Ratio",
+                self._effect(values, total, runs.pairs, subject=subject, floor=floor, metric=kind),
+            )
+            self._origins.note(ratio, CircuitOrigin(other, everything, runs.pairs, score_of, again))
+            return ratio
+
+        def again(pairs: Pairs) -> Ratio:
+            return self._share(name, circuit, among, on=pairs, metric=metric, ablation=ablation)
+
+        return score_of(inside)
 
     def twin(self, weights: Weights = "shuffled", *, seed: int = 0) -> Causal:
         """Return what measures the same on a twin of the model that learned nothing.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -86,14 +86,22 @@ class InLooks(ABC):
         stream = self._stream(pairs, lambda _: Look(np.zeros(0)), limits=(0.0, 1.0))
         return _chosen(pairs, stream.first(self._judge().seed))
 
+    def _arriving(
+        self, origin: Origin, whole: Callable[[], Effect | Rate], *, subject: str
+    ) -> Effect | Rate:
+        """Return what is measured as far as its comparisons need."""
+        if origin.is_rate:
+            found = self._arriving_rate(
+                origin.intervention, origin.pairs, origin.metric, whole, subject=subject
+            )
+        else:
+            found = self._arriving_effect(origin, whole, subject=subject)
+        self._origins.note(found, origin)
+        return found
+
     def _arriving_effect(
-        self,
-        origin: Origin,
-        whole: Callable[[], Effect],
-        *,
-        subject: str,
+        self, origin: Origin, whole: Callable[[], Effect | Rate], *, subject: str
     ) -> Effect:
-        """Return an effect that is measured as far as its comparisons need."""
         pairs, metric = origin.pairs, origin.metric
         intervention = _bound(origin.intervention, pairs)
         known: dict[tuple[int, ...], Look] = {}
@@ -109,23 +117,21 @@ class InLooks(ABC):
 
         low, high = _LIMITED.get(metric.unit, (-np.inf, np.inf))
         sites = origin.intervention.sites
-        effect = ArrivingEffect(
+        return ArrivingEffect(
             self._stream(pairs, draw, limits=(low - high, high - low)),
-            cache(whole),
+            cast("Callable[[], Effect]", cache(whole)),
             subject=subject,
             metric=str(metric),
             floor=self._floor(sites, self._first_look(pairs), metric, None),
             judge=self._judge,
         )
-        self._origins.note(effect, origin)
-        return effect
 
     def _arriving_rate(
         self,
         intervention: Intervention | None,
         pairs: Pairs,
         metric: Metric,
-        whole: Callable[[], Rate],
+        whole: Callable[[], Effect | Rate],
         *,
         subject: str,
     ) -> Rate:
@@ -146,7 +152,7 @@ class InLooks(ABC):
 
         return ArrivingRate(
             self._stream(pairs, draw, limits=(0.0, 1.0)),
-            cache(whole),
+            cast("Callable[[], Rate]", cache(whole)),
             subject=subject,
             metric=metric.name,
             judge=self._judge,

@@ -304,9 +304,9 @@ def test_an_unknown_twin_is_refused(model):
 
 def test_only_an_effect_of_this_causal_has_controls(instrument, mover, model):
     """Differences and effects of another instrument do not say what they were measured by."""
-    with pytest.raises(InterventionError, match="Give the effect itself, not a rate, a number"):
+    with pytest.raises(InterventionError, match=r"Give what effect\(\), accuracy\(\), faithful"):
         instrument.placebos(-mover, k=1)
-    with pytest.raises(InterventionError, match="was not measured by effect"):
+    with pytest.raises(InterventionError, match="was not measured under an intervention by"):
         Causal(model).identity(mover)
     with pytest.raises(InterventionError, match="k is 0; expected a number of controls from 1"):
         instrument.placebos(mover, k=0)
@@ -345,3 +345,89 @@ def test_controls_at_the_default_number_need_enough_sites(instrument, mover):
     """The default of 39 is refused by name where a model has only 11 other heads."""
     with pytest.raises(InterventionError, match="39 controls were asked for"):
         instrument.controls(mover)
+
+
+@pytest.fixture(scope="module")
+def share(instrument, pronouns):
+    """How often the head's interchange gives the other pronoun."""
+    last = interchange(block_output(2, pos="end"))
+    return instrument.accuracy(last, on=pronouns)
+
+
+def test_controls_of_a_rate_are_rates_measured_in_the_same_way(instrument, share, pronouns):
+    """Placebos, moved sites, exchanged sources and other tasks equal direct measurements."""
+    elsewhere = instrument.moved(share, layer=0)
+    direct = instrument.accuracy(interchange(block_output(0, pos="end")), on=pronouns)
+    np.testing.assert_array_equal(elsewhere.values, direct.values)
+    assert elsewhere.subject == direct.subject == "accuracy of interchange(block_output[0]@end)"
+    plain = instrument.accuracy(on=pronouns, expect="source_answer")
+    np.testing.assert_array_equal(instrument.identity(share).values, plain.values)
+    assert {each.kind for each in instrument.placebos(share, k=2)} == {"rate"}
+    # The base's own answer is put in, so that the source's is not given.
+    assert instrument.same_answer(share).estimate < 0.1
+    assert share.estimate > 0.9
+    assert instrument.shuffled(share).kind == "rate"
+    other = pronouns[: len(pronouns) // 2]
+    assert instrument.on_task(share, other).n_pairs == len(other)
+
+
+def test_a_rate_beats_its_controls_or_does_not(instrument, pronouns):
+    """`rate > causal.controls(rate, k=39)`: the rank among placebos and the paired difference."""
+    heads = [head(layer, index, pos=pos) for layer in range(3) for index in range(4)
+             for pos in (-1, -2, -3, -4)]  # fmt: skip
+    three = interchange(*(head(2, index, pos="end") for index in (0, 2, 3)))
+    rate = instrument.accuracy(three, on=pronouns)
+    controls = instrument.controls(rate, k=39, among=heads[:40])
+    verdict = rate > controls
+    assert len(controls) == 39
+    ranked, paired = verdict.members
+    reach = sum(each >= rate.estimate for each in controls.estimates)
+    assert ranked.p_support == pytest.approx((1 + reach) / 40)
+    mean = np.mean([each.values for each in instrument.placebos(rate, k=39, among=heads[:40])], 0)
+    units = np.array(pronouns.units)
+    by_hand = np.mean([(rate.values - mean)[units == unit].mean() for unit in sorted(set(units))])
+    assert paired.estimate == pytest.approx(by_hand)
+    with pytest.raises(AssertionError):
+        assert instrument.placebos(rate, k=1, among=heads[:40])[0] > controls
+
+
+def test_controls_of_a_circuit_are_random_circuits_of_its_size(instrument, pronouns):
+    """Each is scored as the circuit is, and none is the circuit itself."""
+    heads = [head(layer, index, pos="end") for layer in range(3) for index in range(4)]
+    circuit = [head(2, 3, pos="end"), head(1, 3, pos="end")]
+    settings = {"among": heads, "on": pronouns, "ablation": zero_ablate}
+    for name in ("faithfulness", "necessity"):
+        ratio = getattr(instrument, name)(circuit, **settings)
+        controls = instrument.controls(ratio, k=39)
+        assert repr(controls).startswith("<39 random circuits of the same size: mean ")
+        again = instrument.controls(ratio, k=39)
+        np.testing.assert_array_equal(controls.estimates, again.estimates)
+        first = controls._measured[0]
+        drawn = first.subject.partition(" of ")[2].partition(" among ")[0].split(", ")
+        assert len(drawn) == 2
+        direct = getattr(instrument, name)(map(Site.parse, drawn), **settings)
+        assert direct.estimate == pytest.approx(first.estimate)
+        assert instrument.on_task(ratio, pronouns[::2]).n_pairs == len(pronouns[::2])
+    reach = sum(each >= ratio.estimate for each in controls.estimates)
+    assert (ratio > controls).members[0].p_support == pytest.approx((1 + reach) / 40)
+
+
+def test_circuits_have_no_other_controls(instrument, pronouns):
+    """What repeats one intervention is refused for a circuit, with the controls there are."""
+    heads = [head(2, index, pos="end") for index in range(4)]
+    ratio = instrument.necessity(heads[:2], among=heads, on=pronouns)
+    for control in ("identity", "same_answer", "shuffled", "placebos"):
+        with pytest.raises(
+            InterventionError, match=rf"{control}\(\) repeats one intervention, and"
+        ):
+            getattr(instrument, control)(ratio)
+    with pytest.raises(InterventionError, match="but there are 5 other circuits of 2 among 4"):
+        instrument.controls(ratio, k=39)
+    with pytest.raises(InterventionError, match="leave out vary= and among="):
+        instrument.controls(ratio, k=5, vary="layer")
+
+
+def test_a_plain_accuracy_has_no_controls(instrument, pronouns):
+    """Without an intervention there is nothing to vary."""
+    with pytest.raises(InterventionError, match="was not measured under an intervention by"):
+        instrument.controls(instrument.accuracy(on=pronouns))

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar, cast
 
-from causaltest.controls.origins import Origin, Origins
+import numpy as np
+
+from causaltest.circuits import Circuit
+from causaltest.controls.origins import CircuitOrigin, Origin, Origins
 from causaltest.controls.pairings import same_answer_sources, shuffled_sources
 from causaltest.controls.placebos import Vary, moved, placebos, respect
+from causaltest.engine.apply import random_stream
 from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
 from causaltest.engine.run import Scores, score, score_identity
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Intervention
 from causaltest.metrics import Metric
-from causaltest.pairs import Pair, Pairs
+from causaltest.pairs import Pairs
 from causaltest.sites import Pos, Site
-from causaltest.stats import Effect
+from causaltest.stats import Effect, Rate
 from causaltest.stats.controls import Controls, Test
+
+Either = TypeVar("Either", Effect, Rate)
+"""An effect has effects as controls, a rate has rates."""
 
 
 class Controlled(ABC):
@@ -34,22 +45,16 @@ class Controlled(ABC):
         self._origins = Origins()
 
     @abstractmethod
-    def effect(
-        self,
-        intervention: Intervention,
-        *,
-        on: Pairs,
-        metric: Metric | Callable[[Output, Pair], float],
-    ) -> Effect:
-        """Measure what an intervention does to a metric."""
+    def _measured(self, origin: Origin) -> Effect | Rate:
+        """Measure what an intervention does, as an effect or as a rate."""
 
     @abstractmethod
     def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
         """Score an intervention and keep its ledger."""
 
     @abstractmethod
-    def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect:
-        """Return what changed against the base runs, and note its origin."""
+    def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect | Rate:
+        """Return what changed against the base runs, or the share of successes; note its origin."""
 
     @abstractmethod
     def _keep(self, ledger: Iterable[Entry]) -> None:
@@ -57,7 +62,7 @@ class Controlled(ABC):
 
     def controls(
         self,
-        effect: Effect,
+        effect: Effect | Rate,
         k: int = 39,
         *,
         vary: Vary | None = None,
@@ -70,7 +75,9 @@ class Controlled(ABC):
         Parameters
         ----------
         effect, k, vary, among, seed
-            As for `placebos`. A family of m hypotheses asks for m times 39 controls, or for
+            As for `placebos`; or a circuit's faithfulness or necessity, whose controls are random
+            circuits of the same size among the sites it was scored among, which may share
+            components with it. A family of m hypotheses asks for m times 39 controls, or for
             `test="prediction"`.
         test
             `rank`, or `prediction` for few controls whose effects are roughly normal.
@@ -88,25 +95,36 @@ class Controlled(ABC):
         EvidenceError
             k is below 5.
         """
-        kind = "placebo sites" if among is not None else _kind(vary, self._origins.of(effect))
-        found = self.placebos(effect, k, vary=vary, among=among, seed=seed)
+        origin = self._origins.any_of(effect)
+        if isinstance(origin, CircuitOrigin):
+            if vary is not None or among is not None:
+                raise InterventionError(
+                    f"{effect.subject} is the score of a circuit: its controls are random circuits "
+                    "of the same size\nleave out vary= and among=; the score's own among= says "
+                    "which sites there are"
+                )
+            circuits = _random_circuits(origin, k, seed)
+            kind = "random circuits of the same size"
+            return Controls([origin.score_of(each) for each in circuits], kind=kind, test=test)
+        kind = "placebo sites" if among is not None else _kind(vary, origin)
+        found = self._placebos(origin, k, vary=vary, among=among, seed=seed)
         return Controls(found, kind=kind, test=test)
 
     def placebos(
         self,
-        effect: Effect,
+        effect: Either,
         k: int = 39,
         *,
         vary: Vary | None = None,
         among: Iterable[Site] | None = None,
         seed: int = 0,
-    ) -> tuple[Effect, ...]:
+    ) -> tuple[Either, ...]:
         """Measure the intervention of an effect at k matched places instead.
 
         Parameters
         ----------
         effect
-            An effect that `effect()` of this causal measured.
+            What `effect()`, or `accuracy()` under an intervention, of this causal measured.
         k
             How many; 39 is the fewest at which a rank test reaches .025.
         vary
@@ -120,7 +138,7 @@ class Controlled(ABC):
 
         Returns
         -------
-        tuple of Effect
+        tuple of Effect, or of Rate
             On the same pairs and with the same metric. Places where nothing changes (base and
             source agree there) are no match for one where something does, and are passed over.
 
@@ -129,13 +147,24 @@ class Controlled(ABC):
         InterventionError
             There are fewer than k such places, or the effect was measured otherwise.
         """
-        origin = self._origins.of(effect)
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InterventionError(f"k is {k!r}; expected a number of controls from 1")
+        origin = self._origins.of(effect, control="placebos")
+        found = self._placebos(origin, k, vary=vary, among=among, seed=seed)
+        return cast("tuple[Either, ...]", found)
+
+    def _placebos(
+        self,
+        origin: Origin,
+        k: int,
+        *,
+        vary: Vary | None,
+        among: Iterable[Site] | None,
+        seed: int,
+    ) -> tuple[Effect | Rate, ...]:
+        _check_number(k)
         drawn, count = placebos(
             self.model, origin.intervention, origin.pairs, vary=vary, among=among, seed=seed
         )
-        found: list[Effect] = []
+        found: list[Effect | Rate] = []
         inert = 0
         # Refused before anything runs where there cannot be enough.
         for each in drawn if count >= k else ():
@@ -144,34 +173,37 @@ class Controlled(ABC):
                 inert += 1
                 continue
             self._keep(after.ledger)
-            there = Origin(each, origin.pairs, origin.metric)
-            found.append(self._changes(there, after.values, f"{origin.metric} of {each}"))
+            there = replace(origin, intervention=each)
+            found.append(self._changes(there, after.values, origin.subject(each)))
             if len(found) == k:
                 return tuple(found)
         raise InterventionError(_too_few(k, count, inert, origin.intervention))
 
-    def identity(self, effect: Effect) -> Effect:
-        """Measure the effect's sites replaced by their own activations; it is 0 but for noise.
+    def identity(self, effect: Either) -> Either:
+        """Measure the effect's sites replaced by their own activations.
+
+        An effect is then 0 but for noise, and a rate that of the plain run.
 
         Raises
         ------
         InterventionError
             The effect was measured otherwise.
         """
-        origin = self._origins.of(effect)
+        origin = self._origins.of(effect, control="identity")
         sites = origin.intervention.sites
         after = score_identity(self.model, sites, list(origin.pairs), origin.metric)
         shown = ", ".join(map(str, sites[:3]))
-        return self._changes(origin, after, f"{origin.metric} of identity({shown})")
+        found = self._changes(origin, after, origin.subject(f"identity({shown})"))
+        return cast("Either", found)
 
     def moved(
         self,
-        effect: Effect,
+        effect: Either,
         *,
         layer: int | None = None,
         head: int | None = None,
         pos: Pos = None,
-    ) -> Effect:
+    ) -> Either:
         """Measure the intervention of an effect at the wrong layer, head or position.
 
         Raises
@@ -181,16 +213,16 @@ class Controlled(ABC):
         SiteError
             The model has no such place.
         """
-        origin = self._origins.of(effect)
+        origin = self._origins.of(effect, control="moved")
         there = moved(origin.intervention, layer=layer, head=head, pos=pos)
-        return self.effect(there, on=origin.pairs, metric=origin.metric)
+        return cast("Either", self._measured(replace(origin, intervention=there)))
 
-    def same_answer(self, effect: Effect, *, seed: int = 0) -> Effect:
+    def same_answer(self, effect: Either, *, seed: int = 0) -> Either:
         """Measure an interchange whose sources have the base's own answer: damage, not transfer.
 
         Returns
         -------
-        Effect
+        Effect, or Rate
             On the effect's own pairs and scale, so that the two compare.
 
         Raises
@@ -198,16 +230,16 @@ class Controlled(ABC):
         InterventionError, PairError
             The intervention reads no source, or a pair has no match.
         """
-        origin = self._origins.of(effect)
+        origin = self._origins.of(effect, control="same_answer")
         pairs = same_answer_sources(self.model, origin.intervention, origin.pairs, seed=seed)
-        return self._from_sources(origin, pairs, "same-answer sources")
+        return cast("Either", self._from_sources(origin, pairs, "same-answer sources"))
 
-    def shuffled(self, effect: Effect, *, seed: int = 0) -> Effect:
+    def shuffled(self, effect: Either, *, seed: int = 0) -> Either:
         """Measure an interchange with the sources of other pairs, drawn at random.
 
         Returns
         -------
-        Effect
+        Effect, or Rate
             On the effect's own pairs and scale, so that the two compare.
 
         Raises
@@ -215,29 +247,62 @@ class Controlled(ABC):
         InterventionError, PairError
             The intervention reads no source, or a pair has no match.
         """
-        origin = self._origins.of(effect)
+        origin = self._origins.of(effect, control="shuffled")
         pairs = shuffled_sources(self.model, origin.intervention, origin.pairs, seed=seed)
-        return self._from_sources(origin, pairs, "shuffled sources")
+        return cast("Either", self._from_sources(origin, pairs, "shuffled sources"))
 
-    def on_task(self, effect: Effect, other: Pairs) -> Effect:
-        """Measure the intervention of an effect on an unrelated task, another pair set.
+    def on_task(self, effect: Either, other: Pairs) -> Either:
+        """Measure an effect, a rate or a circuit's score on an unrelated task, another pair set.
 
         Raises
         ------
         InterventionError, SiteError, PairError, MetricError
             As for `effect`; positions that the sites name must exist in the other set.
         """
-        origin = self._origins.of(effect)
+        origin = self._origins.any_of(effect)
         if isinstance(other, Pairs) and other.sha256 == origin.pairs.sha256:
             raise PairError(
                 f"{other.name} is the pair set of the effect itself; an unrelated task is another"
             )
-        return self.effect(origin.intervention, on=other, metric=origin.metric)
+        if isinstance(origin, CircuitOrigin):
+            return cast("Either", origin.score_on(other))
+        return cast("Either", self._measured(replace(origin, pairs=other)))
 
-    def _from_sources(self, origin: Origin, exchanged: Pairs, what: str) -> Effect:
+    def _from_sources(self, origin: Origin, exchanged: Pairs, what: str) -> Effect | Rate:
         after = self._run(origin.intervention, exchanged, origin.metric)
-        subject = f"{origin.metric} of {origin.intervention} from {what}"
+        subject = origin.subject(f"{origin.intervention} from {what}")
         return self._changes(origin, after.values, subject)
+
+
+def _check_number(k: object) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InterventionError(f"k is {k!r}; expected a number of controls from 1")
+
+
+def _random_circuits(origin: CircuitOrigin, k: int, seed: int) -> list[Circuit]:
+    """Draw different circuits of the same size, the tested one left out."""
+    _check_number(k)
+    size, sites = len(origin.circuit), origin.among.sites
+    there_are = math.comb(len(sites), size) - 1
+    if there_are < k:
+        raise InterventionError(
+            f"{k} controls were asked for, but there are {there_are} other circuits of {size} "
+            f"among {len(sites)} sites\nask for fewer with k=, or score the circuit among more "
+            "sites"
+        )
+    stream = random_stream("circuits", seed, origin.circuit, origin.among, origin.pairs.sha256)
+    return list(islice(_different(origin, stream), k))
+
+
+def _different(origin: CircuitOrigin, stream: np.random.Generator) -> Iterator[Circuit]:
+    seen = {origin.circuit}
+    sites = origin.among.sites
+    while True:
+        chosen = stream.choice(len(sites), size=len(origin.circuit), replace=False)
+        circuit = Circuit(*(sites[index] for index in chosen))
+        if circuit not in seen:
+            seen.add(circuit)
+            yield circuit
 
 
 def _kind(vary: Vary | None, origin: Origin) -> str:
