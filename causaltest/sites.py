@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from causaltest.errors import SiteError
 from causaltest.spelling import did_you_mean
@@ -23,21 +23,48 @@ LAYER_COMPONENTS: dict[str, str] = {
     "query_output": "all heads' queries, concatenated, before any rotary embedding",
     "key_output": "all key-value heads' keys, concatenated, before any rotary embedding",
     "value_output": "all key-value heads' values, concatenated",
+    "attention_scores": "all query heads' scores before the softmax, one for each key",
+    "attention_pattern": "all query heads' attention probabilities, one for each key",
+    "cross_attention_output": "what the cross-attention writes to the residual stream",
+    "cross_attention_value_output": "cross-attention: all heads' mixed values, before the output "
+    "projection",
+    "cross_query_output": "cross-attention: all heads' queries, concatenated",
+    "cross_key_output": "cross-attention: all heads' keys, concatenated; tokens of the encoder",
+    "cross_value_output": "cross-attention: all heads' values, concatenated; tokens of the encoder",
     "mlp_input": "what the MLP reads, after its norm",
     "mlp_activation": "the MLP's neurons, before the output projection",
     "mlp_output": "what the MLP writes to the residual stream",
     "mixer_input": "what the state-space, recurrent or convolution mixer reads, after its norm",
     "mixer_output": "what the mixer gives",
+    "router_output": "each expert's score, before any expert is chosen or weights are normalised",
 }
 HEAD_COMPONENTS: dict[str, str] = {
     "head_attention_value_output": "one head's mixed values, before the output projection",
     "head_query_output": "one head's queries, before any rotary embedding",
     "head_key_output": "one key-value head's keys, before any rotary embedding",
     "head_value_output": "one key-value head's values",
+    "head_attention_scores": "one query head's scores before the softmax, one for each key",
+    "head_attention_pattern": "one query head's attention probabilities, one for each key",
+    "head_cross_attention_value_output": "cross-attention: one head's mixed values, before the "
+    "output projection",
+    "head_cross_query_output": "cross-attention: one head's queries",
+    "head_cross_key_output": "cross-attention: one key-value head's keys; tokens of the encoder",
+    "head_cross_value_output": "cross-attention: one key-value head's values; tokens of the "
+    "encoder",
+}
+EXPERT_COMPONENTS: dict[str, str] = {
+    "expert_output": "what one expert adds, its routing weight included; 0 where it is not chosen",
 }
 MODEL_COMPONENTS: dict[str, str] = {"embedding": "token embeddings, before positions are added"}
-COMPONENTS: dict[str, str] = {**LAYER_COMPONENTS, **HEAD_COMPONENTS, **MODEL_COMPONENTS}
+COMPONENTS: dict[str, str] = {
+    **LAYER_COMPONENTS, **HEAD_COMPONENTS, **EXPERT_COMPONENTS, **MODEL_COMPONENTS,
+}  # fmt: skip
 MODULE = "module"
+
+KEYED = frozenset(
+    f"{head}{name}" for head in ("", "head_") for name in ("attention_scores", "attention_pattern")
+)
+"""Components with one number for each key, and so as wide as the prompt is long."""
 
 _DIMS = r"(?:\{(\d+(?:,\d+)*)\})?"
 _STACK = r"[\w.]*[A-Za-z_][\w.]*"
@@ -62,6 +89,8 @@ _TRANSFORMER_LENS: dict[str, str] = {
     "attn.k.hook_out": "key_output",
     "attn.hook_v": "value_output",
     "attn.v.hook_out": "value_output",
+    "attn.hook_attn_scores": "attention_scores",
+    "attn.hook_pattern": "attention_pattern",
     "mlp.hook_post": "mlp_activation",
     "mlp.hook_out": "mlp_output",
     "hook_mlp_out": "mlp_output",
@@ -93,9 +122,13 @@ class Site:
         For `module`: dotted module path.
     side
         For `module`: whether its input or its output is meant.
+    call
+        For `module`: which of its calls in one forward pass, from 0, where it runs several times.
     stack
         Which stack of blocks, in a network with several (`encoder`, `decoder`); empty for the one
         that leads to the answer.
+    expert
+        Expert index from 0 for `expert_output`.
 
     Raises
     ------
@@ -118,6 +151,8 @@ class Site:
     path: str = ""
     side: Literal["input", "output"] = "output"
     stack: str = ""
+    expert: int | None = None
+    call: int | None = None
 
     def __post_init__(self) -> None:
         if self.component != MODULE and self.component not in COMPONENTS:
@@ -126,15 +161,21 @@ class Site:
                 f"unknown component {self.component!r}{meant}\n"
                 f"components: {', '.join(COMPONENTS)}; any other module: module('path.to.it')"
             )
-        takes_layer = self.component in LAYER_COMPONENTS or self.component in HEAD_COMPONENTS
+        takes_layer = self.component not in (*MODEL_COMPONENTS, MODULE)
         _check_index("layer", self.layer, self.component, wanted=takes_layer)
         _check_index("head", self.head, self.component, wanted=self.component in HEAD_COMPONENTS)
+        routed = self.component in EXPERT_COMPONENTS
+        _check_index("expert", self.expert, self.component, wanted=routed)
         if self.component == MODULE and not self.path:
             raise SiteError("a module site needs a path, e.g. module('transformer.h.3.mlp')")
         if self.component != MODULE and (self.path or self.side != "output"):
             raise SiteError(
                 f"{self.component} takes no path and no side; any module: module('path.to.it')"
             )
+        if self.component == MODULE:
+            _check_call(self.call)
+        elif self.call is not None:
+            raise SiteError(f"{self.component} takes no call; got call={self.call!r}")
         if self.side not in ("input", "output"):
             raise SiteError(f"side is {self.side!r}; a module has an 'input' and an 'output'")
         if self.stack and not takes_layer:
@@ -148,13 +189,15 @@ class Site:
 
     def __str__(self) -> str:
         if self.component == MODULE:
-            name = f"{self.path}.{self.side}"
+            call = "" if self.call is None else f"#{self.call}"
+            name = f"{self.path}.{self.side}{call}"
         elif self.layer is None:
             name = self.component
         else:
-            head = "" if self.head is None else f".{self.head}"
+            inner = self.expert if self.head is None else self.head
+            within = "" if inner is None else f".{inner}"
             stack = f"{self.stack}." if self.stack else ""
-            name = f"{stack}{self.component}[{self.layer}{head}]"
+            name = f"{stack}{self.component}[{self.layer}{within}]"
         dims = "" if self.dims is None else "{" + ",".join(map(str, self.dims)) + "}"
         if self.pos is None:
             return name + dims
@@ -196,20 +239,25 @@ class Site:
             return embedding(pos=pos)
         stacked = re.fullmatch(rf"(?:({_STACK})\.)?(\w+)(?:\[(\d+)(?:\.(\d+))?\])?{_DIMS}", name)
         if stacked and (stacked[1] is None or (stacked[2] in COMPONENTS and stacked[3])):
-            stack, component, layer, head, dims = stacked.groups()
+            stack, component, layer, inner, dims = stacked.groups()
+            index = None if inner is None else int(inner)
+            routed = component in EXPERT_COMPONENTS
             return Site(
                 component,
                 layer=None if layer is None else int(layer),
-                head=None if head is None else int(head),
+                head=None if routed else index,
                 pos=pos,
                 dims=_parse_dims(dims),
                 stack=stack or "",
+                expert=index if routed else None,
             )
         # Before the names of TransformerLens: a network may have modules called hook_something.
-        if end := re.fullmatch(rf"(.+)\.(input|output){_DIMS}", name):
-            path, side, dims = end.groups()
+        if end := re.fullmatch(rf"(.+)\.(input|output)(?:#(\d+))?{_DIMS}", name):
+            path, side, turn, dims = end.groups()
             path = re.sub(r"\[(\d+)\]", r".\1", path)
-            return module(path, side=side, pos=pos, dims=_parse_dims(dims))  # pyright: ignore[reportArgumentType]
+            call = None if turn is None else int(turn)
+            where: dict[str, Any] = {"pos": pos, "dims": _parse_dims(dims), "call": call}
+            return module(path, side=cast("Literal['input', 'output']", side), **where)
         if lens := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
             layer, hook = lens.groups()
             if hook in _TRANSFORMER_LENS:
@@ -229,7 +277,8 @@ class Site:
 def _check_index(what: str, value: object, component: str, *, wanted: bool) -> None:
     if value is None and wanted:
         raise SiteError(
-            f"{component} needs a {what}, e.g. {component}(0{', 0' * (what == 'head')})"
+            f"{component} needs {'an' if what == 'expert' else 'a'} {what}, e.g. "
+            f"{component}(0{', 0' * (what != 'layer')})"
         )
     if value is None:
         return
@@ -239,6 +288,15 @@ def _check_index(what: str, value: object, component: str, *, wanted: bool) -> N
         raise SiteError(f"{what} of {component} is {value!r}; expected a whole number from 0")
     if value < 0:
         raise SiteError(f"{what} of {component} is {value}; {what}s count from 0, never negative")
+
+
+def _check_call(call: object) -> None:
+    if call is None:
+        return
+    if isinstance(call, bool) or not isinstance(call, int) or call < 0:
+        raise SiteError(
+            f"call is {call!r}; the calls of a module in one forward pass are counted from 0"
+        )
 
 
 def _normalise_pos(pos: object) -> Pos:
@@ -386,12 +444,166 @@ def head_value_output(
     return _site("head_value_output", layer, head, pos, dims, stack=stack)
 
 
+def attention_scores(
+    layer: int,
+    head: int | None = None,
+    *,
+    pos: Pos = None,
+    dims: Dims = None,
+    stack: str = "",
+) -> Site:
+    """Attention scores of block `layer` before the softmax, masks and biases included.
+
+    Attention is computed eagerly in runs that read or edit them, and the ledger says so. Keys that
+    a mask hides from a query read -inf and stay hidden, whatever is put in.
+
+    Parameters
+    ----------
+    layer
+        Block index.
+    head
+        Query head; None for all, one after another.
+    pos
+        Queries.
+    dims
+        Keys, as token indices from 0; one head only.
+    stack
+        As for every site.
+
+    Returns
+    -------
+    Site
+
+    Examples
+    --------
+    >>> str(attention_scores(9, 6, pos="end"))
+    'head_attention_scores[9.6]@end'
+    """
+    component = "attention_scores" if head is None else "head_attention_scores"
+    return _site(component, layer, head, pos, dims, stack=stack)
+
+
+def attention_pattern(
+    layer: int,
+    head: int | None = None,
+    *,
+    pos: Pos = None,
+    dims: Dims = None,
+    stack: str = "",
+) -> Site:
+    """Attention probabilities of block `layer`, after the softmax.
+
+    What is edited is not normalised again: where one key's probability is set to zero, the others
+    stay as they are, and the head mixes less. To have the softmax share it out anew, edit
+    `attention_scores`. Attention is computed eagerly in runs that read or edit patterns, and the
+    ledger says so. Keys that a mask hides from a query keep probability 0, whatever is put in.
+
+    Parameters
+    ----------
+    layer
+        Block index.
+    head
+        Query head; None for all, one after another.
+    pos
+        Queries.
+    dims
+        Keys, as token indices from 0; one head only.
+    stack
+        As for every site.
+
+    Returns
+    -------
+    Site
+
+    Examples
+    --------
+    >>> str(attention_pattern(9, 6, pos="end", dims=3))
+    'head_attention_pattern[9.6]{3}@end'
+    >>> Site.parse("blocks.9.attn.hook_pattern") == attention_pattern(9)
+    True
+    """
+    component = "attention_pattern" if head is None else "head_attention_pattern"
+    return _site(component, layer, head, pos, dims, stack=stack)
+
+
+def head_attention_scores(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """Scores of one query head, before the softmax; see `attention_scores`."""
+    return _site("head_attention_scores", layer, head, pos, dims, stack=stack)
+
+
+def head_attention_pattern(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """Attention probabilities of one query head; see `attention_pattern`."""
+    return _site("head_attention_pattern", layer, head, pos, dims, stack=stack)
+
+
+def cross_attention_output(
+    layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """What the cross-attention of block `layer` writes to the residual stream."""
+    return _site("cross_attention_output", layer, None, pos, dims, stack=stack)
+
+
+def cross_attention_value_output(
+    layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """All cross-attention heads' mixed values in block `layer`, before the output projection."""
+    return _site("cross_attention_value_output", layer, None, pos, dims, stack=stack)
+
+
+def cross_query_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
+    """All cross-attention queries of block `layer`; positions are tokens of the decoder."""
+    return _site("cross_query_output", layer, None, pos, dims, stack=stack)
+
+
+def cross_key_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
+    """All cross-attention keys of block `layer`; positions are tokens of the encoder."""
+    return _site("cross_key_output", layer, None, pos, dims, stack=stack)
+
+
+def cross_value_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
+    """All cross-attention values of block `layer`; positions are tokens of the encoder."""
+    return _site("cross_value_output", layer, None, pos, dims, stack=stack)
+
+
+def head_cross_attention_value_output(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """Mixed values of one cross-attention head, before the output projection."""
+    return _site("head_cross_attention_value_output", layer, head, pos, dims, stack=stack)
+
+
+def head_cross_query_output(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """Queries of one cross-attention head; positions are tokens of the decoder."""
+    return _site("head_cross_query_output", layer, head, pos, dims, stack=stack)
+
+
+def head_cross_key_output(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """Keys of one cross-attention key-value head; positions are tokens of the encoder."""
+    return _site("head_cross_key_output", layer, head, pos, dims, stack=stack)
+
+
+def head_cross_value_output(
+    layer: int, head: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """Values of one cross-attention key-value head; positions are tokens of the encoder."""
+    return _site("head_cross_value_output", layer, head, pos, dims, stack=stack)
+
+
 def module(
     path: str,
     *,
     side: Literal["input", "output"] = "output",
     pos: Pos = None,
     dims: Dims = None,
+    call: int | None = None,
 ) -> Site:
     """Input or output of any module, by its dotted path.
 
@@ -403,6 +615,9 @@ def module(
         Which end of the module is meant.
     pos, dims
         As for every site.
+    call
+        Which of its calls in one forward pass, from 0; needed where it runs several times, as a
+        recurrent cell or a block whose weights are shared does.
 
     Returns
     -------
@@ -412,8 +627,10 @@ def module(
     --------
     >>> str(module("lstm", pos=-1))
     'lstm.output@-1'
+    >>> str(module("cell", call=2))
+    'cell.output#2'
     """
-    return Site(MODULE, path=path, side=side, pos=pos, dims=_normalise_dims(dims))
+    return Site(MODULE, path=path, side=side, pos=pos, dims=_normalise_dims(dims), call=call)
 
 
 def mixer_input(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
@@ -424,3 +641,32 @@ def mixer_input(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = 
 def mixer_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
     """What the state-space, recurrent or convolution mixer of block `layer` gives."""
     return _site("mixer_output", layer, None, pos, dims, stack=stack)
+
+
+def router_output(layer: int, *, pos: Pos = None, dims: Dims = None, stack: str = "") -> Site:
+    """Score of each expert of block `layer`, as the router computes it; `dims` picks experts.
+
+    The score is the number that comes out of the router's linear map, for most models a logit:
+    before softmax or sigmoid, before a correction, before experts are chosen. An edit of it
+    changes which experts are chosen and their weights as the model itself computes them.
+    """
+    return _site("router_output", layer, None, pos, dims, stack=stack)
+
+
+def expert_output(
+    layer: int, expert: int, *, pos: Pos = None, dims: Dims = None, stack: str = ""
+) -> Site:
+    """What one expert of block `layer` adds to the mixture: its output times its routing weight.
+
+    Tokens that are not routed to the expert have zeros there, and an edit adds to them what it
+    puts in. All experts of a block sum to what the mixture gives, but for experts that are shared
+    by all tokens.
+    """
+    return Site(
+        "expert_output",
+        layer=layer,
+        expert=expert,
+        pos=pos,
+        dims=_normalise_dims(dims),
+        stack=stack,
+    )

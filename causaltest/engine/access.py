@@ -72,6 +72,8 @@ class Access:
         Number of columns, measured.
     heads
         Number of equal heads that the columns split into; None where there are no heads.
+    call
+        Which of the module's calls in one forward pass, from 0; None where it runs once.
     """
 
     path: str
@@ -79,6 +81,7 @@ class Access:
     columns: Tensor | slice | Keys | None = None
     width: int | None = None
     heads: int | None = None
+    call: int | None = None
 
     def head(self, index: int) -> Access:
         """Return the access to one head."""

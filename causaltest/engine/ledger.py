@@ -22,6 +22,8 @@ class Entry:
         Prompts edited; token positions edited over all prompts; numbers edited at each position.
     changed
         Prompts in which at least one number changed.
+    note
+        What else was done to the network for the length of the run.
     """
 
     intervention: str
@@ -32,6 +34,7 @@ class Entry:
     positions: int = 0
     dims: int = 0
     changed: int = 0
+    note: str = ""
 
 
 def total(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -50,6 +53,7 @@ def total(entries: Iterable[Entry]) -> tuple[Entry, ...]:
                 positions=known.positions + entry.positions,
                 dims=entry.dims,
                 changed=known.changed + entry.changed,
+                note=entry.note,
             )
         )
     return tuple(sums.values())

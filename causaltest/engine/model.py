@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import Access, Places, carried, take
 from causaltest.engine.architecture import Architecture, discover
+from causaltest.engine.calls import Turns
 from causaltest.engine.hooks import AllRead, Operation, Side, attached, evaluating
 from causaltest.engine.loading import fingerprint, load_network
 from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
 from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import InterventionError, MetricError, ModelError, SiteError
 from causaltest.pairs import Pair, Prompt
-from causaltest.sites import END, MODULE, Pos, Site
+from causaltest.sites import END, KEYED, MODULE, Pos, Site
 
 if TYPE_CHECKING:
     from causaltest.engine.attention import AttentionPatterns
@@ -313,8 +314,17 @@ class Model:
             )
         return found
 
-    def batches(self, rows: Sequence[Row]) -> Iterable[tuple[list[int], Batch]]:
+    def batches(
+        self, rows: Sequence[Row], sites: Sequence[Site] = ()
+    ) -> Iterable[tuple[list[int], Batch]]:
         """Cut rows into batches of bounded memory, similar lengths together.
+
+        Parameters
+        ----------
+        rows
+            The prompts.
+        sites
+            What is to be read or edited in them; some sites allow no padding.
 
         Returns
         -------
@@ -324,13 +334,14 @@ class Model:
         order = sorted(range(len(rows)), key=lambda i: len(self.prompts.ids(rows[i].prompt)))
         self._check_rows(rows, order)
         classes = max(1, int(getattr(getattr(self.network, "config", None), "vocab_size", 1) or 1))
+        pads = self._pads and not any(site.component in KEYED for site in sites)
         start = 0
         while start < len(order):
             stop = start + 1
             while stop < len(order) and stop - start < _MOST_ROWS:
                 tokens = len(self.prompts.ids(rows[order[stop]].prompt))
                 first = len(self.prompts.ids(rows[order[start]].prompt))
-                if tokens != first and not self._pads:
+                if tokens != first and not pads:
                     break
                 if (stop - start + 1) * tokens * classes * 4 > _LOGIT_BYTES:
                     break
@@ -405,7 +416,7 @@ class Model:
         list of Output
             One for each row, without padding.
         """
-        mask = rows.mask if self._pads else None
+        mask = rows.mask if self._pads and rows.ragged else None
         with evaluating(self.network), attached(self.network, operations):
             logits = self.forward(rows.ids, mask)
         per_token = logits.ndim == 3
@@ -481,7 +492,7 @@ class Model:
         rows = [as_row(prompt) for prompt in prompts]
         collected: dict[Site, dict[int, Tensor]] = {site: {} for site in wanted}
         with torch.no_grad():
-            for indices, each in self.batches(rows):
+            for indices, each in self.batches(rows, wanted):
                 for site, (flat, counts) in self.read_batch(wanted, each).items():
                     parts = torch.split(flat, counts)
                     collected[site].update(zip(indices, parts, strict=True))
@@ -505,13 +516,20 @@ class Model:
         reads: dict[Site, tuple[Tensor, list[int]]] = {}
         operations = list(edits)
 
+        turns: dict[Site, Turns] = {}
+
         def reader(site: Site, access: Access) -> Operation:
+            turn = turns[site] = Turns(access.call)
+
             def operation(tensor: Tensor) -> None:
+                if not turn.comes():
+                    return
                 if site in reads:
                     raise InterventionError(
                         f"{site} cannot be read: {access.path} runs several times in one forward "
                         f"pass of {self.name}, and which of them is meant is not said\n"
-                        "choose a site whose module runs once"
+                        f"say which: module({access.path!r}, call=0), or choose a site whose "
+                        "module runs once"
                     )
                 tensor = for_each_row(tensor, rows)
                 where, counts = self.places(site, access, tensor, rows)
@@ -526,6 +544,9 @@ class Model:
             operations.append((access.path, access.side, reader(site, access)))
         with suppress(AllRead):
             self.run_batch(rows, operations)
+        for site, turn in turns.items():
+            if wrong := turn.missed(site, self.access(site).path, self.name):
+                raise InterventionError(wrong)
         unread = [str(site) for site in sites if site not in reads]
         if unread:
             raise InterventionError(

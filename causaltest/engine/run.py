@@ -13,7 +13,9 @@ from torch import Tensor
 
 from causaltest.engine.access import Access, Places, put, take
 from causaltest.engine.apply import Edit, donors, edited, has_source, own_input
+from causaltest.engine.calls import Turns
 from causaltest.engine.hooks import Operation, Side
+from causaltest.engine.keys import check_keys, check_lengths, check_mean, seen_only, switched
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model, Output, as_row, for_each_row
 from causaltest.engine.prompts import Batch, Row
@@ -27,7 +29,7 @@ from causaltest.interventions import (
     ResampleAblation,
 )
 from causaltest.pairs import Pair, Pairs, Prompt
-from causaltest.sites import Site
+from causaltest.sites import KEYED, Site
 
 if TYPE_CHECKING:
     from causaltest.engine.generation import Generation
@@ -91,7 +93,7 @@ def score(
     rows = [Row.of(pair, "base") for pair in pairs]
     draws = intervention.draws
     with torch.no_grad():
-        for indices, each in model.batches(rows):
+        for indices, each in model.batches(rows, intervention.sites):
             chosen = [pairs[index] for index in indices]
             known: Known = {}
             for draw in range(draws):
@@ -121,7 +123,7 @@ def score_identity(
     part = Interchange(tuple(sites))
     values: dict[int, float] = {}
     with torch.no_grad():
-        for indices, each in model.batches(rows):
+        for indices, each in model.batches(rows, sites):
             own = model.read_batch(part.sites, each)
             outputs, _ = _edited(model, part, each, draw=0, stored=Stored({part: own}), means={})
             values.update((i, metric(output)) for i, output in zip(indices, outputs, strict=True))
@@ -215,7 +217,7 @@ def _read_under(
     found: dict[Site, dict[int, Tensor]] = {site: {} for site in sites}
     ledger: list[Entry] = []
     with torch.no_grad():
-        for indices, each in model.batches(rows):
+        for indices, each in model.batches(rows, (*sites, *under.sites)):
             pairs = [row.pair or Pair(row.prompt) for row in each.rows]
             stored = reads_for(model, under, pairs, over, draw)
             edits, operations = declared(model, under, each, draw=draw, stored=stored, means=means)
@@ -229,6 +231,8 @@ def _read_under(
 
 def _joined(site: Site, activations: list[Tensor]) -> Tensor:
     shapes = sorted({tuple(each.shape[1:]) for each in activations})
+    if site.component in KEYED:
+        check_lengths(site, [shape[-1] for shape in shapes])
     if len(shapes) > 1:
         raise InterventionError(
             f"{site}: the activation has no (rows, tokens, width) axes, and its shape differs "
@@ -253,6 +257,8 @@ def means_for(
         for site, activations in model.read(sites, rows).items():
             entries = _joined(site, activations)
             mean = entries.double().mean(dim=0, keepdim=True).to(entries.dtype)
+            if site.component in KEYED:
+                check_mean(site, entries, mean)
             means.update({(part, site): mean for part in parts if site in part.sites})
     return means
 
@@ -325,6 +331,10 @@ class Applied:
     width: int = 0
     changed: int = 0
     given: Tensor | None = None
+    turns: Turns = field(default_factory=Turns)
+
+    def __post_init__(self) -> None:
+        self.turns.call = self.access.call
 
     def notes(self) -> list[tuple[str, Side, Operation]]:
         """Return what must be noted before the edit: the module's input where the part needs it."""
@@ -332,17 +342,21 @@ class Applied:
             return []
         if self.access.side != "output":
             raise InterventionError(
-                f"{self.part}: {self.site} is the input of {self.access.path}; choose the output "
-                "of a module"
+                f"{self.part}: {self.site} is the {self.access.side} of {self.access.path}; choose "
+                "the output of a module"
             )
+        turns = Turns(self.access.call)
 
         def note(tensor: Tensor) -> None:
-            self.given = for_each_row(tensor, self.rows)
+            if turns.comes():
+                self.given = for_each_row(tensor, self.rows)
 
         return [(self.access.path, "input", note)]
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Return the activation with the edit made."""
+        if not self.turns.comes():
+            return tensor
         self.fired += 1
         tensor = for_each_row(tensor, self.rows)
         where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
@@ -359,6 +373,8 @@ class Applied:
         """Return the activation with new numbers at some places, and the rows that changed."""
         part = self.part.taken if isinstance(self.part, FromSource) else self.part
         old = take(tensor, where, self.access)
+        if self.site.component in KEYED:
+            check_keys(part, self.site, edit.stored, old)
         if self.given is not None:
             edit = replace(edit, whole=tuple(tensor.shape))
             edit = own_input(part, edit, self.access, self.given, where)
@@ -367,6 +383,10 @@ class Applied:
             raise InterventionError(
                 f"{self.part}: {self.site} takes numbers of shape {tuple(old.shape)}, but got "
                 f"{tuple(new.shape)}"
+            )
+        if self.site.component in KEYED:
+            new = seen_only(
+                part, self.site, edit.stored, access=self.access, where=where, old=old, new=new
             )
         self.width = old[0].numel()
         differs = (new.detach() != old.detach()).flatten(1).any(dim=1)
@@ -411,17 +431,21 @@ class Applied:
 
     def entry(self) -> Entry:
         """Return what was done, or refuse to go on if it was not done exactly once."""
+        if wrong := self.turns.missed(self.site, self.access.path, self.model.name):
+            raise InterventionError(f"{self.part} did not happen as declared\n{wrong}")
         if self.fired != 1:
             how = "was never reached" if self.fired == 0 else f"ran {self.fired} times"
             raise InterventionError(
                 f"{self.part} did not happen as declared: {self.access.path} {how} in one forward "
                 f"pass of {self.model.name}\n"
-                "Each edit must happen exactly once; choose a site whose module runs once"
+                "Each edit must happen exactly once; say which call is meant, e.g. "
+                f"module({self.access.path!r}, call=0), or choose a site whose module runs once"
             )
         return Entry(
             str(self.part),
             str(self.site),
-            f"{self.access.path}.{self.access.side}",
+            f"{self.access.path}.{self.access.side}{self.turns}",
+            note=switched(self.access, self.site, self.model.network),
             fired=1,
             rows=sum(map(bool, self.counts)),
             positions=sum(self.counts),

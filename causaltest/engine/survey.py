@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,14 @@ class Seen:
         How often the module ran.
     tensor
         A copy of the activation in its first call; None where it carried no tensor.
+    tensors, order
+        Where every call was kept: a copy from each, and its place among all calls of the pass.
     """
 
     calls: int
     tensor: Tensor | None
+    tensors: tuple[Tensor | None, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 def tensor_of(seen: Mapping[Place, Seen], access: Access) -> Tensor:
@@ -37,7 +42,9 @@ def tensor_of(seen: Mapping[Place, Seen], access: Access) -> Tensor:
     return tensor
 
 
-def survey(network: nn.Module, run: Callable[[Tensor], object], ids: Tensor) -> dict[Place, Seen]:
+def survey(
+    network: nn.Module, run: Callable[[Tensor], object], ids: Tensor, *, every: bool = False
+) -> dict[Place, Seen]:
     """Run a network once and say what every module did.
 
     Parameters
@@ -48,6 +55,8 @@ def survey(network: nn.Module, run: Callable[[Tensor], object], ids: Tensor) -> 
         Runs it on token ids.
     ids
         (rows, tokens).
+    every
+        Keep the activations of every call, not only of the first.
 
     Returns
     -------
@@ -55,17 +64,25 @@ def survey(network: nn.Module, run: Callable[[Tensor], object], ids: Tensor) -> 
         (module path, side) to what was seen; modules that did not run are absent.
     """
     found: dict[Place, Seen] = {}
+    calls = count()
 
     def note(path: str, given: object, output: object) -> None:
+        when = (next(calls),)
         sides: tuple[tuple[Side, object], ...] = (("input", given), ("output", output))
         for side, value in sides:
             known = found.get((path, side))
-            if known is not None:
+            if known is not None and not every:
                 found[path, side] = Seen(known.calls + 1, known.tensor)
                 continue
             tensor = carried(value)
             # A copy: some networks go on to change an activation in place.
-            found[path, side] = Seen(1, None if tensor is None else tensor.detach().clone())
+            copy = None if tensor is None else tensor.detach().clone()
+            kept = (copy,) if every else ()
+            if known is None:
+                found[path, side] = Seen(1, copy, kept, when if every else ())
+            else:
+                tensors, order = (*known.tensors, *kept), (*known.order, *when)
+                found[path, side] = Seen(known.calls + 1, known.tensor, tensors, order)
 
     with evaluating(network), torch.no_grad(), watched(network, note):
         run(ids)
