@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from causaltest.engine.conformance import Report, conformance
 from causaltest.engine.model import Forward, Model
+from causaltest.engine.seeing import drawn, image_shape
 from causaltest.engine.tweaks import OFF_BY_DEFAULT, SMALL, TWEAKS
 from causaltest.errors import ModelError
 from causaltest.pairs import Prompt
 from causaltest.spelling import did_you_mean
 
-_IMAGE = 16
 _FRAMES = 64
 _SAMPLES = 1600
 
@@ -134,14 +134,6 @@ def _randomise(network: nn.Module) -> None:
             parameter.copy_(1 + 0.2 * noise if gain else 0.15 * noise)
 
 
-def _drawn(first: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return an input for each row that depends on its first token only."""
-    rows = [
-        torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in first
-    ]
-    return torch.stack(rows)
-
-
 def _seq2seq(network: nn.Module, ids: Tensor, mask: Tensor) -> object:
     return network(
         input_ids=ids, attention_mask=mask, decoder_input_ids=ids, use_cache=False
@@ -149,15 +141,7 @@ def _seq2seq(network: nn.Module, ids: Tensor, mask: Tensor) -> object:
 
 
 def _images(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
-    return network(pixel_values=_drawn(ids[:, 0], _image_shape(network))).logits
-
-
-def _image_shape(network: nn.Module) -> tuple[int, ...]:
-    config: Any = getattr(network, "config", None)
-    config = getattr(config, "vision_config", config)
-    size = getattr(config, "image_size", _IMAGE)
-    size = size[0] if isinstance(size, (list, tuple)) else size
-    return (int(getattr(config, "num_channels", 3)), int(size), int(size))
+    return network(pixel_values=drawn(ids[:, 0], image_shape(network))).logits
 
 
 def _sounds(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
@@ -165,12 +149,12 @@ def _sounds(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
     bands = getattr(config, "num_mel_bins", None) or getattr(config, "input_feat_per_channel", 16)
     main = getattr(network, "main_input_name", "input_values")
     if main == "input_values":
-        given = _drawn(ids[:, 0], (_SAMPLES,))
+        given = drawn(ids[:, 0], (_SAMPLES,))
     elif type(network).__name__.startswith(("Whisper", "MoonshineStreaming")):
         frames = 2 * int(getattr(config, "max_source_positions", _FRAMES))
-        given = _drawn(ids[:, 0], (int(bands), frames))
+        given = drawn(ids[:, 0], (int(bands), frames))
     else:
-        given = _drawn(ids[:, 0], (_FRAMES, int(bands)))
+        given = drawn(ids[:, 0], (_FRAMES, int(bands)))
     if getattr(config, "is_encoder_decoder", False):
         return network(**{main: given}, decoder_input_ids=ids, use_cache=False).logits
     # Frames are no tokens: the answer is one row of numbers for each prompt.
@@ -178,7 +162,7 @@ def _sounds(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
 
 
 def _image_and_text(network: nn.Module, ids: Tensor, mask: Tensor) -> object:
-    pixels = _drawn(ids[:, 0], _image_shape(network))
+    pixels = drawn(ids[:, 0], image_shape(network))
     return network(pixel_values=pixels, input_ids=ids, attention_mask=mask).logits
 
 
