@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import claims, families, models, options, registered
+from causaltest.plugin import claims, families, models, options, refusals, registered
 from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
@@ -59,14 +59,20 @@ def pytest_make_collect_report(
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark hypotheses, so that `-m causal` selects them."""
     if families.is_hypothesis(item):
-        marks(item)
+        with item.config.stash[STATE].refusals:
+            marks(item)
         item.add_marker(pytest.mark.causal)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Fix each hypothesis's level before any model runs."""
-    config.stash[STATE].settle(items)
+    session = config.stash[STATE]
+    with session.refusals:
+        if not session.refusals.told:
+            session.settle(items)
+    if session.refusals.told:
+        items.clear()
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
@@ -127,6 +133,12 @@ class _Controller:
     def pytest_sessionstart(self) -> None:
         """Refuse a damaged lock here: under xdist a worker could not say it as clearly."""
         registered.check(self._config)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Refuse here what an xdist worker refused at collection."""
+        _ = error
+        refusals.raise_sent(node)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in the claim that a report carries."""

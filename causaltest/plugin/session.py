@@ -18,6 +18,7 @@ from causaltest.errors import EvidenceError, RecordError
 from causaltest.plugin import families, gates, models, options, registered, source
 from causaltest.plugin.claims import Hearing, claim_not_run
 from causaltest.plugin.environment import describe_environment
+from causaltest.plugin.refusals import Refusals
 
 if TYPE_CHECKING:
     from causaltest.experiment import Causal
@@ -40,6 +41,7 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.families = families.Families()
+        self.refusals = Refusals(config)
         self.hearing: Hearing | None = None
         self.verdicts: dict[str, str] = {}
         self._settings: options.Settings | None = None
