@@ -70,9 +70,9 @@ class Metric:
                 f"metric {self} compares the answers of a pair, but the prompt is part of none; "
                 "run a Pair, or read output.at() yourself"
             )
-        value = self.function(output, pair, self.position)
+        value: Any = self.function(output, pair, self.position)
         try:
-            number = float(value)
+            number = float(value.detach() if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise MetricError(
                 f"metric {self} gave {value!r} ({type(value).__name__}) for pair {pair.id}; "

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 
 class SweepGrid(Grid):
-    """A grid of measured effects that can be drawn, tabulated and saved.
+    r"""A grid of measured effects that can be drawn, tabulated and saved.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class SweepGrid(Grid):
     ...     pair_ids=names,
     ... )
     >>> print(grid.table())
-    layer \\ pos   name     end
+    layer \ pos   name     end
     0            -0.01    0.00
     1            -0.00    1.01*
     * differs from 0, all 4 cells considered, at level 0.05
@@ -306,23 +306,29 @@ class EstimatedGrid(SweepGrid):
         return f"<Estimated{super().__repr__()[1:-1]}, {int(self._exact.sum())} cells exact>"
 
     def significant(self, *, bound: float = 0.0, direction: Direction = "both") -> Significance:
-        """Refuse: estimates are no evidence."""
-        self._refuse("significant()")
+        """As for a grid; refused where a cell is only estimated."""
+        self._all_exact("significant()")
+        return super().significant(bound=bound, direction=direction)
 
     @property
     def largest(self) -> Largest:
-        """Refuse: the largest cell may be one that is only estimated."""
-        self._refuse("largest")
+        """As for a grid; refused where a cell is only estimated."""
+        self._all_exact("largest")
+        return super().largest
 
     def localised(self, hot: object, **bounds: Any) -> JointVerdict:
-        """Refuse: it speaks of all cells."""
-        if not self._exact.all():
-            self._refuse("localised(...)")
+        """As for a grid; refused where a cell is only estimated."""
+        self._all_exact("localised(...)")
         return super().localised(hot, **bounds)
 
     def against(self, placebo: Grid) -> Grid:
-        """Refuse: it speaks of all cells."""
-        self._refuse("against(...)")
+        """As for a grid; refused where a cell is only estimated."""
+        self._all_exact("against(...)")
+        return super().against(placebo)
+
+    def _all_exact(self, what: str) -> None:
+        if not self._exact.all():
+            self._refuse(what)
 
     def _refuse(self, what: str) -> NoReturn:
         estimated = int((~self._exact).sum())

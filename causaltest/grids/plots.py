@@ -31,9 +31,9 @@ def chart(
     panels, down, across = _layout(grid)
     tested = tables.found(grid) if significance else None
     small = set(grid.known_small(known_small)) if known_small is not None else set()
-    exact = getattr(grid, "exact", np.ones(grid.shape, dtype=bool))
+    exact = tables.exact(grid)
     data = [
-        _row(row, place, across, down, panels)
+        _row(row, across, down, panels)
         | {"small": tuple(row[name] for name in grid.axes) in small, "exact": bool(exact[place])}
         for place, row in zip(np.ndindex(*grid.shape), tables.rows(grid, tested), strict=True)
     ]
@@ -47,11 +47,13 @@ def chart(
     drawn: Any = layered
     if panels:
         order = [str(each) for each in grid.axes[panels]]
-        facet = altair.Facet("panel:N", sort=order, title=panels)
+        facet: Any = altair.Facet("panel:N", sort=order, title=panels)
         drawn = layered.facet(column=facet)
     heading = altair.TitleParams(
         title or grid.subject,
-        subtitle=_legend(grid, tested is not None, significance, known_small),
+        subtitle=_legend(
+            grid, tested=tested is not None, asked=significance, known_small=known_small
+        ),
         anchor="start",
         color=_TEXT,
         subtitleColor=_MUTED,
@@ -75,9 +77,7 @@ def _layout(grid: SweepGrid) -> tuple[str, str, str]:
     return panels, down, across
 
 
-def _row(
-    row: dict[str, object], place: tuple[int, ...], across: str, down: str, panels: str
-) -> dict[str, object]:
+def _row(row: dict[str, object], across: str, down: str, panels: str) -> dict[str, object]:
     made = {key: value for key, value in row.items() if key in _KEPT}
     labels = {"across": str(row[across]), "down": str(row[down]) if down else ""}
     if panels:
@@ -125,7 +125,7 @@ def _marks(base: altair.Chart, grid: SweepGrid, most: float, count: int) -> list
                 color=altair.condition(dark, altair.value("white"), altair.value(_TEXT)),
             )
         )
-    if not all(np.ravel(getattr(grid, "exact", True))):
+    if not tables.exact(grid).all():
         marks.append(
             base.transform_filter("datum.exact").mark_rect(
                 fillOpacity=0, stroke=_TEXT, strokeWidth=1.5, strokeDash=[3, 2]
@@ -134,7 +134,7 @@ def _marks(base: altair.Chart, grid: SweepGrid, most: float, count: int) -> list
     return marks
 
 
-def _legend(grid: SweepGrid, tested: bool, asked: bool, known_small: float | None) -> list[str]:
+def _legend(grid: SweepGrid, *, tested: bool, asked: bool, known_small: float | None) -> list[str]:
     over = f"{grid.n_pairs} pairs"
     if grid.n_units < grid.n_pairs:
         over += f", {grid.n_units} {grid.unit}s"

@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from causaltest.errors import EvidenceError
 
@@ -15,11 +16,18 @@ if TYPE_CHECKING:
 
 
 def found(grid: SweepGrid) -> Significance | None:
-    """Return which cells differ from 0; None where no number of resamples could tell."""
+    """Return which cells differ from 0; None where nothing can tell."""
+    if not exact(grid).all():
+        return None
     try:
         return grid.significant()
     except EvidenceError:
         return None
+
+
+def exact(grid: SweepGrid) -> NDArray[np.bool_]:
+    """Return which cells are exact, and not estimated."""
+    return getattr(grid, "exact", np.ones(grid.shape, dtype=bool))
 
 
 def rows(grid: SweepGrid, significance: Significance | None) -> list[dict[str, object]]:
@@ -61,7 +69,7 @@ def frame(grid: SweepGrid, *, pairs: bool) -> Any:
     index = pandas.MultiIndex.from_product(
         [list(grid.pair_ids), *map(list, grid.axes.values())], names=["pair", *grid.axes]
     )
-    table = pandas.DataFrame({"value": grid.values.reshape(-1)}, index=index).reset_index()
+    table = pandas.DataFrame({"value": np.ravel(grid.values)}, index=index).reset_index()
     cells = len(table) // grid.n_pairs
     table.insert(1, "unit", np.repeat(np.array(grid.units, dtype=object), cells))
     if grid.scale is not None:
@@ -72,11 +80,11 @@ def frame(grid: SweepGrid, *, pairs: bool) -> Any:
 def text(grid: SweepGrid, *, digits: int) -> str:
     """Return the estimates as text; see `SweepGrid.table`."""
     significance = found(grid)
-    hits = (
-        np.zeros(grid.shape, dtype=bool)
-        if significance is None
-        else significance.p_adjusted <= significance.level
-    )
+    marks = np.full(grid.shape, " ")
+    if significance is not None:
+        marks[significance.p_adjusted <= significance.level] = "*"
+    elif not exact(grid).all():
+        marks[exact(grid)] = "="
     *outer, down, across = [("", ("",)), *grid.axes.items()]
     blocks: list[str] = []
     for place in itertools.product(*(range(len(labels)) for _, labels in outer[1:])):
@@ -89,18 +97,22 @@ def text(grid: SweepGrid, *, digits: int) -> str:
         for i, label in enumerate(down[1]):
             here = place if not down[0] else (*place, i)
             cells = [
-                f"{value:.{digits}f}{'*' if hit else ' '}"
-                for value, hit in zip(grid.estimate[here], hits[here], strict=True)
+                f"{value:.{digits}f}{mark}"
+                for value, mark in zip(grid.estimate[here], marks[here], strict=True)
             ]
             lines.append([str(label), *cells])
         blocks.append(_aligned(lines))
-    count = int(np.prod(grid.shape))
-    blocks.append(
-        f"too few {grid.unit}s to tell which cells differ from 0"
-        if significance is None
-        else f"* differs from 0, all {count} cells considered, at level {significance.level:g}"
-    )
+    blocks.append(_footnote(grid, significance))
     return "\n".join(blocks)
+
+
+def _footnote(grid: SweepGrid, significance: Significance | None) -> str:
+    if significance is not None:
+        count = int(np.prod(grid.shape))
+        return f"* differs from 0, all {count} cells considered, at level {significance.level:g}"
+    if not exact(grid).all():
+        return "= computed exactly; the others are gradient estimates"
+    return f"too few {grid.unit}s to tell which cells differ from 0"
 
 
 def _aligned(lines: list[list[str]]) -> str:

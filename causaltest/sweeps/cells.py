@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from causaltest.circuits import Circuit
 from causaltest.engine.model import Model
-from causaltest.engine.prompts import Row
 from causaltest.errors import InterventionError, PairError, SiteError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs

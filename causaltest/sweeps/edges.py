@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -177,7 +178,9 @@ class Stream:
 
             return operation
 
-        hooks = [(a.path, a.side, capture(site)) for site, a in self.access.items()]
+        hooks: list[tuple[str, Side, Operation]] = [
+            (a.path, a.side, capture(site)) for site, a in self.access.items()
+        ]
         with attached(self.model.network, [*first, *hooks]):
             outputs = self.model.run_batch(batch)
         if metric is not None:
@@ -219,9 +222,7 @@ class Stream:
             one = self.model.access(
                 Site(f"head_{names[channel]}_output", layer=node.layer, head=node.head)
             )
-            alone = torch.zeros_like(gradient[site])
-            alone[..., one.columns] = gradient[site][..., one.columns]
-            yield _back(run.at[site], entering, alone, zero)
+            yield _back(run.at[site], entering, _alone(gradient[site], one), zero)
 
     def _changes(self, clean: Captured, source: Captured) -> Tensor:
         """Return what each sender writes in the source run and not in the base run."""
@@ -238,11 +239,9 @@ class Stream:
                 )
                 site = Site("head_attention_value_output", layer=node.layer, head=node.head)
                 one = self.model.access(site)
-                alone = torch.zeros_like(mixed)
-                alone[..., one.columns] = mixed[..., one.columns]
                 module = self._projection(node.layer)
                 with evaluating(module):
-                    made.append(module(alone) - module(torch.zeros_like(mixed)))
+                    made.append(module(_alone(mixed, one)) - module(torch.zeros_like(mixed)))
         return torch.stack(made)
 
     def _projection(self, layer: int) -> torch.nn.Module:
@@ -301,6 +300,14 @@ class Stream:
             access.side,
             lambda tensor: tensor + torch.zeros_like(tensor, requires_grad=True),
         )
+
+
+def _alone(tensor: Tensor, access: Access) -> Tensor:
+    """Return a tensor with zeros in all columns but those of one head."""
+    made = torch.zeros_like(tensor)
+    columns: Any = access.columns
+    made[..., columns] = tensor[..., columns]
+    return made
 
 
 def _back(read: Tensor, stream: Tensor, gradient: Tensor, zero: Tensor) -> Tensor:

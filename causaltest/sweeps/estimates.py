@@ -19,7 +19,7 @@ from causaltest.interventions import Interchange, Intervention, Joint
 from causaltest.metrics import Metric
 from causaltest.pairs import Pair, Pairs
 from causaltest.progress import Advance
-from causaltest.sites import embedding
+from causaltest.sites import Site, embedding
 
 Place = tuple[str, Side]
 
@@ -67,7 +67,7 @@ def scored(metric: Metric, outputs: Sequence[Output]) -> Tensor:
     for output in outputs:
         metric(output)  # refuses what is not finite
         assert output.row.pair is not None
-        value = metric.function(output, output.row.pair, metric.position)
+        value: object = metric.function(output, output.row.pair, metric.position)
         if not isinstance(value, Tensor) or not value.requires_grad:
             raise MetricError(
                 f"{metric} has no gradient: it gives a {type(value).__name__} that does not depend "
@@ -187,7 +187,16 @@ def estimate(
         for draw in range(whole.draws):
             with torch.no_grad():
                 stored = reads_for(model, whole, chosen, pairs, draw)
-            found = _batch(model, whole, batch, stored, means, metric, path, draw)
+            found = _batch(
+                model,
+                whole,
+                batch,
+                stored=stored,
+                means=means,
+                metric=metric,
+                path=path,
+                draw=draw,
+            )
             for column, cell in enumerate(cells):
                 each = sum(found[part] for part in cell.parts)
                 values[indices, column] += np.asarray(each) / whole.draws
@@ -201,8 +210,9 @@ def _batch(
     model: Model,
     whole: Intervention,
     batch: Batch,
+    *,
     stored: Stored,
-    means: dict[tuple[Intervention, object], Tensor],
+    means: dict[tuple[Intervention, Site], Tensor],
     metric: Metric,
     path: InputPath | None,
     draw: int,
@@ -214,7 +224,7 @@ def _batch(
         batch,
         draw=draw,
         stored=stored,
-        means=means,  # pyright: ignore[reportArgumentType]
+        means=means,
     )
     notes = [each for each in operations if not isinstance(each[2], Applied)]
     places: list[Place] = list(dict.fromkeys((e.access.path, e.access.side) for e in edits))

@@ -94,8 +94,9 @@ class PathTo:
             here = [site for site in opened if site.layer == layer]
             if attention is not None and (layer, _ORDER["attention_output"]) < end:
                 yield from self._attention(attention, here)
-            before = mlp is not None and (layer, _ORDER["mlp_output"]) < end
-            if before and not any(site.component.startswith("mlp") for site in here):
+            if mlp is None or (layer, _ORDER["mlp_output"]) >= end:
+                continue
+            if not any(site.component.startswith("mlp") for site in here):
                 yield mlp
 
     def _attention(self, whole: Site, opened: list[Site]) -> Iterator[Site]:

@@ -155,7 +155,13 @@ class Sweeping(ABC):
         cells = cells_of(self.model, component, pairs, intervention, **given)
         if placebo == "pos":
             return self._at_other_tokens(
-                component, pairs, score_of, intervention, given, seed, plan
+                component,
+                pairs,
+                metric=score_of,
+                intervention=intervention,
+                given=given,
+                seed=seed,
+                plan=plan,
             )
         swept = self._swept(cells.interventions, pairs, score_of, cells.name, plan)
         values = swept.values
@@ -525,6 +531,7 @@ class Sweeping(ABC):
         self,
         component: Places,
         pairs: Pairs,
+        *,
         metric: Metric,
         intervention: Edit,
         given: Mapping[str, Labels],
