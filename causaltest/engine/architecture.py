@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access
+from causaltest.engine.loading import device_of
 from causaltest.engine.stacks import Stack, find_stacks
 from causaltest.engine.survey import Place, Seen, survey, tensor_of
 from causaltest.engine.verify import forget_fused, settle_attention, settle_residual
@@ -415,9 +416,8 @@ def _attention_candidates(module: nn.Module, path: str) -> dict[str, Access]:
 
 def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict[Place, Seen]:
     """Run a few tokens and keep what every module takes and gives."""
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     try:
-        return survey(network, forward, ids.to(device))
+        return survey(network, forward, ids.to(device_of(network)))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
             f"{name} could not run on token ids of shape {tuple(ids.shape)}: {error}\n"
