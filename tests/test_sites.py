@@ -12,6 +12,7 @@ from causaltest import sites
 from causaltest.errors import SiteError
 from causaltest.sites import (
     COMPONENTS,
+    EXPERT_COMPONENTS,
     HEAD_COMPONENTS,
     LAYER_COMPONENTS,
     MODEL_COMPONENTS,
@@ -50,7 +51,8 @@ def any_site(draw: st.DrawFn) -> Site:
     if component == "module":
         return module(draw(_paths), side=draw(st.sampled_from(["input", "output"])), **where)
     given_layer = [draw(_indices)] if component not in MODEL_COMPONENTS else []
-    given_head = [draw(_indices)] if component in HEAD_COMPONENTS else []
+    inner = {*HEAD_COMPONENTS, *EXPERT_COMPONENTS}
+    given_head = [draw(_indices)] if component in inner else []
     return getattr(sites, component)(*given_layer, *given_head, **where)
 
 
@@ -75,6 +77,8 @@ def test_every_component_has_a_function() -> None:
         assert getattr(sites, name)(3, dims=range(2)) == Site(name, layer=3, dims=(0, 1))
     for name in HEAD_COMPONENTS:
         assert getattr(sites, name)(3, 4, pos="end") == Site(name, layer=3, head=4, pos="end")
+    for name in EXPERT_COMPONENTS:
+        assert getattr(sites, name)(3, 4, dims=1) == Site(name, layer=3, expert=4, dims=(1,))
 
 
 @pytest.mark.parametrize(

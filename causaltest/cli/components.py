@@ -66,7 +66,13 @@ def components(model: str, device: str, dtype: str, *, as_json: bool) -> None:
 
 
 def _rows(model: Model) -> list[dict[str, Any]]:
-    from causaltest.sites import HEAD_COMPONENTS, LAYER_COMPONENTS, MODEL_COMPONENTS, Site
+    from causaltest.sites import (
+        COMPONENTS,
+        EXPERT_COMPONENTS,
+        HEAD_COMPONENTS,
+        MODEL_COMPONENTS,
+        Site,
+    )
 
     known = model.architecture.accesses
     rows: list[dict[str, Any]] = []
@@ -77,8 +83,9 @@ def _rows(model: Model) -> list[dict[str, Any]]:
         )
         first = None if name in MODEL_COMPONENTS else layers[0]
         headed = name in HEAD_COMPONENTS
-        access = model.access(Site(name, layer=first, head=0 if headed else None))
-        described = {**LAYER_COMPONENTS, **HEAD_COMPONENTS, **MODEL_COMPONENTS}[name]
+        routed = name in EXPERT_COMPONENTS
+        site = Site(name, layer=first, head=0 if headed else None, expert=0 if routed else None)
+        access = model.access(site)
         rows.append(
             {
                 "component": name,
@@ -86,8 +93,8 @@ def _rows(model: Model) -> list[dict[str, Any]]:
                 "heads": model.n_heads(name, layers[0]) if headed else None,
                 "width": access.width,
                 "module": access.path,
-                "side": access.side,
-                "description": described,
+                "side": str(access.side),
+                "description": COMPONENTS[name],
             }
         )
     return rows

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access
-from causaltest.engine.loading import device_of
+from causaltest.engine.experts import of_expert
+from causaltest.engine.mixtures import Found, find_mixtures, with_experts
 from causaltest.engine.stacks import Stack, find_stacks
 from causaltest.engine.survey import Place, Seen, survey, tensor_of
 from causaltest.engine.verify import forget_fused, settle_attention, settle_residual
@@ -133,6 +134,8 @@ class Architecture:
             access = self._component(site, name)
         if site.head is not None:
             access = _head_of(access, site, name)
+        if site.expert is not None:
+            access = of_expert(access, site, name)
         if site.dims is not None:
             if access.width is not None and max(site.dims) >= access.width:
                 raise SiteError(
@@ -235,9 +238,13 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     if not stacks:
         return _without(vocabulary, "no stack of blocks was recognised")
     single = _probe(network, forward, _some_ids(min(8, vocabulary), 1, vocabulary), name)
+    ids = _some_ids(1, 2, vocabulary).to(_device(network))
+    blocks = [path for stack in stacks for path in stack.blocks]
+    mixtures = find_mixtures(network, lambda: forward(ids), blocks, _MLP)
     found = {
         stack.name: replace(
-            _of_stack(network, stack, several, single, embedding), vocabulary=vocabulary
+            _of_stack(network, stack, several, single, embedding, mixtures=mixtures),
+            vocabulary=vocabulary,
         )
         for stack in stacks
     }
@@ -268,6 +275,8 @@ def _of_stack(
     several: Mapping[Place, Seen],
     single: Mapping[Place, Seen],
     embedding: str,
+    *,
+    mixtures: Mapping[str, Found],
 ) -> Architecture:
     """Find and check the components of one stack."""
     candidates: dict[tuple[str, int | None], Access] = {}
@@ -297,6 +306,7 @@ def _of_stack(
         settle_attention(network, accesses, single, len(stack.blocks), missing)
     else:
         forget_fused(accesses, len(stack.blocks), missing)
+    with_experts(accesses, stack.blocks, mixtures, missing)
     for component in LAYER_COMPONENTS:
         if not any(found == component for found, _ in accesses):
             missing.setdefault(component, "no module of a known name and shape computes it")
@@ -417,9 +427,13 @@ def _attention_candidates(module: nn.Module, path: str) -> dict[str, Access]:
 def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict[Place, Seen]:
     """Run a few tokens and keep what every module takes and gives."""
     try:
-        return survey(network, forward, ids.to(device_of(network)))
+        return survey(network, forward, ids.to(_device(network)))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
             f"{name} could not run on token ids of shape {tuple(ids.shape)}: {error}\n"
             "pass Model(network, forward=...) with a function of (network, ids, mask)"
         ) from error
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))

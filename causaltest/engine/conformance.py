@@ -15,7 +15,13 @@ from causaltest.engine.surroundings import other_inputs
 from causaltest.errors import CausaltestError, ModelError, SiteError
 from causaltest.interventions import Interchange, Intervention
 from causaltest.pairs import Pair, Pairs, Prompt
-from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, MODEL_COMPONENTS, Site
+from causaltest.sites import (
+    COMPONENTS,
+    EXPERT_COMPONENTS,
+    HEAD_COMPONENTS,
+    MODEL_COMPONENTS,
+    Site,
+)
 
 Status = Literal["passed", "failed", "not applicable"]
 
@@ -80,15 +86,15 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether the model has blocks, and no check of their components failed."""
-        return bool(self.layers) and not self.failures
+        """Whether the model has blocks, their output is a site, and no check failed."""
+        return bool(self.layers) and "block_output" in self.components and not self.failures
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data for JSON.
 
         Examples
         --------
-        >>> Report("toy", "Toy", 1, ("embedding",), (), (), ()).to_dict()["passed"]
+        >>> Report("toy", "Toy", 1, ("block_output",), (), (), ()).to_dict()["passed"]
         True
         """
         named = {"stacks": dict(self.stacks), "missing": dict(self.missing)}
@@ -217,6 +223,7 @@ class _Trial:
                             layer=layer,
                             head=(heads[layer] or 1) - 1 if component in HEAD_COMPONENTS else None,
                             stack=stack,
+                            expert=0 if component in EXPERT_COMPONENTS else None,
                         )
                         for layer in sorted({layers[0], layers[len(layers) // 2], layers[-1]})
                     ],
