@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from causaltest.engine.access import Access
 from causaltest.engine.survey import Place, Seen
 
@@ -95,6 +97,28 @@ def unrolled(
             own = Seen(1, each.tensors[call]) if once else each
             found[f"{block}#{call}{path.removeprefix(block)}", side] = own
     return found, tuple(path for _, path in sorted(calls))
+
+
+def inner_blocks(network: nn.Module, blocks: Sequence[str]) -> tuple[str, ...]:
+    """Return the blocks, and instead of one that is nothing but a list of blocks these.
+
+    Parameters
+    ----------
+    network
+        The network.
+    blocks
+        Module path of each block.
+    """
+    found: list[str] = []
+    for block in blocks:
+        parts = list(network.get_submodule(block).named_children())
+        name, inner = parts[0] if len(parts) == 1 else ("", None)
+        # Lists of different modules are the sublayers of one block, as in T5.
+        if isinstance(inner, nn.ModuleList) and len({type(each) for each in inner}) == 1:
+            found += [f"{block}.{name}.{index}" for index in range(len(inner))]
+        else:
+            found.append(block)
+    return tuple(found)
 
 
 def module_of(path: str) -> str:

@@ -62,6 +62,68 @@ def settle_residual(
             missing[name] = "what it adds to the residual stream could not be verified"
 
 
+def settle_crossing(
+    accesses: Accesses,
+    seen: Mapping[Place, Seen],
+    path: str,
+    layer: int,
+    missing: dict[str, str],
+) -> None:
+    """Accept what a block's cross-attention writes only if it adds up to the residual stream.
+
+    Parameters
+    ----------
+    accesses
+        Components found so far; `cross_attention_output` of this layer is moved to behind a norm
+        of its own where that is what is added, or dropped.
+    seen, path, layer, missing
+        As for `settle_residual`.
+    """
+    name = "cross_attention_output"
+    access = accesses.pop((name, layer), None)
+    before, after = accesses.get(("block_input", layer)), accesses.get(("block_output", layer))
+    if access is None:
+        return
+    if before is not None and after is not None:
+        start = tensor_of(seen, before)
+        states = [start, *_states(seen, path, start, tensor_of(seen, after))]
+        for option in _writers(access, seen, path):
+            written = tensor_of(seen, option)
+            if any(_sum_is(later, state, written) for later in states for state in states):
+                accesses[name, layer] = replace(option, width=written.shape[-1])
+                return
+    missing[name] = "what it adds to the residual stream could not be verified"
+
+
+def settle_crossing_heads(
+    network: nn.Module,
+    accesses: Accesses,
+    single: Mapping[Place, Seen],
+    layers: int,
+    missing: dict[str, str],
+) -> None:
+    """Decide the head counts of cross-attention, where one token of the encoder is all it mixes.
+
+    Parameters
+    ----------
+    network, accesses, layers, missing
+        As for `settle_attention`.
+    single
+        A forward pass of prompts of one token.
+    """
+    prefix = "cross_"
+    crossing = {
+        (name.removeprefix(prefix), layer): access
+        for (name, layer), access in accesses.items() if name.startswith(prefix)
+    }  # fmt: skip
+    reasons: dict[str, str] = {}
+    settle_attention(network, crossing, single, layers, reasons)
+    for key in [key for key in accesses if key[0].startswith(prefix)]:
+        del accesses[key]
+    accesses.update({(prefix + name, layer): each for (name, layer), each in crossing.items()})
+    missing.update({prefix + name: reason for name, reason in reasons.items()})
+
+
 def _writers(access: Access, seen: Mapping[Place, Seen], path: str) -> Iterator[Access]:
     """Yield a sublayer's output, and what modules of the block make of just that output."""
     yield access
