@@ -114,7 +114,7 @@ def attention_patterns(
         if where == path:
             given.append(output)
 
-    with torch.no_grad(), eager(model.network), evaluating(model.network):
+    with torch.no_grad(), evaluating(model.network), eager(model.network):
         for indices, each in model.batches(rows):
             given.clear()
             with watched(model.network, note):

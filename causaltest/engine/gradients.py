@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from causaltest.engine.hooks import attached
+import torch
+
+from causaltest.engine.hooks import attached, edited_now
 from causaltest.engine.model import Model, Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import declared, means_for, reads_for
+from causaltest.engine.turns import turn
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
@@ -23,7 +26,7 @@ def differentiable(
     Call `backward` inside the context: a network that recomputes activations (gradient
     checkpointing) then recomputes them with the edits in place. Gradients flow to the tensors that
     the intervention refers to and to the weights of the network; what is read from source and
-    reference prompts is a constant.
+    reference prompts is a constant. Runs of the model within the context are without these edits.
 
     Parameters
     ----------
@@ -45,7 +48,8 @@ def differentiable(
     Raises
     ------
     InterventionError
-        The pairs do not fit one batch, or an edit did not happen exactly once.
+        The pairs do not fit one batch, an edit did not happen exactly once, nothing can have a
+        gradient, or another such context is open for the network.
 
     Examples
     --------
@@ -74,8 +78,50 @@ def differentiable(
     means = means_for(model, intervention, over or pairs)
     stored = reads_for(model, intervention, chosen, over or pairs, 0)
     edits, operations = declared(model, intervention, batch, draw=0, stored=stored, means=means)
-    with attached(model.network, operations):
-        outputs = dict(zip(indices, model.run_batch(batch), strict=True))
+    with _alone(model, intervention):
+        outputs = dict(zip(indices, model.run_batch(batch, operations), strict=True))
         for edit in edits:
             edit.entry()
-        yield [outputs[index] for index in range(len(rows))]
+        _check_differentiable(model, intervention, list(outputs.values()))
+        # For what is computed anew in `backward`.
+        with attached(model.network, operations, give_way=True):
+            yield [outputs[index] for index in range(len(rows))]
+
+
+@contextmanager
+def _alone(model: Model, intervention: Intervention) -> Iterator[None]:
+    """Hold the network; refuse where the edits of two contexts would meet in one `backward`."""
+    with turn(model.network):
+        if edited_now(model.network):
+            raise InterventionError(
+                f"{intervention}: gradients of {model.name} are being taken under another "
+                "intervention\n"
+                "end that context first, or join both interventions with + in one"
+            )
+        yield
+
+
+def _check_differentiable(
+    model: Model, intervention: Intervention, outputs: Sequence[Output]
+) -> None:
+    if any(output.logits.requires_grad for output in outputs):
+        return
+    if not torch.is_grad_enabled():
+        raise InterventionError(
+            f"{intervention}: gradients are switched off here; leave torch.no_grad() or "
+            "torch.inference_mode()"
+        )
+    trained = intervention.trained or [
+        each for each in model.network.parameters() if each.requires_grad
+    ]
+    if not trained:
+        raise InterventionError(
+            f"{intervention} holds no trained tensor, and every weight of {model.name} is frozen, "
+            "so there is nothing to take gradients of\n"
+            "give a tensor with requires_grad=True, or unfreeze weights"
+        )
+    raise InterventionError(
+        f"{intervention}: no gradient reaches the logits of {model.name}: some module behind the "
+        "edit computes without gradients, as quantised layers may\n"
+        "edit behind it, or load the model in float32 or bfloat16"
+    )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from causaltest.engine.access import primary, with_primary
+from causaltest.engine.turns import turn
 from causaltest.errors import InterventionError
 
 Operation = Callable[[Tensor], Tensor | None]
@@ -44,9 +45,14 @@ class AllRead(Exception):  # noqa: N818 - a signal, not an error
 
 @contextmanager
 def attached(
-    network: nn.Module, operations: Sequence[tuple[str, Side, Operation]]
+    network: nn.Module,
+    operations: Sequence[tuple[str, Side, Operation]],
+    *,
+    give_way: bool = False,
 ) -> Iterator[None]:
     """Attach operations to module inputs and outputs for the length of the context.
+
+    Other threads wait until it ends.
 
     Parameters
     ----------
@@ -55,6 +61,9 @@ def attached(
     operations
         (module path, side, operation) in the order they apply. An operation gets the activation
         and returns its replacement, or None to leave it alone.
+    give_way
+        Put these operations aside while others are attached to the same modules. So a context that
+        a user holds open, for the sake of `backward`, leaves other runs in it as they are declared.
 
     Raises
     ------
@@ -65,21 +74,59 @@ def attached(
     for path, side, operation in operations:
         grouped.setdefault((path, side), []).append(operation)
     handles: list[Any] = []
+    with (
+        turn(network) as held,
+        _in_place_of_others(held.parts, list(grouped.values()), give_way=give_way),
+    ):
+        try:
+            for (path, side), chain in grouped.items():
+                target = network.get_submodule(path)
+                if isinstance(side, Inside):
+                    handles.extend(side.attach(network, path, partial(_run, chain)))
+                elif side == "output":
+                    hook = _output_hook(path, chain)
+                    handles.append(target.register_forward_hook(hook, with_kwargs=True))
+                else:
+                    pre_hook = _input_hook(path, chain)
+                    handles.append(target.register_forward_pre_hook(pre_hook, with_kwargs=True))
+            yield
+        finally:
+            for handle in reversed(handles):  # what was switched last is restored first
+                handle.remove()
+
+
+# Operations that give way, by the attachment that made them, with the modules of its network.
+_in_force: dict[object, tuple[frozenset[int], list[list[Operation]]]] = {}
+
+
+@contextmanager
+def _in_place_of_others(
+    parts: frozenset[int], chains: list[list[Operation]], *, give_way: bool
+) -> Iterator[None]:
+    """Put the operations that give way aside while those of this context are in force."""
+    this = object()
+    outer = [(chain, list(chain)) for each in _sharing(parts) for chain in each]
+    for chain, _ in outer:
+        chain.clear()
+    if give_way:
+        _in_force[this] = parts, chains
     try:
-        for (path, side), chain in grouped.items():
-            target = network.get_submodule(path)
-            if isinstance(side, Inside):
-                handles.extend(side.attach(network, path, partial(_run, chain)))
-            elif side == "output":
-                hook = _output_hook(path, chain)
-                handles.append(target.register_forward_hook(hook, with_kwargs=True))
-            else:
-                pre_hook = _input_hook(path, chain)
-                handles.append(target.register_forward_pre_hook(pre_hook, with_kwargs=True))
         yield
     finally:
-        for handle in reversed(handles):  # what was switched last is restored first
-            handle.remove()
+        _in_force.pop(this, None)
+        for chain, kept in outer:
+            chain.extend(kept)
+
+
+def _sharing(parts: frozenset[int]) -> list[list[list[Operation]]]:
+    found = list(_in_force.values())  # a copy: another thread may add to them meanwhile
+    return [chains for others, chains in found if not parts.isdisjoint(others)]
+
+
+def edited_now(network: nn.Module) -> bool:
+    """Return whether a context is open whose operations on modules of a network give way."""
+    with turn(network) as held:
+        return any(_sharing(held.parts))
 
 
 @contextmanager
@@ -192,24 +239,16 @@ def _run(chain: list[Operation], tensor: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Switch dropout and batch statistics off, and restore every module's own training flag."""
-    training = [module for module in _every_module(network) if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
+    """Switch dropout and batch statistics off, and restore every module's own training flag.
+
+    Other threads wait until the context ends.
+    """
+    with turn(network) as held:
+        training = [module for module in held.modules if module.training]
         for module in training:
-            module.training = True
-
-
-def _every_module(network: nn.Module) -> Iterator[nn.Module]:
-    """Walk a network; `modules()` takes longer for it than a small network for a forward pass."""
-    seen: set[int] = set()
-    waiting = [network]
-    while waiting:
-        module = waiting.pop()
-        if id(module) not in seen:
-            seen.add(id(module))
-            yield module
-            waiting.extend(filter(None, module._modules.values()))  # noqa: SLF001 - half the time
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ DTYPES: dict[str, torch.dtype] = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
+_ADAPTER = "adapter_config.json"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
@@ -29,7 +31,8 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     Parameters
     ----------
     name
-        A folder written by `save_pretrained`, or a name on the hub.
+        A folder written by `save_pretrained`, of a model or of a PEFT adapter whose base model can
+        be found; or a name on the hub.
     device
         A torch device, or `auto`: an accelerator where there is one, else the CPU.
     dtype
@@ -48,6 +51,8 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
     folder = Path(name)
+    if (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file():
+        return _load_adapter(folder, device=device, dtype=dtype)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"the folder {name} holds no model: config.json is missing")
     import transformers
@@ -65,6 +70,38 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {device!r} cannot be used: {error}") from error
     return network.eval(), tokenizer
+
+
+def _load_adapter(folder: Path, *, device: str, dtype: str) -> tuple[nn.Module, Any]:
+    """Load the model that a PEFT adapter was trained on, and put the adapter on it."""
+    try:
+        base = json.loads((folder / _ADAPTER).read_text()).get("base_model_name_or_path")
+    except ValueError as error:
+        raise ModelError(f"{folder / _ADAPTER} is no JSON: {error}") from error
+    if not base:
+        raise ModelError(
+            f"the folder {folder} holds a PEFT adapter, but its {_ADAPTER} names no base model\n"
+            "write the model's folder or hub name there as base_model_name_or_path"
+        )
+    try:
+        import peft
+    except ImportError as error:
+        raise ModelError(
+            f"the folder {folder} holds a PEFT adapter of {base}, and peft is not installed\n"
+            "pip install peft, or load the model merged: merge_and_unload(), save_pretrained()"
+        ) from error
+    try:
+        network, tokenizer = load_network(str(base), device=device, dtype=dtype)
+    except ModelError as error:
+        raise ModelError(f"the base model of the adapter {folder}: {error}") from error
+    import transformers
+
+    try:
+        adapted = peft.PeftModel.from_pretrained(network, str(folder))
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise ModelError(f"the adapter in {folder} does not go on {base}: {error}") from error
+    own = _load_tokenizer(str(folder), folder, transformers)
+    return adapted.to(device_of(network)).eval(), tokenizer if own is None else own
 
 
 @contextmanager
@@ -118,6 +155,28 @@ def _device(device: str) -> torch.device:
     return accelerator or torch.device("cpu")
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network takes its ids.
+
+    Weights that accelerate keeps on the CPU or on disk stand on the meta device until they are
+    used; then what counts is where they are brought to.
+    """
+    first = next(network.parameters(), None)
+    if first is None or not first.is_meta:
+        return torch.device("cpu") if first is None else first.device
+    for module in network.modules():
+        place = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+        if place is not None:
+            return torch.device(place)
+    raise ModelError(f"{type(network).__name__}: {_NO_NUMBERS}")
+
+
+_NO_NUMBERS = (
+    "its weights are on the meta device, which holds no numbers; load them, or let accelerate "
+    "offload them (dispatch_model)"
+)
+
+
 def fingerprint(network: nn.Module) -> str:
     """Return a hash of all weights and buffers that are saved with the model.
 
@@ -125,12 +184,32 @@ def fingerprint(network: nn.Module) -> str:
     -------
     str
         SHA-256 over names, dtypes, shapes and bytes, independent of device.
+
+    Raises
+    ------
+    ModelError
+        Some weights are nowhere to be found.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if not isinstance(tensor, torch.Tensor):
             continue
-        data = tensor.detach().to("cpu").contiguous()
+        data = (_onloaded(network, name) if tensor.is_meta else tensor.detach()).to("cpu")
+        data = data.contiguous()
         digest.update(f"{name}|{data.dtype}|{tuple(data.shape)}|".encode())
         digest.update(data.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _onloaded(network: nn.Module, name: str) -> torch.Tensor:
+    """Return a weight that accelerate has put away."""
+    path, _, leaf = name.rpartition(".")
+    module = network.get_submodule(path)
+    if hasattr(module, "_hf_hook"):
+        from accelerate.utils import align_module_device
+
+        with align_module_device(module, torch.device("cpu")):
+            tensor = module.state_dict()[leaf]
+        if not tensor.is_meta:
+            return tensor
+    raise ModelError(f"{type(network).__name__}: {name}: {_NO_NUMBERS}")

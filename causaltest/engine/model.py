@@ -17,9 +17,10 @@ from causaltest.engine.access import Access, Places, carried, take
 from causaltest.engine.architecture import Architecture, discover
 from causaltest.engine.calls import Turns
 from causaltest.engine.hooks import AllRead, Operation, Side, attached, evaluating
-from causaltest.engine.loading import fingerprint, load_network
+from causaltest.engine.loading import device_of, fingerprint, load_network
 from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
 from causaltest.engine.survey import Place, Seen, survey
+from causaltest.engine.turns import callers_hooks
 from causaltest.errors import InterventionError, MetricError, ModelError, SiteError
 from causaltest.pairs import Pair, Prompt
 from causaltest.sites import END, KEYED, MODULE, Pos, Site
@@ -140,6 +141,7 @@ class Model:
         self.prompts = Prompts(tokenizer, self.name)
         self._forward = forward
         self._checked: set[str] = set()
+        self._checked_under: frozenset[int] = frozenset()
         self._survey: tuple[int, dict[Place, Seen]] | None = None
 
     @staticmethod
@@ -191,8 +193,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the network takes its ids."""
-        parameter = next(self.network.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
+        return device_of(self.network)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -252,7 +253,12 @@ class Model:
 
     @cached_property
     def _parameters(self) -> frozenset[str]:
-        return frozenset(inspect.signature(self.network.forward).parameters)
+        networks = [self.network]
+        if hasattr(self.network, "get_base_model"):  # PEFT passes on what its base takes
+            networks.append(self.network.get_base_model())  # pyright: ignore[reportCallIssue]
+        return frozenset(
+            name for each in networks for name in inspect.signature(each.forward).parameters
+        )
 
     @cached_property
     def decoder_start(self) -> int | None:
@@ -361,8 +367,14 @@ class Model:
         ------
         ModelError
             Rows of one length depend on each other. Where only padding is at fault, rows of
-            unequal length are run apart from then on.
+            unequal length are run apart from then on. The proof holds for the hooks that the
+            caller has on the network; with others it is made anew.
         """
+        hooks = frozenset(key for _, key in callers_hooks(self.network))
+        if hooks != self._checked_under:
+            self._checked.clear()
+            self.__dict__.pop("_pads", None)
+            self._checked_under = hooks
         by_length: dict[int, Row] = {}
         for index in order:
             row, length = rows[index], len(self.prompts.ids(rows[index].prompt))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import put
-from causaltest.engine.hooks import Operation, Side
+from causaltest.engine.hooks import Operation, Side, evaluating
 from causaltest.engine.model import Model, as_row
 from causaltest.engine.prompts import Batch
 from causaltest.pairs import Prompt
@@ -101,14 +101,15 @@ def _arguments(
 
         return hook
 
-    try:
-        for path in paths:
-            target = model.network.get_submodule(path)
-            handles.append(target.register_forward_pre_hook(watch(path), with_kwargs=True))
-        model.run_batch(rows, operations)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with evaluating(model.network):
+        try:
+            for path in paths:
+                target = model.network.get_submodule(path)
+                handles.append(target.register_forward_pre_hook(watch(path), with_kwargs=True))
+            model.run_batch(rows, operations)
+        finally:
+            for handle in handles:
+                handle.remove()
     return found
 
 

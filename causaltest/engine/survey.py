@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import Access, carried
 from causaltest.engine.hooks import Side, evaluating, watched
+from causaltest.engine.turns import callers_hooks, muted
 
 Place = tuple[str, Side]
 
@@ -46,6 +47,10 @@ def survey(
     network: nn.Module, run: Callable[[Tensor], object], ids: Tensor, *, every: bool = False
 ) -> dict[Place, Seen]:
     """Run a network once and say what every module did.
+
+    Hooks that the caller registered are silent in this pass: they see nothing that the caller has
+    not asked for, and what they change does not hide the structure of the network. They fire where
+    the network cannot run without them.
 
     Parameters
     ----------
@@ -84,6 +89,15 @@ def survey(
                 tensors, order = (*known.tensors, *kept), (*known.order, *when)
                 found[path, side] = Seen(known.calls + 1, known.tensor, tensors, order)
 
-    with evaluating(network), torch.no_grad(), watched(network, note):
-        run(ids)
+    with evaluating(network), torch.no_grad():
+        silenced = any(True for _ in callers_hooks(network))
+        try:
+            with muted(network), watched(network, note):
+                run(ids)
+        except Exception:
+            if not silenced:
+                raise
+            found.clear()
+            with watched(network, note):
+                run(ids)
     return found

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from causaltest.engine.model import Model, Output
 from causaltest.engine.run import score
@@ -269,10 +270,11 @@ def count_calls() -> Iterator[Callable[[nn.Module], list[int]]]:
     def begin(target: nn.Module) -> list[int]:
         calls = [0]
 
-        def add(*_: object) -> None:
-            calls[0] += 1
+        def add(module: nn.Module, *_: object) -> None:
+            calls[0] += module is target
 
-        handles.append(target.register_forward_pre_hook(add))
+        # Not a hook of the module: those of the caller are silent while a network is explored.
+        handles.append(register_module_forward_pre_hook(add))
         return calls
 
     yield begin

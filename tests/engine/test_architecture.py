@@ -245,12 +245,21 @@ def test_a_layout_that_no_values_show_is_not_offered(fresh) -> None:
         model.access(query_output(0))
 
 
+def scaled(forward):
+    """Return an attention's forward that weakens what it writes."""
+
+    def weaker(*args, **kwargs):
+        written, *rest = forward(*args, **kwargs)
+        return (0.3 * written, *rest)
+
+    return weaker
+
+
 def test_an_output_that_does_not_add_up_is_not_offered(fresh) -> None:
     """A sublayer scaled on its way to the stream is not called what it adds to the stream."""
     model = fresh("gpt2")
     for block in model.network.transformer.h:
-        block.attn.c_proj.register_forward_hook(lambda _m, _a, output: output)
-        block.attn.register_forward_hook(lambda _m, _a, out: (0.3 * out[0], *out[1:]))
+        block.attn.forward = scaled(block.attn.forward)
     with pytest.raises(
         SiteError, match="no attention_output: what it adds to the residual stream could not be"
     ):

@@ -98,10 +98,17 @@ def test_a_factor_after_the_unembedding_is_found():
     torch.testing.assert_close(split.total.float(), last[:, 7], rtol=1e-5, atol=1e-5)
 
 
+class Shift(nn.Module):
+    """A part of a network that works by a hook."""
+
+    def given(self, _module, given):
+        return given[0] + 1
+
+
 def test_a_model_without_a_way_out_is_refused(tiny, fresh):
     """Where norm and unembedding cannot be made out, the error says what was looked for."""
     model = fresh("gpt2")
-    handle = model.network.lm_head.register_forward_pre_hook(lambda _module, given: given[0] + 1)
+    handle = model.network.lm_head.register_forward_pre_hook(Shift().given)
     with pytest.raises(
         ModelError, match="the final norm and the unembedding were not found\nlooked"
     ):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import causaltest.pyvene as pv
 from causaltest.errors import InterventionError, SiteError
@@ -11,9 +12,13 @@ from causaltest.errors import InterventionError, SiteError
 def passes(network):
     """Return a list that grows with every block that runs, by its index."""
     seen = []
-    for index, block in enumerate(network.transformer.h):
-        block.register_forward_pre_hook(lambda *_, index=index: seen.append(index))
-    return seen
+    blocks = list(network.transformer.h)
+    # Not hooks of the blocks: those of the caller are silent while a network is explored.
+    handle = register_module_forward_pre_hook(
+        lambda module, _: seen.append(blocks.index(module)) if module in blocks else None
+    )
+    yield seen
+    handle.remove()
 
 
 def test_one_source_serves_all_sites_in_one_pass(network, inputs, passes):
