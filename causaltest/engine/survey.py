@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access, carried
-from causaltest.engine.hooks import Side, evaluating, watched
+from causaltest.engine.hooks import Side, attached, evaluating, watched
 from causaltest.engine.turns import callers_hooks, muted
 
 Place = tuple[str, Side]
@@ -89,7 +89,7 @@ def survey(
                 tensors, order = (*known.tensors, *kept), (*known.order, *when)
                 found[path, side] = Seen(known.calls + 1, known.tensor, tensors, order)
 
-    with evaluating(network), torch.no_grad():
+    with evaluating(network), torch.no_grad(), attached(network, ()):
         silenced = any(True for _ in callers_hooks(network))
         try:
             with muted(network), watched(network, note):

@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 
 # Packages whose hooks are part of a network: they compute weights, move, cast or capture numbers.
-_LIBRARIES = frozenset({"torch", "transformers", "accelerate", "peft", "deepspeed"})
+# Those of causaltest know themselves when they are meant.
+_LIBRARIES = frozenset({"torch", "transformers", "accelerate", "peft", "deepspeed", "causaltest"})
 
 
 @dataclass(frozen=True, eq=False)
