@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from causaltest.engine.sweeps.base import Base, base_runs
 from causaltest.engine.sweeps.capture import Unfit
 from causaltest.engine.sweeps.checking import causal, difference, readout_of, to_check
-from causaltest.engine.sweeps.growing import Base, Walk, base_runs
+from causaltest.engine.sweeps.growing import Walk
 from causaltest.engine.sweeps.known import known_cells
 from causaltest.engine.sweeps.outputs import Unread
 from causaltest.engine.sweeps.pieces import in_pieces
 from causaltest.engine.sweeps.placing import Places
 from causaltest.engine.sweeps.plan import Job
 from causaltest.engine.sweeps.planning import Strip, buckets
+from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
 
@@ -111,11 +113,13 @@ class Fast:
         planned = self._planned(job, base, known)
         if base.track.tokens not in self._lengths:
             tally.watched = dict.fromkeys(self._to_check(planned))
+        answers = Answers(self.task, base, self.readout, tally)
         for start, strips in planned.items():
             tokens = base.track.tokens - start
-            walk = Walk(self.task, base, self.places, self.readout, sources, start)
+            walk = Walk(self.task, base, self.places, sources, start)
             most = self.task.most_rows(tokens, answers=1)
-            in_pieces(strips, most, partial(walk.run, tally=tally), tally)
+            in_pieces(strips, most, partial(walk.run, answers=answers), tally)
+        answers.flush()
         self._check(tally, sources)
         self._lengths.add(base.track.tokens)
         return tally

@@ -2,87 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
-from causaltest.engine.model import Output
 from causaltest.engine.prompts import Batch
-from causaltest.engine.readout import Readout
 from causaltest.engine.run import Applied, declared
-from causaltest.engine.sweeps.capture import Slice, Track, capture, step
-from causaltest.engine.sweeps.outputs import Noting, Partial, answers
+from causaltest.engine.sweeps.base import Base
+from causaltest.engine.sweeps.capture import Slice, step
 from causaltest.engine.sweeps.placing import BEFORE, Places
 from causaltest.engine.sweeps.planning import Strip, rows_of
 from causaltest.engine.sweeps.prefix import Held, Prefix, Reached
+from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.strips import Placed, merged
-from causaltest.engine.sweeps.task import Part, Tally, Task, Watched
-
-
-@dataclass(frozen=True)
-class Base:
-    """The base runs of some pairs whose prompts have one length.
-
-    Parameters
-    ----------
-    pairs
-        Indices of the pairs, in the order of the track's rows.
-    track
-        How they ran.
-    values
-        The metric of each pair.
-    reads
-        The tokens of each pair at which the metric reads logits; None for all.
-    logits
-        These logits, (tokens read, classes) for each pair.
-    """
-
-    pairs: tuple[int, ...]
-    track: Track
-    values: Mapping[int, float]
-    reads: Mapping[int, tuple[int, ...] | None]
-    logits: Mapping[int, Tensor]
-
-    @cached_property
-    def place(self) -> dict[int, int]:
-        """The row of each pair."""
-        return {pair: row for row, pair in enumerate(self.pairs)}
-
-
-def base_runs(
-    task: Task, pairs: Sequence[int], *, everywhere: bool = False, remember: bool = True
-) -> Base:
-    """Run base prompts of one length and score them.
-
-    Parameters
-    ----------
-    task
-        The sweep.
-    pairs
-        Indices of the pairs.
-    everywhere
-        Whether logits of all tokens are wanted, whatever the metric reads of the base run.
-    remember
-        Whether keys and values are kept.
-    """
-    batch = task.model.batch([task.rows[pair] for pair in pairs])
-    track, outputs = capture(task.model, batch, remember=remember)
-    values: dict[int, float] = {}
-    reads: dict[int, tuple[int, ...] | None] = {}
-    logits: dict[int, Tensor] = {}
-    for pair, output in zip(pairs, outputs, strict=True):
-        noting = Noting(output)
-        values[pair] = task.metric(noting)
-        read = None if everywhere or noting.read is None else tuple(sorted(noting.read))
-        reads[pair] = read
-        logits[pair] = answers(output, read)
-    return Base(tuple(pairs), track, values, reads, logits)
+from causaltest.engine.sweeps.task import Part, Task
 
 
 @dataclass(eq=False)
@@ -139,8 +77,8 @@ class Walk:
 
     Parameters
     ----------
-    task, base, places, readout, sources
-        What is run, on what, where cells edit, how logits come about, and what cells put in.
+    task, base, places, sources
+        What is run, on what, where cells edit, and what cells put in.
     start
         First token that is run.
     """
@@ -148,23 +86,30 @@ class Walk:
     task: Task
     base: Base
     places: Places
-    readout: Readout
     sources: Sources
     start: int
     work: float = 0.0
 
-    def run(self, strips: Sequence[Strip], tally: Tally) -> Part:
-        """Run strips and score their outputs."""
-        part = Part(rows=rows_of(strips))
+    def run(self, strips: Sequence[Strip], answers: Answers) -> Part:
+        """Run strips, and hand what comes out of the last block on to be scored."""
         lanes = sorted((self._lane(strip) for strip in strips), key=lambda lane: lane.join)
         with evaluating(self.task.model.network):
             ends = self._down(lanes)
+        entries = [(lane.strip.cell, edit.entry()) for lane in lanes for edit in lane.edits]
         for end in ends:
-            self._score(end, tally, part)
-        part.entries = [(lane.strip.cell, edit.entry()) for lane in lanes for edit in lane.edits]
+            self._hand_on(end, answers)
         track = self.base.track
-        part.work = self.work / (track.tokens * len(track.calls))
-        return part
+        work, self.work = self.work / (track.tokens * len(track.calls)), 0.0
+        return Part(entries=entries, rows=rows_of(strips), work=work)
+
+    def _hand_on(self, end: End, answers: Answers) -> None:
+        behind = 2 * len(self.base.track.calls) - 1
+        for lane in end.lanes:
+            states = end.states[slice(*lane.rows)]
+            for index, pair in enumerate(lane.strip.pairs):
+                row = (pair, lane.strip.cell, lane.strip.draw)
+                changed = self.task.edited(pair, row[1]) if lane.join == behind else end.places
+                answers.add(row, states[index], end.places, changed)
 
     def _lane(self, strip: Strip) -> Lane:
         batch = self._batch([strip], self.start)
@@ -330,68 +275,6 @@ class Walk:
                 return None
             found.update(place for place in asked if place >= self.start)
         return sorted(found)
-
-    def _score(self, end: End, tally: Tally, part: Part) -> None:
-        """Score rows that came out of the last block."""
-        rows: list[tuple[int, Watched]] = []
-        for lane in end.lanes:
-            first = lane.rows[0]
-            for index, pair in enumerate(lane.strip.pairs):
-                row = (pair, lane.strip.cell, lane.strip.draw)
-                if self._reaches(lane, pair):
-                    rows.append((first + index, row))
-                else:
-                    part.values.append((row, self.base.values[pair]))
-                    if row in tally.watched:
-                        tally.watched[row] = self.base.logits[pair]
-        width = next(iter(self.base.logits.values())).shape[-1]
-        size = self.task.memory // (4 * width * end.states.element_size() * len(end.places))
-        size = max(1, size)
-        for start in range(0, len(rows), size):
-            self._score_some(end, rows[start : start + size], tally, part)
-
-    def _reaches(self, lane: Lane, pair: int) -> bool:
-        """Return whether edits can change what the metric reads."""
-        read = self.base.reads[pair]
-        if lane.join < 2 * len(self.base.track.calls) - 1 or read is None:
-            return True
-        return bool(set(read) & set(self.task.edited(pair, lane.strip.cell)))
-
-    def _score_some(
-        self, end: End, rows: Sequence[tuple[int, Watched]], tally: Tally, part: Part
-    ) -> None:
-        column = {place: index for index, place in enumerate(end.places)}
-        asked: list[tuple[int, int]] = []
-        for place, (pair, _, _) in rows:
-            read = self.base.reads[pair]
-            wanted = end.places if read is None else read
-            asked += [(place, column[at]) for at in wanted if at in column]
-        if not asked:
-            logits = end.states.new_empty(0)
-        else:
-            index = torch.tensor(asked, device=end.states.device)
-            states = end.states[index[:, 0], index[:, 1]]
-            logits = self.readout.logits(self.task.model.network, states[:, None])[:, 0]
-        next_one = 0
-        for _, row in rows:
-            pair = row[0]
-            read = self.base.reads[pair]
-            base = self.base.logits[pair]
-            places = range(self.base.track.tokens) if read is None else read
-            found: dict[int, Tensor] = {}
-            for index, at in enumerate(places):
-                if at in column:
-                    found[at] = logits[next_one]
-                    next_one += 1
-                else:
-                    found[at] = base[index]
-            tally.score(part, row, self._output(pair, found, whole=read is None))
-
-    def _output(self, pair: int, found: dict[int, Tensor], *, whole: bool) -> Output:
-        row, model = self.task.rows[pair], self.task.model
-        if whole:
-            return Output(torch.stack(list(found.values())), row, model)
-        return Partial(row, model, found)
 
 
 def _seated(lanes: Sequence[Lane], first: int) -> list[Lane]:

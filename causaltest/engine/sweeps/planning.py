@@ -8,7 +8,7 @@ from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
-OVERHEAD = 24.0
+OVERHEAD = 18.0
 """What one more pass through a block costs, in tokens: its weights are read once more."""
 
 

@@ -1,0 +1,73 @@
+"""Base runs of pairs whose prompts have one length: how they ran, and where metrics read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from causaltest.engine.sweeps.capture import Track, capture
+from causaltest.engine.sweeps.outputs import Noting, answers
+from causaltest.engine.sweeps.task import Task
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base runs of some pairs whose prompts have one length.
+
+    Parameters
+    ----------
+    pairs
+        Indices of the pairs, in the order of the track's rows.
+    track
+        How they ran.
+    values
+        The metric of each pair.
+    reads
+        The tokens of each pair at which the metric reads logits; None for all.
+    logits
+        These logits, (tokens read, classes) for each pair.
+    """
+
+    pairs: tuple[int, ...]
+    track: Track
+    values: Mapping[int, float]
+    reads: Mapping[int, tuple[int, ...] | None]
+    logits: Mapping[int, Tensor]
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """The row of each pair."""
+        return {pair: row for row, pair in enumerate(self.pairs)}
+
+
+def base_runs(
+    task: Task, pairs: Sequence[int], *, everywhere: bool = False, remember: bool = True
+) -> Base:
+    """Run base prompts of one length and score them.
+
+    Parameters
+    ----------
+    task
+        The sweep.
+    pairs
+        Indices of the pairs.
+    everywhere
+        Whether logits of all tokens are wanted, whatever the metric reads of the base run.
+    remember
+        Whether keys and values are kept.
+    """
+    batch = task.model.batch([task.rows[pair] for pair in pairs])
+    track, outputs = capture(task.model, batch, remember=remember)
+    values: dict[int, float] = {}
+    reads: dict[int, tuple[int, ...] | None] = {}
+    logits: dict[int, Tensor] = {}
+    for pair, output in zip(pairs, outputs, strict=True):
+        noting = Noting(output)
+        values[pair] = task.metric(noting)
+        read = None if everywhere or noting.read is None else tuple(sorted(noting.read))
+        reads[pair] = read
+        logits[pair] = answers(output, read)
+    return Base(tuple(pairs), track, values, reads, logits)
