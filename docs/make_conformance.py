@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, not a package
 """Write docs/conformance.md: conformance of every model class that can be built small.
 
 Run `make conformance`, or `python docs/make_conformance.py [KIND ...] [--workers N]`.
@@ -20,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from causaltest.engine.coverage import KINDS, Subject, subjects
+from small_models import KINDS, Subject, subjects
 
 HERE = Path(__file__).resolve().parent
 TABLE = HERE / "conformance.md"
@@ -30,7 +29,8 @@ GROUP = 12
 _WORKER = """
 import json, os, sys
 import transformers
-from causaltest.engine.coverage import Subject, measure
+sys.path.insert(0, sys.argv[3])
+from small_models import Subject, measure
 transformers.logging.set_verbosity_error()
 out = open(sys.argv[1], "a", encoding="utf-8")
 for kind, model_type, name in json.loads(sys.argv[2]):
@@ -66,7 +66,7 @@ def run(group: Sequence[Subject]) -> dict[Subject, Row]:
             out.touch()
             asked = [[each.kind, each.model_type, each.network_class] for each in waiting]
             process = subprocess.Popen(  # noqa: S603 - this interpreter, on a source above
-                [sys.executable, "-c", _WORKER, str(out), json.dumps(asked)],
+                [sys.executable, "-c", _WORKER, str(out), json.dumps(asked), str(HERE)],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
@@ -163,6 +163,18 @@ _SHORT = {
     "qkv heads": {"head_query_output", "head_key_output", "head_value_output"},
     "mlp": {"mlp_input", "mlp_activation", "mlp_output"},
     "mixer": {"mixer_input", "mixer_output"},
+    "router": {"router_output"},
+    "experts": {"expert_output"},
+    "attention pattern": {"attention_scores", "attention_pattern"},
+    "head patterns": {"head_attention_scores", "head_attention_pattern"},
+    "cross-attention": {"cross_attention_output", "cross_attention_value_output"},
+    "cross qkv": {"cross_query_output", "cross_key_output", "cross_value_output"},
+    "cross heads": {
+        "head_cross_attention_value_output",
+        "head_cross_query_output",
+        "head_cross_key_output",
+        "head_cross_value_output",
+    },
     "embedding": {"embedding"},
 }
 
@@ -227,7 +239,7 @@ def main() -> None:
     with ThreadPoolExecutor(options.workers) as pool:
         for found in pool.map(run, groups):
             rows |= found
-            print(f"{len(rows)} of {len(wanted)}", flush=True)  # noqa: T201 - progress
+            print(f"{len(rows)} of {len(wanted)}", flush=True)
     if options.rows:
         with options.rows.open("w", encoding="utf-8") as file:
             for each, row in rows.items():

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from causaltest.engine.coverage import _seq2seq
 from causaltest.engine.model import Model
 from causaltest.engine.run import intervene
 from causaltest.errors import SiteError
@@ -30,7 +29,13 @@ def t5() -> Model:
         decoder_start_token_id=0,
     )  # fmt: skip
     network = transformers.T5ForConditionalGeneration(config).eval()
-    return Model(network, name="t5", forward=_seq2seq)
+
+    def both(network: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> object:
+        return network(
+            input_ids=ids, attention_mask=mask, decoder_input_ids=ids, use_cache=False
+        ).logits
+
+    return Model(network, name="t5", forward=both)
 
 
 @pytest.mark.parametrize("stack", ["encoder", "decoder", ""])

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from causaltest.engine.conformance import Report, conformance
 from causaltest.engine.model import Forward, Model
 from causaltest.engine.seeing import drawn, image_shape
-from causaltest.engine.tweaks import OFF_BY_DEFAULT, SMALL, TWEAKS
 from causaltest.errors import ModelError
 from causaltest.pairs import Prompt
 from causaltest.spelling import did_you_mean
+from small_settings import OFF_BY_DEFAULT, SMALL, TWEAKS
 
 _FRAMES = 64
 _SAMPLES = 1600

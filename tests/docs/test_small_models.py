@@ -7,15 +7,8 @@ import re
 import pytest
 import torch
 
-from causaltest.engine.coverage import (
-    KINDS,
-    Subject,
-    measure,
-    small_config,
-    small_network,
-    subjects,
-)
 from causaltest.errors import ModelError
+from small_models import KINDS, Subject, measure, small_config, small_network, subjects
 
 CAUSAL, ENCODERS, PAIRS, VISION, SPEECH, SEEING = KINDS
 
@@ -25,8 +18,8 @@ REPRESENTATIVE = {
     Subject(CAUSAL, "bloom", "BloomForCausalLM"): {"head_query_output", "mlp_activation"},
     Subject(CAUSAL, "falcon", "FalconForCausalLM"): {"head_query_output", "mlp_activation"},
     Subject(CAUSAL, "phi", "PhiForCausalLM"): {"head_query_output", "mlp_output"},
-    Subject(CAUSAL, "mixtral", "MixtralForCausalLM"): {"head_key_output", "mlp_output"},
-    Subject(CAUSAL, "gpt_oss", "GptOssForCausalLM"): {"query_output", "mlp_output"},
+    Subject(CAUSAL, "mixtral", "MixtralForCausalLM"): {"router_output", "expert_output"},
+    Subject(CAUSAL, "gpt_oss", "GptOssForCausalLM"): {"query_output", "expert_output"},
     Subject(CAUSAL, "mamba", "MambaForCausalLM"): {"mixer_input", "mixer_output"},
     Subject(CAUSAL, "jamba", "JambaForCausalLM"): {"mixer_output", "head_key_output"},
     Subject(ENCODERS, "esm", "EsmForMaskedLM"): {"head_query_output"},
