@@ -58,6 +58,23 @@ class Cells:
         return cell_name(self.axes, cell)
 
 
+def labels_at(
+    axes: Mapping[str, tuple[Label, ...]], flat: Iterable[int]
+) -> tuple[tuple[Label, ...], ...]:
+    """Return the labels of cells by their flat indices.
+
+    Examples
+    --------
+    >>> labels_at({"layer": (3, 4), "pos": ("name", "end")}, [1, 2])
+    ((3, 'end'), (4, 'name'))
+    """
+    shape = tuple(len(labels) for labels in axes.values())
+    places = (np.unravel_index(int(each), shape) for each in flat)
+    return tuple(
+        tuple(labels[i] for labels, i in zip(axes.values(), place, strict=True)) for place in places
+    )
+
+
 def cell_name(axes: Iterable[str], cell: Iterable[Label]) -> str:
     """Write one cell: `layer=3 pos='name'`."""
     return " ".join(f"{axis}={label!r}" for axis, label in zip(axes, cell, strict=True))

@@ -42,6 +42,12 @@ class Columns:
             groups[unit].append(value)
         return np.array([math.fsum(group) / len(group) for group in groups.values()])
 
+    def shares_scale(self, other: Columns) -> bool:
+        """Whether both are raw, or shares of the same total effects; pairs in the same order."""
+        if self.scale is None or other.scale is None:
+            return self.scale is other.scale
+        return np.array_equal(self.scale, other.scale)
+
     def aligned(self, other: Columns) -> Columns:
         """Bring another measurement of the same pairs into the order of this one.
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from causaltest.errors import EvidenceError, MetricError
 from causaltest.stats.conjunction import JointVerdict, every
 from causaltest.stats.decision import Evidence, Region
-from causaltest.stats.distributions import t_quantile, t_survival
 from causaltest.stats.effect import Effect
 from causaltest.stats.evidence import Basis, judged
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import Measured
+from causaltest.stats.student import Student
 from causaltest.stats.verdict import Verdict
 
 Floats = NDArray[np.float64]
@@ -64,32 +64,6 @@ class Rank:
         if k < 1:
             return -math.inf, math.inf
         return self.site - float(self.controls[-k]), self.site - float(self.controls[k - 1])
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The same from few controls whose effects are roughly normal: the prediction interval.
-
-    t = (site - mean) / (sd sqrt(1 + 1/K)) with K - 1 degrees of freedom. A z-score against the
-    controls would ignore how little K of them tell of their spread.
-    """
-
-    estimate: float
-    error: float
-    df: int
-
-    def p_above(self, bound: float) -> float:
-        """P-value of the claim that the site lies more than the bound above the controls."""
-        return t_survival((self.estimate - bound) / self.error, self.df)
-
-    def p_below(self, bound: float) -> float:
-        """P-value of the claim that the site does not."""
-        return t_survival((bound - self.estimate) / self.error, self.df)
-
-    def limits(self, alpha: float) -> tuple[float, float]:
-        """Limits of the site less a further control."""
-        reach = t_quantile(self.df, alpha / 2.0) * self.error
-        return self.estimate - reach, self.estimate + reach
 
 
 class Controls:
@@ -218,7 +192,8 @@ class Controls:
                     "they tell nothing about their spread\nchoose controls that can differ"
                 )
             error = spread * math.sqrt(1.0 + 1.0 / k)
-            evidence = Prediction(site - float(values.mean()), error, k - 1)
+            # A z-score would ignore how little K controls tell of their spread.
+            evidence = Student(site - float(values.mean()), error, k - 1)
             method = f"prediction t from {k} {self._kind}"
         return judged(
             evidence,
@@ -250,10 +225,7 @@ class Controls:
                     f"{_article(control.kind)} in "
                     f"{control.metric or 'no metric'}\nmeasure controls as the effect is measured"
                 )
-            ours, theirs = effect.scale, columns.scale
-            if (ours is None) != (theirs is None) or not np.array_equal(
-                np.asarray(ours), np.asarray(theirs)
-            ):
+            if not effect.columns.shares_scale(columns):
                 raise MetricError(
                     f"cannot compare {effect.subject} with {control.subject}: they are shares of "
                     "different total effects\nmeasure both against the same base and source runs"

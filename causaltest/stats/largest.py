@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causaltest.errors import EvidenceError
-from causaltest.stats.cells import Label, cell_name
+from causaltest.stats.cells import Label, cell_name, labels_at
 from causaltest.stats.columns import Columns
 from causaltest.stats.decision import Region
 from causaltest.stats.evidence import Basis, judged
@@ -124,9 +124,7 @@ class Largest:
         return side * floor if abs(bound) <= floor else bound
 
     def _where(self) -> str:
-        shape = tuple(len(labels) for labels in self._axes.values())
-        place = np.unravel_index(int(self._table.estimates.argmax()), shape)
-        labels = [self._axes[axis][int(i)] for axis, i in zip(self._axes, place, strict=True)]
+        (labels,) = labels_at(self._axes, [int(self._table.estimates.argmax())])
         return cell_name(self._axes, labels)
 
     def _verdict(self, region: Region, bound: float, relation: str) -> Verdict:

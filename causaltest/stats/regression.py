@@ -9,11 +9,11 @@ from typing import Any
 
 from causaltest.errors import EvidenceError, MetricError
 from causaltest.stats.decision import Region
-from causaltest.stats.distributions import t_quantile, t_survival
 from causaltest.stats.effect import Effect
 from causaltest.stats.evidence import Basis, judged
 from causaltest.stats.measured import Measured
 from causaltest.stats.splits import check_unseen
+from causaltest.stats.student import Student
 from causaltest.stats.verdict import Name, Verdict
 
 
@@ -50,32 +50,6 @@ class Summary:
             )
         if self.n_units < 2:
             raise EvidenceError(f"a baseline of {self.n_units} units has no standard error")
-
-
-@dataclass(frozen=True)
-class Welch:
-    """Evidence about the difference of two independent means, by Welch's t.
-
-    Source: Welch (1947), The generalization of Student's problem, Biometrika 34; degrees of
-    freedom by Satterthwaite (1946).
-    """
-
-    estimate: float
-    error: float
-    df: float
-
-    def p_above(self, bound: float) -> float:
-        """One-sided p-value of the claim that the difference lies above the bound."""
-        return t_survival((self.estimate - bound) / self.error, self.df)
-
-    def p_below(self, bound: float) -> float:
-        """One-sided p-value of the claim that the difference lies below the bound."""
-        return t_survival((bound - self.estimate) / self.error, self.df)
-
-    def limits(self, alpha: float) -> tuple[float, float]:
-        """Two-sided confidence limits."""
-        reach = t_quantile(self.df, alpha / 2.0) * self.error
-        return self.estimate - reach, self.estimate + reach
 
 
 class Change:
@@ -167,6 +141,11 @@ class Change:
         return self._from_summary(Region(-margin, margin), f"-{margin:g} < change < {margin:g}")
 
     def _from_summary(self, region: Region, statement: str) -> Verdict:
+        """Judge the difference of two independent means.
+
+        Source: Welch (1947), The generalization of Student's problem, Biometrika 34; degrees of
+        freedom by Satterthwaite (1946).
+        """
         new, old = self._new, self._old
         assert isinstance(old, Summary)
         mine = _standard_error(new)
@@ -174,7 +153,7 @@ class Change:
         shares = squares[0] ** 2 / (new.n_units - 1) + squares[1] ** 2 / (old.n_units - 1)
         counts = f"{new.n_units} {new.unit}s against {old.n_units}"
         return judged(
-            Welch(self.estimate, math.sqrt(sum(squares)), sum(squares) ** 2 / shares),
+            Student(self.estimate, math.sqrt(sum(squares)), sum(squares) ** 2 / shares),
             region,
             new.judge,
             basis=Basis(

@@ -221,9 +221,20 @@ def notes_of(table: UnitTable, constant: NDArray[np.bool_], unit: str) -> tuple[
     if not table.flips and table.n < ADVISED_UNITS:
         few = f"{table.n} {unit}s are few for a bootstrap over cells, which then finds little"
         notes += (f"{few}: take {ADVISED_UNITS}, or a placebo for each pair (grid.against)",)
+    if not table.flips and (count := _carried_by_one(table, constant)):
+        cells = "cell responds" if count == 1 else "cells respond"
+        alone = f"{count} {cells} to one {unit} more than to all others together"
+        notes += (f"{alone}: take a placebo for each pair (grid.against), or name a bound",)
     if constant.any():
         notes += (f"{int(constant.sum())} cells are the same in all {unit}s: their value decides",)
     return notes
+
+
+def _carried_by_one(table: UnitTable, constant: NDArray[np.bool_]) -> int:
+    """Count the cells in which one unit holds more than half of the variation."""
+    live = table.shifted(table.estimates)[:, ~constant]
+    squares = (live - live.mean(axis=0)) ** 2
+    return int((squares.max(axis=0, initial=0.0) > 0.5 * squares.sum(axis=0)).sum())
 
 
 def _enough(table: UnitTable, tail: float, subject: str) -> None:

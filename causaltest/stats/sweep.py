@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from causaltest.errors import EvidenceError, MetricError
-from causaltest.stats.cells import Axes, Cells, Label, check_axes, refuse_seen, select
+from causaltest.stats.cells import (
+    Axes,
+    Cells,
+    Label,
+    cell_name,
+    check_axes,
+    labels_at,
+    refuse_seen,
+    select,
+)
 from causaltest.stats.columns import checked_columns
 from causaltest.stats.conjunction import JointVerdict, all_of
 from causaltest.stats.each import Each
@@ -200,6 +209,11 @@ class Grid:
         dependence between cells: step-down max-T, equal-tailed, by the studentised bootstrap over
         units, or by joint sign flips for placebo-differenced values.
 
+        The bootstrap takes the units for a fair picture of the others: a cell to which one unit in
+        forty responds is found, or misjudged, depending on whether the sample holds that unit. For
+        whether anything is there, take a placebo off (`against`) or name in `bound` the smallest
+        effect that matters.
+
         Parameters
         ----------
         bound
@@ -346,18 +360,20 @@ class Grid:
         )
 
     def against(self, placebo: Grid) -> Grid:
-        """Take a placebo off each value: the same edit at a place drawn afresh for each pair.
+        """Take a placebo off each value: an edit that answers the same question with "nothing".
 
         Parameters
         ----------
         placebo
-            A grid of the same pairs and axes, measured at matched places drawn for each pair.
+            A grid of the same pairs and axes. Its sources are others of the same answer, or its
+            places are others of their kind, drawn afresh for each pair.
 
         Returns
         -------
         Grid
-            Differences, symmetric where the cell is no different from the placebo, so that its
-            maxima are judged by sign flips: exact for any number of units.
+            Differences, symmetric where value and placebo could be exchanged, so that maxima are
+            judged by sign flips: exact for any number of units, and also where a cell responds to
+            few of them, which no sample of raw effects need contain.
 
         Raises
         ------
@@ -371,10 +387,7 @@ class Grid:
                 f"{self!r} and {placebo!r} cannot be compared: axes and metric must be the same"
             )
         matched = self._columns.aligned(placebo._columns)
-        ours, theirs = self._columns.scale, matched.scale
-        if (ours is None) != (theirs is None) or not np.array_equal(
-            np.asarray(ours), np.asarray(theirs)
-        ):
+        if not self._columns.shares_scale(matched):
             raise MetricError(
                 f"{self!r} and {placebo!r} are shares of different total effects\n"
                 "measure both against the same base and source runs"
@@ -401,15 +414,8 @@ class Grid:
         refuse_seen(cells, self._columns.units, self._columns.unit)
         return select(self._axes, cells, labels)
 
-    def _labels(self, flat: Iterable[int]) -> tuple[tuple[Label, ...], ...]:
-        axes = list(self._axes.values())
-        places = (np.unravel_index(int(each), self.shape) for each in flat)
-        return tuple(
-            tuple(labels[i] for labels, i in zip(axes, place, strict=True)) for place in places
-        )
-
     def _cells(self, flat: Iterable[int]) -> Cells:
-        return Cells(tuple(self._axes), self._labels(flat))
+        return Cells(tuple(self._axes), labels_at(self._axes, flat))
 
     def _chosen(self, flat: Iterable[int], by: str) -> Cells:
         return replace(
@@ -420,9 +426,10 @@ class Grid:
         )
 
     def _called(self, flat: NDArray[np.intp]) -> str:
-        if len(flat) == 1:
-            return self._cells(flat).name(self._labels(flat)[0])
-        return f"{len(flat)} cells"
+        return self._named(flat)[0] if len(flat) == 1 else f"{len(flat)} cells"
+
+    def _named(self, flat: Iterable[int]) -> tuple[str, ...]:
+        return tuple(cell_name(self._axes, labels) for labels in labels_at(self._axes, flat))
 
     def _effect(
         self,
@@ -445,10 +452,9 @@ class Grid:
         )
 
     def _each(self, flat: NDArray[np.intp], judge: Judge | None = None) -> Each:
-        names = [self._cells([cell]).name(self._labels([cell])[0]) for cell in flat]
         return Each(
             self._values[:, flat],
-            names,
+            self._named(flat),
             columns=self._columns,
             subject=self._subject,
             metric=self._metric,

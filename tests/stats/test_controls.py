@@ -14,8 +14,9 @@ from scipy import stats
 
 from causaltest.errors import EvidenceError, MetricError
 from causaltest.stats import Judge
-from causaltest.stats.controls import Controls, Prediction, Rank
+from causaltest.stats.controls import Controls, Rank
 from causaltest.stats.splits import check_unseen
+from causaltest.stats.student import Student
 
 TIERS = pytest.mark.parametrize(
     "quarter", [pytest.param(4, id="quarter"), pytest.param(1, id="full", marks=pytest.mark.slow)]
@@ -103,7 +104,7 @@ def test_prediction_is_scipys_two_sample_t():
     """Against one site the prediction t is the two-sample test with a second sample of size one."""
     values = np.random.default_rng(4).normal(0, 1, 12)
     error = values.std(ddof=1) * math.sqrt(1 + 1 / 12)
-    found = Prediction(2.1 - values.mean(), error, 11)
+    found = Student(2.1 - values.mean(), error, 11)
     theirs = stats.ttest_ind([2.1], values, alternative="greater").pvalue
     assert found.p_above(0.0) == pytest.approx(theirs, rel=1e-9)
     low, _ = found.limits(0.05)

@@ -10,7 +10,8 @@ from scipy import stats
 from causaltest.errors import EvidenceError, MetricError, PairError
 from causaltest.stats import Effect, Judge
 from causaltest.stats.columnwise import hull_p
-from causaltest.stats.regression import Change, Summary, Welch, confirmed
+from causaltest.stats.regression import Change, Summary, confirmed
+from causaltest.stats.student import Student
 
 TIERS = pytest.mark.parametrize(
     "quarter", [pytest.param(4, id="quarter"), pytest.param(1, id="full", marks=pytest.mark.slow)]
@@ -193,7 +194,7 @@ def test_c35_a_stored_mean_is_no_constant(quarter, calibration):
         [
             min(found.p_above(0.0), found.p_below(0.0)) <= 0.025
             for d, a, b in zip(difference, *error, strict=True)
-            for found in [Welch(d, math.hypot(a, b), 39 * (a**2 + b**2) ** 2 / (a**4 + b**4))]
+            for found in [Student(d, math.hypot(a, b), 39 * (a**2 + b**2) ** 2 / (a**4 + b**4))]
         ]
     )
     limit = 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs)

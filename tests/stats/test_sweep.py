@@ -1,10 +1,7 @@
 """Grids: what is found in a map, what can be claimed of it, and what is refused."""
 
 import math
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -457,34 +454,15 @@ def test_few_units_are_said():
     )
 
 
-# Speed
-
-BENCHMARK = """
-import resource, sys, time
-import numpy as np
-from causaltest.stats import Judge
-from causaltest.stats.significance import Draws, UnitTable, _tested
-
-means = np.random.default_rng(0).normal(size=(200, 2_000))
-for flips in (False, True):
-    start = time.perf_counter()
-    _tested(UnitTable(means, None, 0.0, flips), 0.0, "both", 0.025, Draws(9_999, 0))
-    print(time.perf_counter() - start)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-"""
-
-
-@pytest.mark.slow
-def test_a_large_map_is_fast_and_small():
-    """200 units, 2,000 cells, 9,999 resamples, both tails: under 10 s on 2 threads, under 1 GB."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "2")
-    done = subprocess.run(
-        [sys.executable, "-c", BENCHMARK],
-        env={**os.environ, **threads},
-        capture_output=True,
-        text=True,
-        check=True,
+def test_cells_carried_by_one_unit_are_said():
+    """A raw map counts cells in which one unit outweighs the others; less a placebo it need not."""
+    values = noise()
+    values[7, 1, 2] = 40.0
+    grid = grid_of(values)
+    assert grid.significant().notes == (
+        "1 cell responds to one pair more than to all others together: take a placebo for each "
+        "pair (grid.against), or name a bound",
     )
-    *seconds, memory = map(float, done.stdout.split())
-    assert max(seconds) < 10.0
-    assert memory < 1e9
+    values[3, 0, 0] = -40.0
+    assert (grid_of(values).largest > 0.1).notes[1].startswith("2 cells respond to one pair")
+    assert grid_of(values).against(grid_of(noise(seed=1))).significant().notes == ()
