@@ -116,6 +116,26 @@ def test_data_sets():
         assert len(sources) == example["intervention_id"][0]
 
 
+def test_counterfactuals_that_turn_the_output():
+    """With bases whose output is false and both halves set to true, every label is true."""
+    model = equality()
+
+    def sampler(**wanted):
+        return model.sample_input(None if wanted else lambda setting: not setting["O"], **wanted)
+
+    found = model.generate_counterfactual_dataset(
+        6, len, 3, sampler=sampler, return_tensors=False,
+        intervention_sampler=lambda: {"WX": True, "YZ": True},
+    )  # fmt: skip
+    assert [each["base_labels"]["O"] for each in found] == [False] * 6
+    assert [each["labels"]["O"] for each in found] == [True] * 6
+    assert all(
+        model.run_forward(source)[name]
+        for each in found
+        for name, source in zip(("WX", "YZ"), each["source_input_ids"], strict=True)
+    )
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
