@@ -484,6 +484,7 @@ class Causal(Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing)
             )
         self.trail.pair_sets[on.sha256] = on
         if on.cluster is None:
+            _check_different(on)
             self.trail.notes[
                 f"pair set {on.name} has cluster=None: each pair counts as its own unit, so the "
                 "verdict speaks of new pairs of this kind, not of new templates"
@@ -533,6 +534,18 @@ def _correctness(expect: object) -> _Correct:
     raise MetricError(
         f"expect is {expect!r}; expected 'base_answer', 'source_answer' or a function of the pair"
     )
+
+
+def _check_different(pairs: Pairs) -> None:
+    """Refuse the same pair under two ids where each pair counts as its own unit."""
+    if pairs.repeated is not None:
+        one, other = pairs.repeated
+        raise PairError(
+            f"pairs {one!r} and {other!r} of {pairs.name} are the same pair under two ids, and "
+            "with cluster=None each would count as evidence of its own\n"
+            "take one out; or, if what they were made from differs, put that into a label and "
+            "name it as the cluster"
+        )
 
 
 def _name_of(function: Any) -> str:

@@ -254,6 +254,18 @@ class Pairs(Sequence[Pair]):
         """
         return content_hash(self.pairs, self.cluster)
 
+    @cached_property
+    def repeated(self) -> tuple[str, str] | None:
+        """Ids of two pairs that differ in nothing but their ids; None where there are none."""
+        first: dict[object, str] = {}
+        for pair in self.pairs:
+            answers = (pair.base_answer, pair.source_answer)
+            content = (pair.base, pair.source, *answers, pair.positions, pair.sources, pair.labels)
+            earlier = first.setdefault(content, pair.id)
+            if earlier != pair.id:
+                return earlier, pair.id
+        return None
+
     def split(self, *, by: str, test: Collection[str]) -> tuple[Pairs, Pairs]:
         """Split into train and test sets that share no value of a label.
 

@@ -364,6 +364,11 @@ def _part(verdict: Verdict, item: pytest.Function, hearing: Hearing) -> Part:
             fraction_of_total=sizes.fraction_of_total,
             d_z=sizes.d_z,
             d_z_interval=None if sizes.d_z_interval is None else interval(sizes.d_z_interval),
+            risk_difference=sizes.risk_difference,
+            odds_ratio=sizes.odds_ratio,
+            odds_ratio_interval=(
+                None if sizes.odds_ratio_interval is None else interval(sizes.odds_ratio_interval)
+            ),
         ),
         source_text=_source_text(item),
         values=tuple(verdict.values),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -33,6 +33,7 @@ def assemble(
     started: str,
     seconds: float,
     notes: tuple[str, ...] = (),
+    shares: Mapping[str, float] | None = None,
 ) -> Results:
     """Put together the results of a run.
 
@@ -52,12 +53,14 @@ def assemble(
         When the run began, and how long it took.
     notes
         Remarks on the whole run.
+    shares
+        Share of its family's level that each hypothesis has by its weight alone, by id.
 
     Returns
     -------
     Results
     """
-    claims = ordered(adjusted([*heard, *left_out], settings.alpha))
+    claims = ordered(adjusted([*heard, *left_out], settings.alpha, shares))
     run = Run(
         alpha=settings.alpha,
         correction=settings.correction,
@@ -75,12 +78,15 @@ def assemble(
     return Results(schema_version=SCHEMA_VERSION, status=status, run=run, claims=claims)
 
 
-def adjusted(claims: Iterable[Claim], alpha: float = 0.05) -> list[Claim]:
+def adjusted(
+    claims: Iterable[Claim], alpha: float = 0.05, shares: Mapping[str, float] | None = None
+) -> list[Claim]:
     """Add adjusted p-values within each family: Holm, or along the gates where there are any.
 
-    Support and refutation are adjusted apart. Hypotheses that gave no p-value, or were left out,
-    count as p = 1, so that a selection buys no significance. Exploratory claims stand apart and
-    get q-values.
+    Support and refutation are adjusted apart. Gates pass their level on for support only, so
+    refutations are adjusted by Holm with or without gates. Hypotheses that gave no p-value, or
+    were left out, count as p = 1, so that a selection buys no significance. Exploratory claims
+    stand apart and get q-values.
 
     Parameters
     ----------
@@ -88,6 +94,8 @@ def adjusted(claims: Iterable[Claim], alpha: float = 0.05) -> list[Claim]:
         Claims of any number of families.
     alpha
         Level of each family.
+    shares
+        As for `assemble`; by default all of one family have the same.
 
     Returns
     -------
@@ -104,8 +112,11 @@ def adjusted(claims: Iterable[Claim], alpha: float = 0.05) -> list[Claim]:
             changed = _with_q_values(chosen)
         elif any(claim.requires for claim in chosen):
             changed = _along_gates(chosen, alpha)
+            known = shares or {}
+            equal = [known.get(claim.id, 1.0 / claim.family_size) for claim in chosen]
+            changed = _by_holm(changed, equal, ("p_refute",))
         else:
-            changed = _by_holm(chosen)
+            changed = _by_holm(chosen, _levels(chosen), ("p_support", "p_refute"))
         for index, claim in zip(members, changed, strict=True):
             claims[index] = claim
     return claims
@@ -116,14 +127,20 @@ def _spoken(claim: Claim) -> str:
     return "p_refute" if claim.verdict == "refuted" else "p_support"
 
 
-def _by_holm(claims: Sequence[Claim]) -> list[Claim]:
+def _levels(claims: Sequence[Claim]) -> list[float]:
+    """Return the level of each claim, which is as its weight; the mean for one that asked none."""
+    known = [claim.parts[0].alpha for claim in claims if claim.parts]
+    typical = sum(known) / len(known) if known else 1.0
+    return [claim.parts[0].alpha if claim.parts else typical for claim in claims]
+
+
+def _by_holm(
+    claims: Sequence[Claim], weights: list[float], directions: Sequence[str]
+) -> list[Claim]:
     unheard = max(0, max(claim.family_size for claim in claims) - len(claims))
-    # A claim's share of the error rate is its weight; one that asked nothing counts as typical.
-    shares = [claim.parts[0].alpha for claim in claims if claim.parts]
-    typical = sum(shares) / len(shares) if shares else 1.0
-    weights = [claim.parts[0].alpha if claim.parts else typical for claim in claims]
+    typical = sum(weights) / len(weights)
     changed = list(claims)
-    for direction in ("p_support", "p_refute"):
+    for direction in directions:
         ps = [getattr(claim, direction) for claim in claims]
         known = [1.0 if p is None else p for p in ps] + [1.0] * unheard
         result = holm(known, weights + [typical] * unheard)

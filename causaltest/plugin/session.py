@@ -246,6 +246,7 @@ class Session:
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.perf_counter() - self._clock,
             notes=self._looks(),
+            shares=self.families.flat,
         )
         if self.settings.report is not None:
             self._write(self._results)

@@ -22,13 +22,20 @@ class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Effect sizes that stand beside a verdict and never decide it."""
+    """Effect sizes that stand beside a verdict and never decide it.
+
+    For rates: the difference from the bound, or of two rates, and the ratio of their odds (half a
+    pair added to each count, so that it is finite).
+    """
 
     share_in_direction: float | None = None
     share_interval: Interval | None = None
     d_z: float | None = None
     d_z_interval: Interval | None = None
     fraction_of_total: float | None = None
+    risk_difference: float | None = None
+    odds_ratio: float | None = None
+    odds_ratio_interval: Interval | None = None
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,8 +163,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p_support: float | None = None
     p_refute: float | None = None
     p_adjusted: float | None = None
-    """Adjusted one-sided p of the verdict's direction in the family (Holm; where hypotheses have
-    gates, the serial procedure); holds at alpha / 2."""
+    """Adjusted one-sided p of the verdict's direction in the family (Holm; for support where
+    hypotheses have gates, the serial procedure); holds at alpha / 2."""
     registration: str = ""
     """`registered`, `post-hoc` or `changed`; empty where nothing is registered."""
     requires: tuple[str, ...] = ()

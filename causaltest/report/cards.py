@@ -276,6 +276,15 @@ def _sizes(part: Part, sizes: Sizes) -> list[tuple[str, str]]:
         if sizes.d_z_interval:
             shown += f" [{sizes.d_z_interval.low:.2f}, {sizes.d_z_interval.high:.2f}]"
         rows.append(("d_z with Hedges' correction (normal theory)", shown))
+    if sizes.risk_difference is not None:
+        shown = f"{sizes.risk_difference:+.3f}"
+        rows.append(("risk difference (of two rates, or from the bound)", shown))
+    if sizes.odds_ratio is not None:
+        shown = f"{sizes.odds_ratio:.3g}"
+        if sizes.odds_ratio_interval:
+            low, high = sizes.odds_ratio_interval.low, sizes.odds_ratio_interval.high
+            shown += f" [{low:.3g}, {high:.3g}]"
+        rows.append(("odds ratio (half a pair added to each count)", shown))
     return [(name, numbers.typeset(value)) for name, value in rows]
 
 

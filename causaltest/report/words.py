@@ -428,7 +428,8 @@ def methods(results: Results) -> list[str]:
     if any(claim.requires for claim in results.claims):
         sentences.append(
             "A claim with gates is tested only where its gates are supported, which then pass "
-            "their level on to it (serial gatekeeping); its p is adjusted along its gates."
+            "their level on to it (serial gatekeeping); its p is adjusted along its gates where it "
+            "is supported, and by Holm where it is refuted."
         )
     if any(part.n_available for claim in results.claims for part in claim.parts):
         sentences.append(

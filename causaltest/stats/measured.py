@@ -226,7 +226,7 @@ class Measured:
             method=found.method,
             floor=self._floor,
             pairs_needed=None if units is None else math.ceil(units * self.n_pairs / self.n_units),
-            sizes=self._sizes(region, judge.alpha),
+            sizes=self._sizes(region, bound, judge.alpha),
             values=tuple((self.values / self._scale_mean()).tolist()),
             units=self.units,
             pair_ids=self.pair_ids,
@@ -237,7 +237,7 @@ class Measured:
             _observe=judge.observe,
         )
 
-    def _sizes(self, region: Region, alpha: float) -> Sizes:
+    def _sizes(self, region: Region, bound: float, alpha: float) -> Sizes:  # noqa: ARG002 - rates' do
         means = self._columns.means(self._counted())
         part, low, high = share(self._in_direction(means / self._scale_mean(), region), alpha)
         sizes = Sizes(

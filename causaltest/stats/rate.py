@@ -15,6 +15,8 @@ from causaltest.stats.columns import checked_columns
 from causaltest.stats.decision import Region
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import Magnitude, Measured, metric_of, refuse_sum
+from causaltest.stats.sizes import OddsRatio, odds_against, odds_of_flips
+from causaltest.stats.verdict import Interval, Sizes
 
 
 class Rate(Measured):
@@ -105,6 +107,15 @@ class Rate(Measured):
         """Which units' rates lie beyond the bound: a rate has no direction from 0."""
         return (means > region.low) & (means < region.high)
 
+    def _sizes(self, region: Region, bound: float, alpha: float) -> Sizes:
+        count = int(self.values.sum())
+        return _with_odds(
+            super()._sizes(region, bound, alpha),
+            self.estimate - bound,
+            odds_against(count, self.n_pairs, bound, alpha),
+            alpha if self.n_units == self.n_pairs else None,
+        )
+
     def _check_bound(self, bound: float) -> None:
         if not 0.0 <= bound <= 1.0:
             meant = f"; did you mean {bound / 100:g}?" if 1.0 < bound <= 100.0 else ""
@@ -132,6 +143,15 @@ class RateDifference(Measured):
     def __abs__(self) -> Magnitude:
         return Magnitude(self, self._name, self._verdict)
 
+    def _sizes(self, region: Region, bound: float, alpha: float) -> Sizes:
+        gained, lost = int((self.values > 0).sum()), int((self.values < 0).sum())
+        return _with_odds(
+            super()._sizes(region, bound, alpha),
+            self.estimate,
+            odds_of_flips(gained, lost, alpha),
+            alpha if self.n_units == self.n_pairs else None,
+        )
+
     def _check_bound(self, bound: float) -> None:
         if not -1.0 <= bound <= 1.0:
             raise EvidenceError(
@@ -140,3 +160,18 @@ class RateDifference(Measured):
 
     def _assess(self, judge: Judge) -> Found:
         return assess_rate_difference(self.columns, judge, self.subject)
+
+
+def _with_odds(
+    sizes: Sizes, difference: float, odds: OddsRatio | None, alpha: float | None
+) -> Sizes:
+    """Add the sizes of binary outcomes; pairs of one cluster give no interval for odds."""
+    interval = None
+    if alpha is not None and odds is not None and odds.low is not None and odds.high is not None:
+        interval = Interval(odds.low, odds.high, 1.0 - alpha)
+    return replace(
+        sizes,
+        risk_difference=difference,
+        odds_ratio=None if odds is None else odds.ratio,
+        odds_ratio_interval=interval,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causaltest.stats.distributions import noncentrality
-from causaltest.stats.rates import wilson
+from causaltest.stats.rates import clopper_pearson, wilson
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,59 @@ def share(hits: NDArray[np.bool_], alpha: float) -> tuple[float, float, float]:
     count = int(hits.sum())
     low, high = wilson(count, len(hits), alpha)
     return count / len(hits), low, high
+
+
+@dataclass(frozen=True)
+class OddsRatio:
+    """A ratio of odds; the interval is None where units are no pairs, or it has no finite end."""
+
+    ratio: float
+    low: float | None = None
+    high: float | None = None
+
+
+def odds_against(successes: int, n: int, bound: float, alpha: float) -> OddsRatio | None:
+    """Odds of a rate over the odds of its bound; None for a bound of 0 or 1.
+
+    Half a pair is added to either count, so that the ratio is finite; the interval is that of
+    Clopper and Pearson.
+
+    Source: Haldane (1956), The estimation and significance of the logarithm of a ratio of
+    frequencies, Annals of Human Genetics 20.
+
+    Examples
+    --------
+    >>> found = odds_against(9, 10, 0.5, 0.05)
+    >>> found is not None and round(found.ratio, 2)
+    6.33
+    """
+    if not 0.0 < bound < 1.0:
+        return None
+    against = bound / (1.0 - bound)
+    ratio = (successes + 0.5) / (n - successes + 0.5) / against
+    return _with_limits(ratio, clopper_pearson(successes, n, alpha), against)
+
+
+def odds_of_flips(gained: int, lost: int, alpha: float) -> OddsRatio:
+    """Conditional odds ratio of paired rates: pairs gained over pairs lost, half a pair added.
+
+    The interval is pi / (1 - pi) of the share pi of gains among flips, by Clopper and Pearson.
+
+    Source: Agresti (2013), Categorical Data Analysis, section 11.1; Haldane (1956).
+
+    Examples
+    --------
+    >>> round(odds_of_flips(10, 2, 0.05).ratio, 2)
+    4.2
+    """
+    ratio = (gained + 0.5) / (lost + 0.5)
+    if gained + lost == 0:
+        return OddsRatio(ratio)
+    return _with_limits(ratio, clopper_pearson(gained, gained + lost, alpha), 1.0)
+
+
+def _with_limits(ratio: float, rates: tuple[float, float], against: float) -> OddsRatio:
+    low, high = rates
+    if high >= 1.0:
+        return OddsRatio(ratio)
+    return OddsRatio(ratio, low / (1.0 - low) / against, high / (1.0 - high) / against)

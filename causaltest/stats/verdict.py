@@ -27,7 +27,9 @@ class Sizes:
     """Effect sizes that stand beside a verdict and never decide it.
 
     `share_in_direction` is the share of units on the claimed side of 0 (of the bound for rates,
-    inside the margin for equivalence); `d_z_interval` is normal-theory.
+    inside the margin for equivalence); `d_z_interval` is normal-theory. Of rates, `risk_difference`
+    is the difference from the bound, or of the two rates that are compared, and `odds_ratio` the
+    ratio of their odds with half a pair added to each count.
     """
 
     share_in_direction: float | None = None
@@ -35,6 +37,9 @@ class Sizes:
     d_z: float | None = None
     d_z_interval: Interval | None = None
     fraction_of_total: float | None = None
+    risk_difference: float | None = None
+    odds_ratio: float | None = None
+    odds_ratio_interval: Interval | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -101,3 +101,15 @@ def test_xdist_gives_the_same(suite):
     one = essence(suite)
     suite.run_apart("-p", "xdist", "-n", "2", "--causal-sequential")
     assert essence(suite) == one
+
+
+def test_sizes_of_binary_outcomes_are_recorded_and_shown(suite):
+    """Risk difference and odds ratio stand in the record and on the page."""
+    suite.write(BODY)
+    suite.run("-k", "test_strong")
+    (part,) = suite.claims()["test_strong"]["parts"]
+    assert part["sizes"]["risk_difference"] == pytest.approx(0.5)
+    assert part["sizes"]["odds_ratio"] == pytest.approx(400.5 / 0.5)
+    page = (suite.path / "reports" / "report.html").read_text()
+    assert "risk difference (of two rates, or from the bound)" in page
+    assert "odds ratio (half a pair added to each count)" in page

@@ -64,3 +64,41 @@ def test_shares_carry_wilsons_interval():
     theirs = stats.binomtest(9, 12).proportion_ci(0.95, method="wilson")
     found = share(np.arange(12) < 9, 0.05)
     assert found == pytest.approx((0.75, theirs.low, theirs.high))
+
+
+def test_odds_of_rates_by_hand():
+    """Odds over odds, with half a pair added; limits are those of the rate, turned into odds."""
+    from causaltest.stats import Rate
+
+    names = [f"p{i}" for i in range(20)]
+    values = [1.0] * 16 + [0.0] * 4
+    sizes = (Rate(values, units=names, pair_ids=names) > 0.25).sizes
+    assert sizes.risk_difference == pytest.approx(0.55)
+    assert sizes.odds_ratio == pytest.approx((16.5 / 4.5) / (0.25 / 0.75))
+    exact = stats.binomtest(16, 20).proportion_ci(method="exact")
+    limits = [end / (1 - end) * 3 for end in (exact.low, exact.high)]
+    assert sizes.odds_ratio_interval is not None
+    assert sizes.odds_ratio_interval.low == pytest.approx(limits[0])
+    assert sizes.odds_ratio_interval.high == pytest.approx(limits[1])
+    assert sizes.d_z is None
+
+
+def test_odds_of_paired_rates_are_those_of_flips():
+    """Gained over lost pairs; without a limit where nothing is lost, and none with clusters."""
+    from causaltest.stats import Rate
+
+    names = [f"p{i}" for i in range(20)]
+    one = Rate([1.0] * 15 + [0.0] * 5, units=names, pair_ids=names)
+    two = Rate([1.0] * 5 + [0.0] * 13 + [1.0] * 2, units=names, pair_ids=names)
+    sizes = (one > two).sizes
+    assert sizes.risk_difference == pytest.approx(8 / 20)
+    assert sizes.odds_ratio == pytest.approx(10.5 / 2.5)
+    exact = stats.binomtest(10, 12).proportion_ci(method="exact")
+    assert sizes.odds_ratio_interval is not None
+    assert sizes.odds_ratio_interval.low == pytest.approx(exact.low / (1 - exact.low))
+    none = Rate([0.0] * 20, units=names, pair_ids=names)
+    assert (one > none).sizes.odds_ratio_interval is None
+    units = [f"t{i % 10}" for i in range(20)]
+    clustered = Rate([1.0] * 15 + [0.0] * 5, units=units, unit="template", pair_ids=names)
+    assert (clustered > 0.5).sizes.odds_ratio_interval is None
+    assert (clustered > 0.5).sizes.odds_ratio == pytest.approx(15.5 / 5.5)
