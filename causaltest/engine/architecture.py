@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import Access
 from causaltest.engine.experts import of_expert
+from causaltest.engine.loading import device_of
 from causaltest.engine.mixtures import Found, find_mixtures, with_experts
 from causaltest.engine.stacks import Stack, find_stacks
 from causaltest.engine.survey import Place, Seen, survey, tensor_of
@@ -238,7 +239,7 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     if not stacks:
         return _without(vocabulary, "no stack of blocks was recognised")
     single = _probe(network, forward, _some_ids(min(8, vocabulary), 1, vocabulary), name)
-    ids = _some_ids(1, 2, vocabulary).to(_device(network))
+    ids = _some_ids(1, 2, vocabulary).to(device_of(network))
     blocks = [path for stack in stacks for path in stack.blocks]
     mixtures = find_mixtures(network, lambda: forward(ids), blocks, _MLP)
     found = {
@@ -427,13 +428,9 @@ def _attention_candidates(module: nn.Module, path: str) -> dict[str, Access]:
 def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict[Place, Seen]:
     """Run a few tokens and keep what every module takes and gives."""
     try:
-        return survey(network, forward, ids.to(_device(network)))
+        return survey(network, forward, ids.to(device_of(network)))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
             f"{name} could not run on token ids of shape {tuple(ids.shape)}: {error}\n"
             "pass Model(network, forward=...) with a function of (network, ids, mask)"
         ) from error
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
