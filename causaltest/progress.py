@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ class Settings:
     """
 
     mode: Mode = "auto"
-    stream: TextIO | None = None
+    stream: TextIO | io.TextIOBase | None = None
 
     @property
     def visible(self) -> bool:

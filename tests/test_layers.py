@@ -57,19 +57,22 @@ LAYERS = {
     "controls": layer(RUN, TORCH),
     "texts": layer(RUN, TORCH),
     "completeness": layer(RUN, TORCH),
+    "alignments": layer(RUN | {"sharing"}, TORCH | {"msgspec"}),
     "doses": layer(RUN, TORCH),
     "looks": layer(RUN | {"controls"}, TORCH),
     "progress": layer(set(), {"tqdm"}),
     "grids": layer(LEAVES | {"stats"}, {"numpy", "pandas", "altair", "vl_convert"}),
     "sweeps": layer(RUN | {"grids", "progress"}, TORCH | {"pandas"}),
     "experiment": layer(
-        RUN | {"completeness", "controls", "doses", "health", "looks", "sweeps", "texts"},
+        RUN | {"alignments", "completeness", "controls", "doses", "health", "looks", "sweeps", "texts"},
         TORCH | {"scipy", "msgspec", "tqdm"},
     ),
     "pyvene": layer(RUN | {"experiment", "sharing"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),
     "plugin": layer(
-        RUN | {"experiment", "health", "baseline", "registration", "report", PACKAGE_ITSELF},
+        RUN
+        | {"experiment", "health", "baseline", "registration", "report", "progress"}
+        | {PACKAGE_ITSELF},
         TORCH | {"pytest", "_pytest", "pluggy", "xdist", "msgspec", "tqdm", "hypothesis"},
     ),
     "cli": layer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import claims, families, models, options, refusals, registered
+from causaltest.plugin import claims, families, models, options, refusals, registered, watching
 from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
@@ -101,7 +101,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     hearing = item.config.stash[STATE].open(item)
     try:
-        yield
+        with watching.shown(item.config):
+            yield
     except (KeyboardInterrupt, pytest.exit.Exception):
         raise
     except BaseException as error:  # noqa: BLE001 - skips and failures are no Exceptions

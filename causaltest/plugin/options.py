@@ -15,6 +15,7 @@ Inconclusive = Literal["fail", "xfail", "skip"]
 Correction = Literal["bonferroni", "none"]
 
 _CORRECTIONS = ("bonferroni", "none")
+_PROGRESS = ("auto", "on", "off")
 _INCONCLUSIVE = ("fail", "xfail", "skip")
 
 
@@ -86,6 +87,7 @@ def declare(parser: pytest.Parser) -> None:
         ("report", "DIR", "folder of report.html and results.json, or none; default reports"),
         ("device", "NAME", "torch device, or auto (default)"),
         ("dtype", "NAME", "float32 (default), bfloat16, float16 or float64"),
+        ("progress", "MODE", "bars of long sweeps: auto (default, on terminals), on or off"),
     )
     for name, metavar, text in declared:
         group.addoption(f"--causal-{name}", metavar=metavar, default=None, help=text)
@@ -115,6 +117,7 @@ def read(config: pytest.Config) -> Settings:
         A value is out of range or unknown.
     """
     report = text(config, "report", "reports")
+    _choice("progress", text(config, "progress", "auto"), _PROGRESS)
     return Settings(
         alpha=_alpha(text(config, "alpha", "0.05")),
         correction=_choice("correction", text(config, "correction", "bonferroni"), _CORRECTIONS),

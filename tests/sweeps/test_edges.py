@@ -1,0 +1,149 @@
+"""Edge scores are derivatives of exact path effects; the graph is complete; files hold it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from causaltest import (
+    Causal,
+    Model,
+    Pair,
+    Pairs,
+    apply_function,
+    from_source,
+    interchange,
+)
+from causaltest.errors import InterventionError, ModelError, PairError, RecordError
+
+STEP = 0.02
+
+
+def nudged(base, source):
+    """Go a small way to the source."""
+    return base + STEP * (source - base)
+
+
+@pytest.fixture(scope="module")
+def scores(schoolbook, pronouns):
+    """Scores of all edges on three pairs."""
+    return Causal(schoolbook).edge_attribution(on=pronouns[:3])
+
+
+def test_the_graph_has_every_edge_once(scores):
+    """Readers of layer l: 12 channels and one MLP; writers before them: embedding, heads, MLPs."""
+    heads, layers = 4, 3
+    expected = sum(
+        (1 + (heads + 1) * layer) * 3 * heads + (1 + (heads + 1) * layer + heads)
+        for layer in range(layers)
+    ) + (1 + (heads + 1) * layers)
+    names = [edge.name for edge in scores.edges]
+    assert len(names) == len(set(names)) == expected
+    assert {"input->a0.h0<q>", "a0.h1->m0", "m0->a1.h3<v>", "m2->logits"} <= set(names)
+    assert "m0->a0.h1<q>" not in names
+    assert "a1.h0->a1.h1<q>" not in names
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a2.h3->m2", "m0->a2.h3<v>", "a1.h0->a2.h3<q>", "input->m0", "a2.h3->logits", "m1->logits",
+     "a0.h1->a2.h3<k>"],
+)  # fmt: skip
+def test_scores_are_derivatives_of_path_effects(instrument, pronouns, scores, name):
+    """A small step of the sender, all else held, recorded at the receiver: the exact path."""
+    pairs = pronouns[:3]
+    edge = {each.name: each for each in scores.edges}[name]
+    sender, receiver = edge.sender_site, edge.receiver_site
+    path = instrument.paths_to(receiver)(sender)
+    parts = path.under.parts if receiver != "logits" else path.parts
+    small = apply_function(sender, nudged, source=True)
+    under = small
+    for part in reversed(parts[:-1]):
+        under = part + under
+    assert parts[-1] == interchange(sender)
+    edit = (
+        under if receiver == "logits" else from_source("base", interchange(receiver), under=under)
+    )
+    found = instrument.effect(edit, on=pairs).values / STEP
+    column = [each.name for each in scores.edges].index(name)
+    np.testing.assert_allclose(
+        scores.values[:, column], found, rtol=0.06, atol=2e-3 * np.abs(scores.values).max()
+    )
+
+
+def test_strong_edges_are_computed_exactly(instrument, pronouns):
+    """Exact effects are those of path patching, and more steps come closer to them."""
+    pairs = pronouns[:4]
+    one = instrument.edge_attribution(on=pairs, verify=6)
+    many = instrument.edge_attribution(on=pairs, verify=6, steps=8)
+    edge = one.top(1)[0]
+    alone = instrument.path(edge.sender_site, edge.receiver_site, on=pairs)
+    np.testing.assert_allclose(one.exact[edge.name], alone.values, rtol=1e-4)
+    assert many.verification.worst < one.verification.worst
+    assert many.verification.correlation > 0.95
+    assert "EAP-IG, 8 steps" in repr(many)
+
+
+def test_a_circuit_of_the_strongest_edges(scores):
+    """The senders of the edges, as sites."""
+    circuit = scores.circuit(10)
+    assert "head_attention_value_output[2.3]" in {str(site) for site in circuit}
+
+
+def test_grouped_query_heads_read_by_key_value_heads():
+    """Where heads share keys and values, an edge leads to what reads for all of them."""
+    config = transformers.LlamaConfig(
+        vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Model(transformers.LlamaForCausalLM(config).eval(), name="grouped")
+    pairs = Pairs(
+        [Pair((1, 2, i), (3, 4, i), base_answer=5, source_answer=6) for i in range(5, 9)],
+        name="ids",
+        cluster=None,
+    )
+    found = Causal(model).edge_attribution(on=pairs, verify=5, steps=5)
+    names = {edge.name for edge in found.edges}
+    assert "a0.h3->a1.kv1<v>" in names
+    assert "a0.h3->a1.h3<q>" in names
+    assert found.verification.correlation > 0.9
+
+
+def test_files_hold_the_graph(scores, tmp_path):
+    """JSON has nodes, edges and scores, and those of each pair where asked."""
+    path = scores.save(tmp_path / "edges.json", pairs=True)
+    read = json.loads(path.read_text())
+    assert read["schema"] == "causaltest.edges/1"
+    assert {node["kind"] for node in read["nodes"]} == {"input", "head", "mlp", "logits"}
+    estimates = {edge["name"]: edge["estimate"] for edge in read["edges"]}
+    assert estimates["m2->logits"] == pytest.approx(np.mean([row[-1] for row in read["values"]]))
+    assert len(scores.to_pandas()) == len(scores.edges)
+    with pytest.raises(RecordError, match=re.escape("edges.csv: a circuit graph is saved as")):
+        scores.save(tmp_path / "edges.csv")
+
+
+def test_what_cannot_be_scored_is_refused(instrument, scores):
+    """Uneven pairs, a stream that is no sum, and more edges than there are."""
+    uneven = Pairs(
+        [Pair("Rachel went home because", "John went home early because", " she", " he")],
+        name="uneven",
+        cluster=None,
+    )
+    with pytest.raises(PairError, match="base has 4 tokens and source 5; edges are scored token"):
+        instrument.edge_attribution(on=uneven)
+    with pytest.raises(InterventionError, match="cannot choose 999 edges of 262"):
+        scores.top(999)
+    config = transformers.BertConfig(
+        vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=4,
+    )  # fmt: skip
+    bert = Model(transformers.BertForMaskedLM(config).eval(), name="bert")
+    pairs = Pairs([Pair((1, 2), (3, 2), base_answer=5, source_answer=6)], name="b", cluster=None)
+    with pytest.raises(ModelError, match="does not just add its attention and its MLP"):
+        Causal(bert).edge_attribution(on=pairs)
