@@ -1,0 +1,5 @@
+"""Learned alignments: where a network holds a causal model's variable, and how surely."""
+
+from causaltest.alignments.alignment import Alignment as Alignment
+from causaltest.alignments.alignment import Fit as Fit
+from causaltest.alignments.recipe import Recipe as Recipe

@@ -1,0 +1,144 @@
+"""Learning alignments as calls of a causal."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+from causaltest.alignments.alignment import Alignment, Fit, Origin, Split
+from causaltest.alignments.fitting import Fitting
+from causaltest.alignments.recipe import Loss, Method, Recipe
+from causaltest.engine.model import Model
+from causaltest.errors import InterventionError
+from causaltest.interventions import Intervention
+from causaltest.pairs import Pair, Pairs
+from causaltest.sites import Pos, Site
+from causaltest.stats import Rate
+from causaltest.stats.splits import check_unseen
+
+
+class Aligning(ABC):
+    """What measures accuracies can learn alignments and judge them."""
+
+    model: Model
+
+    @abstractmethod
+    def accuracy(
+        self,
+        intervention: Intervention | None = None,
+        *,
+        on: Pairs,
+        expect: Literal["base_answer", "source_answer"] | Callable[[Pair], str | int] | None = None,
+        at: Pos = "end",
+    ) -> Rate:
+        """Measure how often the model's top answer is the expected one."""
+
+    @abstractmethod
+    def twin(self, weights: Literal["shuffled", "untrained"] = "shuffled", *, seed: int = 0) -> Any:
+        """Return what measures the same on a twin of the model that learned nothing."""
+
+    @abstractmethod
+    def _note(self, text: str) -> None:
+        """Add a remark to what is reported."""
+
+    def align(
+        self,
+        site: Site | Iterable[Site],
+        *,
+        variable: str | Sequence[str],
+        on: Pairs,
+        dev: Pairs,
+        by: str,
+        width: int | None = None,
+        method: Method = "rotation",
+        seeds: Iterable[int] = (0, 1, 2, 3, 4),
+        at: Pos = "end",
+        loss: Loss | None = None,
+        **recipe: Any,
+    ) -> Alignment:
+        """Learn in which subspace of a site the network holds a variable of a causal model.
+
+        Parameters
+        ----------
+        site
+            One site, or several that hold the variable together.
+        variable
+            Name of the causal variable; several share one basis, and each pair's label `exchanged`
+            says whose directions it exchanges.
+        on
+            Training pairs; their source answers are what the exchange should give.
+        dev
+            Pairs that say when to stop and which seed to keep.
+        by
+            The label that keeps training, dev and test pairs apart; there is no default.
+        width
+            Number of directions of each variable; method `rotation` needs it.
+        method, seeds, loss
+            As in `Recipe`.
+        at
+            Where the answer is read, one token.
+        **recipe
+            epochs, patience, batch, accumulation, learning_rate, warmup, temperature,
+            boundary_weight, as in `Recipe`.
+
+        Returns
+        -------
+        Alignment
+            `alignment.accuracy(on=test) > 0.9` is a claim; on the pairs it was learned from it is
+            an error.
+
+        Raises
+        ------
+        EvidenceError
+            Training and dev pairs share a value of the label.
+        InterventionError, PairError, SiteError
+            A recipe, pair or site that does not fit.
+
+        Notes
+        -----
+        Distributed alignment search, Geiger et al. 2023 (arXiv 2303.02536); boundless, Wu et al.
+        2023 (arXiv 2305.08809). What lies below the sites, and all sources, are run once.
+        """
+        sites = (site,) if isinstance(site, Site) else tuple(site)
+        variables = (variable,) if isinstance(variable, str) else tuple(variable)
+        how = _recipe(method=method, seeds=tuple(seeds), loss=loss, **recipe)
+        train, held = Split.of(on, by), Split.of(dev, by)
+        check_unseen(train.values, held.values, what="a fit", unit=by)
+        fitting = Fitting(self.model, sites, variables, width, on, dev, at, how)
+        found: dict[int, tuple[Intervention, float]] = {}
+        fits: list[Fit] = []
+        for seed in how.seeds:
+            learned, curve = fitting.fit(seed)
+            fits.append(Fit(seed, curve.dev[curve.best], curve.losses[curve.best], len(curve.dev)))
+            found[seed] = learned, curve.losses[curve.best]
+        kept = max(fits, key=lambda fit: (fit.dev_accuracy, -fit.loss)).seed
+        self._report(variables, fits, kept, (train, held), by)
+        origin = Origin(
+            variables, by, train, held, tuple(fits), kept, how.plain(),
+            self.model.name, self.model.sha256, at,
+        )  # fmt: skip
+        return Alignment(self, found[kept][0], origin, fitting)
+
+    def _report(
+        self,
+        variables: Sequence[str],
+        fits: Sequence[Fit],
+        kept: int,
+        splits: tuple[Split, Split],
+        by: str,
+    ) -> None:
+        scores = ", ".join(f"{fit.seed}: {fit.dev_accuracy:.0%}" for fit in fits)
+        train, dev = splits
+        self._note(
+            f"alignment of {' and '.join(variables)} learned from {train.pairs} pairs of "
+            f"{train.name}, kept apart by {by!r}; dev accuracy on {dev.pairs} pairs by seed: "
+            f"{scores}; seed {kept} kept"
+        )
+
+
+def _recipe(**given: Any) -> Recipe:
+    try:
+        return Recipe(**given)
+    except TypeError as error:
+        raise InterventionError(f"align: {error}") from None

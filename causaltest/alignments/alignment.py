@@ -1,0 +1,310 @@
+"""Alignment: a learned subspace, judged on pairs that it has not seen."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from causaltest.alignments.fitting import Fitting, check_variables
+from causaltest.alignments.rowspace import row_space_part
+from causaltest.errors import EvidenceError, InterventionError, PairError
+from causaltest.interventions import Intervention
+from causaltest.pairs import Pairs
+from causaltest.sites import Pos
+from causaltest.spelling import did_you_mean, listed
+from causaltest.stats import Rate
+from causaltest.stats.controls import Controls, Test
+from causaltest.stats.splits import check_unseen
+
+if TYPE_CHECKING:
+    from causaltest.alignments.aligning import Aligning
+
+Rival = Literal["random directions", "shuffled labels"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One seed's fit.
+
+    Parameters
+    ----------
+    seed
+        Of the first guess and the order of the pairs.
+    dev_accuracy
+        Share of dev pairs answered as the source says.
+    loss
+        Training loss of the epoch that was kept.
+    epochs
+        How many were run.
+    """
+
+    seed: int
+    dev_accuracy: float
+    loss: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pairs that an alignment rests on.
+
+    Parameters
+    ----------
+    name, sha256, pairs
+        The pair set and its size.
+    values
+        The values of the splitting label in it.
+    """
+
+    name: str
+    sha256: str
+    pairs: int
+    values: tuple[str, ...]
+
+    @staticmethod
+    def of(pairs: Pairs, by: str) -> Split:
+        """Describe a pair set.
+
+        Raises
+        ------
+        PairError
+            A pair lacks the label.
+        """
+        for pair in pairs:
+            if by not in pair.labels:
+                raise PairError(
+                    f"pair {pair.id} of {pairs.name} has no label {by!r}"
+                    f"{did_you_mean(by, pair.labels)}\nits labels: {listed(pair.labels)}"
+                )
+        values = tuple(dict.fromkeys(pair.labels[by] for pair in pairs))
+        return Split(pairs.name, pairs.sha256, len(pairs), values)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an alignment was learned from.
+
+    Parameters
+    ----------
+    variables
+        The causal variables.
+    by
+        The label by which train, dev and test pairs are kept apart.
+    train, dev
+        The pairs.
+    fits
+        One for each seed.
+    kept
+        Seed of the fit that was kept, the best on the dev pairs.
+    recipe
+        As JSON holds it.
+    model, model_sha256
+        The network.
+    at
+        Where the answer is read.
+    """
+
+    variables: tuple[str, ...]
+    by: str
+    train: Split
+    dev: Split
+    fits: tuple[Fit, ...]
+    kept: int
+    recipe: dict[str, Any]
+    model: str
+    model_sha256: str
+    at: Pos = "end"
+
+
+class Alignment:
+    """A learned claim of where a network holds a variable; given by `causal.align`.
+
+    Parameters
+    ----------
+    causal
+        What measures it.
+    intervention
+        The interchange of what was learned.
+    origin
+        What it was learned from.
+    fitting
+        How to learn it again; None for an alignment that was loaded.
+    """
+
+    def __init__(
+        self,
+        causal: Aligning,
+        intervention: Intervention,
+        origin: Origin,
+        fitting: Fitting | None = None,
+    ) -> None:
+        self._causal = causal
+        self.intervention = intervention
+        self.origin = origin
+        self._fitting = fitting
+
+    def __repr__(self) -> str:
+        best = next(fit for fit in self.origin.fits if fit.seed == self.origin.kept)
+        return (
+            f"<Alignment of {' and '.join(self.origin.variables)}: {self.intervention}, "
+            f"{best.dev_accuracy:.0%} on {self.origin.dev.pairs} dev pairs>"
+        )
+
+    @property
+    def plan(self) -> str:
+        """Which part of the network the training ran, and why not less."""
+        return self._refit().plan
+
+    def accuracy(self, *, on: Pairs) -> Rate:
+        """Measure how often exchanging what was learned gives the counterfactual answer.
+
+        Parameters
+        ----------
+        on
+            Pairs that share no value of the splitting label with those it was learned from.
+
+        Returns
+        -------
+        Rate
+            Interchange-intervention accuracy.
+
+        Raises
+        ------
+        EvidenceError
+            The alignment has seen some of these pairs.
+        """
+        self._check_unseen(on)
+        return self._causal.accuracy(self.intervention, on=on, at=self.origin.at)
+
+    def unchanged(self, *, on: Pairs) -> Rate:
+        """Measure how often the counterfactual answer comes with nothing exchanged.
+
+        A network that ignores the exchange scores this; `accuracy > unchanged` is the least that
+        an alignment must do.
+        """
+        self._check_unseen(on)
+        return self._causal.accuracy(on=on, expect="source_answer", at=self.origin.at)
+
+    def controls(
+        self,
+        rival: Rival,
+        *,
+        on: Pairs,
+        k: int = 39,
+        seed: int = 1000,
+        test: Test | None = None,
+    ) -> Controls:
+        """Measure k rivals of the alignment, so that `accuracy > controls` says it beats them.
+
+        Parameters
+        ----------
+        rival
+            `random directions`: as many, drawn at random. `shuffled labels`: learned as the
+            alignment was, from answers dealt out anew among the training pairs.
+        on
+            The pairs that the accuracy is measured on.
+        k
+            How many; 39 is the fewest at which a rank test reaches .025.
+        seed
+            Of the first; those after it count on.
+        test
+            `rank`, or `prediction` for few rivals whose accuracies are roughly normal.
+
+        Raises
+        ------
+        InterventionError
+            The rival is unknown, or nothing can be learned again since the alignment was loaded.
+        EvidenceError
+            The alignment has seen some of these pairs, or k is below 5.
+        """
+        self._check_unseen(on)
+        known = ("random directions", "shuffled labels")
+        if rival not in known:
+            raise InterventionError(
+                f"rival is {rival!r}{did_you_mean(str(rival), known)}; expected one of "
+                f"{listed(known)}"
+            )
+        fitting = self._refit()
+        found: list[Rate] = []
+        for index in range(seed, seed + k):
+            each = (
+                fitting.drawn(index)
+                if rival == "random directions"
+                else fitting.fit(index, shuffled=True)[0]
+            )
+            found.append(self._causal.accuracy(each, on=on, at=self.origin.at))
+        kind = rival if rival == "random directions" else "refits on shuffled labels"
+        return Controls(found, kind=kind, test=test)
+
+    def untrained(
+        self, *, on: Pairs, weights: Literal["shuffled", "untrained"] = "untrained", seed: int = 0
+    ) -> Rate:
+        """Learn the same alignment in a twin of the model that learned nothing, and measure it.
+
+        Parameters
+        ----------
+        on
+            The pairs that the accuracy is measured on.
+        weights, seed
+            As for `causal.twin`.
+        """
+        self._check_unseen(on)
+        fitting = self._refit()
+        other = self._causal.twin(weights, seed=seed)
+        there = replace(fitting, model=other.model)
+        found, _ = there.fit(self.origin.kept)
+        return other.accuracy(found, on=on, at=self.origin.at)
+
+    def row_space(self, *, on: Pairs) -> Rate:
+        """Measure the part of the alignment that the next linear map can see at all.
+
+        Of a subspace that works through a direction which no later weight reads directly, little
+        is left: an interpretability illusion (Makelov et al. 2024, arXiv 2311.17030).
+
+        Raises
+        ------
+        InterventionError
+            The sites are not the inputs of one linear map, or the subspace is no rotation.
+        """
+        self._check_unseen(on)
+        part = row_space_part(self._causal.model, self.intervention)
+        return self._causal.accuracy(part, on=on, at=self.origin.at)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Save to a folder that `sharing.load` and `Alignment.load` read.
+
+        Raises
+        ------
+        RecordError
+            The folder cannot be written.
+        """
+        from causaltest.alignments.saving import save
+
+        return save(self, self._causal.model, folder)
+
+    # What follows serves the methods above
+
+    def _refit(self) -> Fitting:
+        if self._fitting is None:
+            raise InterventionError(
+                "an alignment that was loaded holds no training pairs, so it cannot be learned "
+                "again for a control\nlearn it anew with causal.align(...)"
+            )
+        return self._fitting
+
+    def _check_unseen(self, on: Pairs) -> None:
+        if not isinstance(on, Pairs):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise PairError(f"on= takes a pair set (Pairs); got {type(on).__name__}")
+        check_variables(self.origin.variables, on)
+        judged = Split.of(on, self.origin.by)
+        for role in (self.origin.train, self.origin.dev):
+            check_unseen(
+                role.values,
+                judged.values,
+                what=f"an alignment of {' and '.join(self.origin.variables)}",
+                unit=self.origin.by,
+            )
+            if role.sha256 == judged.sha256:
+                raise EvidenceError(f"{on.name} is the pair set {role.name} it was learned from")

@@ -1,0 +1,194 @@
+"""Everything that is needed to learn an alignment again: from another seed, or shuffled labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from operator import add
+
+import torch
+from torch import Tensor
+
+from causaltest.alignments.directions import Groups, Learned, learned
+from causaltest.alignments.recipe import Recipe
+from causaltest.alignments.training import Curve, Examples, train
+from causaltest.engine.model import Model
+from causaltest.engine.prompts import Row
+from causaltest.engine.upper import Upper
+from causaltest.errors import InterventionError, PairError
+from causaltest.interventions import Intervention, Subspace, interchange
+from causaltest.pairs import Pairs
+from causaltest.sites import Pos, Site
+from causaltest.spelling import listed
+
+_EXCHANGED = "exchanged"
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A learning task.
+
+    Parameters
+    ----------
+    model
+        The model; it stays as it is.
+    sites
+        Where the variables are looked for, each site with directions of its own.
+    variables
+        Names of the causal variables; several share one basis, and pairs say by their label
+        `exchanged` whose directions are exchanged.
+    width
+        Directions of each variable at each site; None where the recipe learns it.
+    train, dev
+        Pairs to learn from, and to stop and choose by.
+    at
+        Where the answer is read.
+    recipe
+        How.
+    tick
+        Called after each step.
+    """
+
+    model: Model
+    sites: tuple[Site, ...]
+    variables: tuple[str, ...]
+    width: int | None
+    train: Pairs
+    dev: Pairs
+    at: Pos
+    recipe: Recipe
+    tick: Callable[[], None] = field(default=lambda: None, compare=False)
+
+    def __post_init__(self) -> None:
+        for pairs in (self.train, self.dev):
+            check_variables(self.variables, pairs)
+        self.guess(0)
+
+    @property
+    def plan(self) -> str:
+        """Which part of the network every step runs."""
+        return self._examples[0].upper.plan
+
+    @property
+    def steps(self) -> int:
+        """Number of gradients of one fit, at most."""
+        return self.recipe.epochs * -(-len(self.train) // self.recipe.batch)
+
+    def fit(self, seed: int, *, shuffled: bool = False) -> tuple[Intervention, Curve]:
+        """Learn from one seed.
+
+        Parameters
+        ----------
+        seed
+            Of the first guess and the order of the pairs.
+        shuffled
+            Learn from answers that are dealt out anew among the pairs, so that there is nothing
+            to learn but the pairs themselves.
+        """
+        on, dev = self._examples
+        if shuffled:
+            on, dev = (self._dealt(each, seed) for each in (on, dev))
+        parts = self.guess(seed)
+
+        def build(temperature: float) -> Intervention:
+            return self._joined(part.subspace(temperature) for part in parts)
+
+        curve = train(parts, build, on, dev, self.recipe, seed=seed, tick=self.tick)
+        found = self._joined(part.frozen(curve.temperature) for part in parts)
+        return found.frozen(), curve
+
+    def drawn(self, seed: int) -> Intervention:
+        """Return a first guess: directions that nothing was learned of."""
+        last = self.recipe.temperature[1]
+        return self._joined(part.frozen(last) for part in self.guess(seed)).frozen()
+
+    def guess(self, seed: int) -> list[Learned]:
+        """Return what is learned, before it is."""
+        count, groups = self._count, self._groups
+        found: list[Learned] = []
+        for index, site in enumerate(self.sites):
+            # Far apart, so that sites begin with directions of their own.
+            own = seed + 1_000_003 * index
+            found.append(learned(self.recipe, self._widths[site], count, groups, own))
+        return found
+
+    @cached_property
+    def _examples(self) -> tuple[Examples, Examples]:
+        guess = self.drawn(0)
+        return tuple(
+            Examples(Upper(self.model, guess, pairs, self.at), self._answers(pairs))
+            for pairs in (self.train, self.dev)
+        )  # pyright: ignore[reportReturnType]
+
+    def _answers(self, pairs: Pairs) -> Tensor:
+        found: list[int] = []
+        for pair in pairs:
+            if pair.source_answer is None:
+                raise PairError(
+                    f"pair {pair.id} has no source_answer, the answer that the exchange should give"
+                )
+            found.append(self.model.prompts.answer_id(pair.base, pair.source_answer, pair))
+        return torch.tensor(found)
+
+    @staticmethod
+    def _dealt(examples: Examples, seed: int) -> Examples:
+        stream = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(examples), generator=stream)
+        return Examples(examples.upper, examples.answers[order])
+
+    def _joined(self, subspaces: Iterator[Subspace] | Sequence[Subspace]) -> Intervention:
+        parts = [
+            interchange(site, subspace=subspace)
+            for site, subspace in zip(self.sites, subspaces, strict=True)
+        ]
+        return reduce(add, parts)
+
+    @property
+    def _count(self) -> int | None:
+        return None if self.width is None else self.width * len(self.variables)
+
+    @property
+    def _groups(self) -> Groups | None:
+        if len(self.variables) == 1:
+            return None
+        size = self.width or 0
+        return {
+            name: range(index * size, (index + 1) * size)
+            for index, name in enumerate(self.variables)
+        }
+
+    @cached_property
+    def _widths(self) -> dict[Site, int]:
+        """Width of each site, measured on one prompt."""
+        read = self.model.read(self.sites, [Row.of(self.train[0], "base")])
+        return {site: int(read[site][0].shape[-1]) for site in self.sites}
+
+
+def check_variables(variables: Sequence[str], pairs: Pairs) -> None:
+    """Refuse pairs in which other variables are exchanged than those that are looked for.
+
+    Raises
+    ------
+    InterventionError
+        No variable is named, or one twice.
+    PairError
+        A pair exchanges another, or does not say which of several.
+    """
+    if not variables or len(set(variables)) < len(variables):
+        raise InterventionError(
+            f"variable= names {listed(variables)}; expected one, or several that differ"
+        )
+    for pair in pairs:
+        exchanged = pair.labels.get(_EXCHANGED)
+        if exchanged is None and len(variables) > 1:
+            raise PairError(
+                f"pair {pair.id} of {pairs.name} has no label {_EXCHANGED!r}, which says whose "
+                f"directions are exchanged: {listed(variables)}"
+            )
+        if exchanged is not None and exchanged not in variables:
+            raise PairError(
+                f"in pair {pair.id} of {pairs.name} {exchanged!r} is exchanged, but the alignment "
+                f"is of {listed(variables)}\nchoose its pairs: "
+                f"{pairs.name}.where({_EXCHANGED}={variables[0]!r})"
+            )

@@ -1,0 +1,373 @@
+"""Learned alignments: what they find, and what they may be judged on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from causaltest import (
+    Causal,
+    EvidenceError,
+    InterventionError,
+    Model,
+    Pair,
+    PairError,
+    Pairs,
+    RecordError,
+    block_output,
+    interchange,
+    mlp_activation,
+    module,
+)  # fmt: skip
+from causaltest.alignments import Alignment, Recipe
+from causaltest.alignments.rowspace import row_space_part
+from causaltest.alignments.saving import load
+from causaltest.causal_models import CausalModel
+from causaltest.engine.subspaces import as_held
+from causaltest.interventions import low_rank
+from causaltest.sharing import load as load_intervention
+
+HIDDEN = module("hidden")
+ENTITIES = 24
+
+
+class Equality(nn.Module):
+    """Hierarchical equality by hand: one-hot entities, then left and right, then the answer.
+
+    Two hidden numbers hold `left` and `right` (1 where equal); a fixed rotation hides them among
+    six others that are always 0.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        drawn = torch.randn(8, 8, generator=torch.Generator().manual_seed(4))
+        self.rotation = nn.Parameter(torch.linalg.qr(drawn).Q)
+        self.hidden = nn.Identity()
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return logits (rows, 2): different, same."""
+        w, x, y, z = ids.unbind(1)
+        facts = torch.zeros(len(ids), 8)
+        facts[:, 0] = (w == x).float()
+        facts[:, 1] = (y == z).float()
+        left, right = (self.hidden(facts @ self.rotation) @ self.rotation.T)[:, :2].unbind(1)
+        same = 1 - 4 * (left - right).square()
+        return torch.stack([-same, same], dim=1)
+
+
+@pytest.fixture(scope="module")
+def equality():
+    """The network in a causal."""
+    return Causal(Model(Equality(), name="equality"))
+
+
+def pairs_of(name, entities, count, *, of=("left",), seed=0):
+    """Draw pairs among some entities; the label `entities` says which."""
+    hypothesis = CausalModel(
+        dict.fromkeys("wxyz", entities),
+        {
+            "left": lambda w, x: w == x,
+            "right": lambda y, z: y == z,
+            "answer": lambda left, right: left == right,
+        },
+    )
+    drawn = Pairs.from_causal_model(
+        hypothesis, of, count,
+        prompt=lambda s: (s["w"], s["x"], s["y"], s["z"]),
+        answer=lambda s: int(s["answer"]), name=name, cluster=None, seed=seed,
+    )  # fmt: skip
+    labelled = [
+        Pair(
+            pair.base, pair.source, pair.base_answer, pair.source_answer,
+            labels={**pair.labels, "entities": name},
+        )
+        for pair in drawn
+    ]  # fmt: skip
+    return Pairs(labelled, name=name, cluster=None)
+
+
+@pytest.fixture(scope="module")
+def split():
+    """Training, dev and test pairs of entities that differ."""
+    return (
+        pairs_of("train", range(12), 120),
+        pairs_of("dev", range(12, 18), 60, seed=1),
+        pairs_of("test", range(18, ENTITIES), 80, seed=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def alignment(equality, split):
+    """One direction, learned for `left`."""
+    train, dev, _ = split
+    return equality.align(
+        HIDDEN, variable="left", on=train, dev=dev, by="entities", width=1, seeds=(0, 1),
+        epochs=60, learning_rate=0.05,
+    )  # fmt: skip
+
+
+def _direction(alignment):
+    return as_held(alignment.intervention.subspace.basis)[:, 0].double()
+
+
+def test_the_known_direction_has_an_accuracy_of_one(equality, split):
+    """Exchanging the direction that holds `left` gives the counterfactual answer every time."""
+    test = split[2]
+    known = equality.model.network.rotation[:1].T.detach()
+    rate = equality.accuracy(interchange(HIDDEN, subspace=low_rank(known)), on=test)
+    assert rate.estimate == 1.0
+    other = equality.model.network.rotation[1:2].T.detach()
+    wrong = equality.accuracy(interchange(HIDDEN, subspace=low_rank(other)), on=test)
+    assert wrong.estimate < 0.8
+
+
+def test_training_finds_the_direction_that_is_known(alignment, equality, split):
+    """The learned direction is that of `left`, and is right on entities it never saw.
+
+    The answer follows the exchange as soon as the cosine is above sqrt(1/2); directions of
+    `right` or of nothing have a cosine of 0.
+    """
+    known = equality.model.network.rotation.detach().double()
+    left, right = (abs(float(_direction(alignment) @ known[index])) for index in (0, 1))
+    assert left > 0.95
+    assert right < 0.1
+    rate = alignment.accuracy(on=split[2])
+    assert rate.estimate == 1.0
+    assert bool(rate > 0.9)
+    assert alignment.unchanged(on=split[2]).estimate == 0.5
+    assert bool(rate > alignment.unchanged(on=split[2]))
+
+
+def test_the_same_seeds_learn_the_same_numbers(alignment, equality, split):
+    """Learning again gives the same directions, bit for bit, and leaves the network alone."""
+    train, dev, _ = split
+    before = {name: each.clone() for name, each in equality.model.network.named_parameters()}
+    again = equality.align(
+        HIDDEN, variable="left", on=train, dev=dev, by="entities", width=1, seeds=(0, 1),
+        epochs=60, learning_rate=0.05,
+    )  # fmt: skip
+    assert again.intervention == alignment.intervention
+    assert again.origin == alignment.origin
+    for name, parameter in equality.model.network.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.requires_grad
+        assert parameter.grad is None
+
+
+def test_every_seed_is_reported(alignment, equality):
+    """The trail tells the dev accuracy of each seed and which was kept."""
+    assert [fit.seed for fit in alignment.origin.fits] == [0, 1]
+    note = next(note for note in equality.trail.notes if note.startswith("alignment of left"))
+    assert "learned from 120 pairs of train, kept apart by 'entities'" in note
+    assert f"seed {alignment.origin.kept} kept" in note
+
+
+def test_it_is_not_judged_on_what_it_was_learned_from(alignment, split):
+    """Training and dev pairs are refused, by the label that keeps them apart."""
+    for seen in split[:2]:
+        with pytest.raises(EvidenceError, match="an alignment of left cannot be judged on the"):
+            alignment.accuracy(on=seen)
+    with pytest.raises(EvidenceError, match="cannot be judged on the data it rests on"):
+        alignment.controls("random directions", on=split[0])
+
+
+def test_other_data_is_refused_by_name(alignment, equality, split):
+    """Pairs without the label, or in which another variable is exchanged, do not fit."""
+    train, dev, test = split
+    plain = Pairs([Pair((1, 2, 3, 4), (4, 3, 2, 1))], name="plain", cluster=None)
+    with pytest.raises(PairError, match="pair plain/0 of plain has no label 'entities'"):
+        alignment.accuracy(on=plain)
+    right = pairs_of("other", range(18, 24), 8, of=("right",))
+    with pytest.raises(
+        PairError, match=r"'right' is exchanged, but the alignment is of 'left'\nchoose its pairs"
+    ):
+        alignment.accuracy(on=right)
+    with pytest.raises(EvidenceError, match="a fit cannot be judged on the data it rests on"):
+        equality.align(HIDDEN, variable="left", on=train, dev=train, by="entities", width=1)
+    with pytest.raises(PairError, match=r"has no label 'entity'; did you mean 'entities'\?"):
+        equality.align(HIDDEN, variable="left", on=train, dev=dev, by="entity", width=1)
+    with pytest.raises(PairError, match=re.escape("on= takes a pair set (Pairs); got list")):
+        alignment.accuracy(on=list(test))
+
+
+def test_random_directions_do_worse(alignment, split):
+    """The alignment outranks as many directions drawn at random."""
+    test = split[2]
+    controls = alignment.controls("random directions", on=test, k=39)
+    assert controls.estimates.max() < 1.0
+    assert bool(alignment.accuracy(on=test) > controls)
+
+
+def test_shuffled_labels_teach_nothing(alignment, split):
+    """Refits on answers dealt out anew are near chance on pairs not seen."""
+    controls = alignment.controls("shuffled labels", on=split[2], k=5)
+    assert controls.estimates.mean() < 0.75
+    assert "refits on shuffled labels" in repr(controls)
+
+
+def test_unknown_rivals_are_named(alignment, split):
+    """A control that does not exist is an error with the nearest one."""
+    with pytest.raises(InterventionError, match="rival is 'random direction'; did you mean"):
+        alignment.controls("random direction", on=split[2])
+
+
+def test_several_variables_share_a_basis(equality):
+    """Each pair exchanges the directions of its own variable."""
+    both = ("left", "right")
+    train = pairs_of("train", range(12), 160, of=both)
+    dev = pairs_of("dev", range(12, 18), 60, of=both, seed=1)
+    test = pairs_of("test", range(18, 24), 80, of=both, seed=2)
+    found = equality.align(
+        HIDDEN, variable=both, on=train, dev=dev, by="entities", width=1, seeds=(0, 1),
+        epochs=40, learning_rate=0.05,
+    )  # fmt: skip
+    assert found.accuracy(on=test).estimate > 0.95
+    known = equality.model.network.rotation[:2].detach().double()
+    basis = as_held(found.intervention.subspace.basis.basis).double()
+    assert torch.allclose((known @ basis).abs(), torch.eye(2, dtype=torch.float64), atol=0.1)
+
+
+def test_a_boundary_is_learned(equality, split):
+    """Boundless search settles on few directions and is right on unseen entities."""
+    train, dev, test = split
+    found = equality.align(
+        HIDDEN, variable="left", on=train, dev=dev, by="entities", method="boundless",
+        seeds=(0,), epochs=40, learning_rate=0.05, temperature=(5.0, 0.05), boundary_weight=0.3,
+    )  # fmt: skip
+    (boundary,) = found.intervention.subspace.boundary
+    assert 8 * boundary < 6
+    assert found.accuracy(on=test).estimate > 0.9
+
+
+def test_a_loaded_alignment_is_judged_but_not_learned_again(alignment, equality, split, tmp_path):
+    """A folder gives the same numbers and knows what it was learned from."""
+    folder = alignment.save(tmp_path / "left")
+    again = load(equality, folder)
+    assert isinstance(again, Alignment)
+    assert again.origin == alignment.origin
+    assert again.accuracy(on=split[2]).estimate == 1.0
+    with pytest.raises(EvidenceError, match="cannot be judged on the data"):
+        again.accuracy(on=split[0])
+    with pytest.raises(InterventionError, match="an alignment that was loaded holds no training"):
+        again.controls("shuffled labels", on=split[2])
+    assert load_intervention(folder) == alignment.intervention
+
+
+def test_folders_that_are_no_alignments_are_refused(alignment, equality, tmp_path):
+    """A missing or damaged description is named."""
+    folder = alignment.save(tmp_path / "left")
+    page = folder / "alignment.json"
+    page.write_text("{}")
+    with pytest.raises(RecordError, match=r"alignment.json is damaged: .*missing required field"):
+        load(equality, folder)
+    page.unlink()
+    with pytest.raises(RecordError, match="holds an intervention, but no alignment"):
+        load(equality, folder)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"method": "rotations"}, "method is 'rotations'; did you mean 'rotation'?"),
+        ({"seeds": ()}, "seeds are (); expected different whole numbers"),
+        ({"seeds": (1, 1)}, "seeds are (1, 1); expected different whole numbers"),
+        ({"epochs": 0}, "epochs is 0; expected a whole number from 1"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0; expected a positive number"),
+        ({"warmup": 2.0}, "warmup is 2.0; expected a share from 0 to 1"),
+        ({"temperature": (1.0, 0.0)}, "temperature is (1.0, 0.0); expected two positive numbers"),
+    ],
+)
+def test_recipes_are_checked(wrong, message):
+    """A setting that makes no sense is named with its value."""
+    with pytest.raises(InterventionError, match=re.escape(message)):
+        Recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"width": None}, "method 'rotation' needs width="),
+        ({"width": 8}, "the alignment would take 8 of 8 directions; choose a width from 1 to 7"),
+        ({"width": 1, "method": "mask"}, "learns how wide the alignment is and cannot take width="),
+        ({"width": 1, "epoch": 3}, "unexpected keyword argument 'epoch'"),
+        ({"width": 1, "variable": ()}, "variable= names none; expected one, or several"),
+    ],
+)
+def test_alignments_that_make_no_sense_are_refused(equality, split, arguments, message):
+    """Full width, no width and unknown settings are errors."""
+    train, dev, _ = split
+    with pytest.raises(InterventionError, match=re.escape(message)):
+        equality.align(
+            HIDDEN, **{"variable": "left", "on": train, "dev": dev, "by": "entities", **arguments}
+        )
+
+
+def test_the_part_in_the_row_space_is_what_the_next_map_sees():
+    """Of a direction half inside the row space of the next weights, the inner half remains."""
+    torch.manual_seed(0)
+
+    class Reader(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = torch.nn.Embedding(6, 4)
+            self.out = torch.nn.Linear(4, 3, bias=False)
+            with torch.no_grad():
+                self.out.weight[:, 3] = 0.0
+
+        def forward(self, ids):
+            return self.out(self.embed(ids))
+
+    slanted = torch.tensor([[0.6], [0.0], [0.0], [0.8]])
+    site = module("out", side="input", pos="end")
+    edit = interchange(site, subspace=low_rank(slanted))
+    part = row_space_part(Model(Reader()), edit)
+    inner = as_held(part.subspace.basis)[:, 0]
+    assert torch.allclose(inner.abs(), torch.tensor([1.0, 0.0, 0.0, 0.0]), atol=1e-6)
+    blind = interchange(site, subspace=low_rank(torch.eye(4)[:, 3:]))
+    with pytest.raises(InterventionError, match=r"no direction of .* lies in the row space"):
+        row_space_part(Model(Reader()), blind)
+    with pytest.raises(InterventionError, match="is the output of embed, and not the input of"):
+        row_space_part(
+            Model(Reader()), interchange(module("embed", pos="end"), subspace=low_rank(slanted))
+        )
+
+
+def test_on_a_transformer_only_what_is_above_the_site_is_run(schoolbook):
+    """The last block's output needs no block at all, and unseen templates come right."""
+    causal, train, dev, test = schoolbook
+    found = causal.align(
+        block_output(2, pos="end"), variable="gender", on=train, dev=dev, by="template", width=1,
+        seeds=(0,), epochs=20, learning_rate=0.02,
+    )  # fmt: skip
+    assert found.plan == "0 of 3 blocks in every step, tokens from 4 on"
+    assert found.accuracy(on=test).estimate > 0.9
+    assert found.untrained(on=test).estimate < 0.6
+    with pytest.raises(InterventionError, match="a row space is known of sites such as"):
+        found.row_space(on=test)
+
+
+def test_the_row_space_part_of_an_alignment_is_measured(schoolbook):
+    """At the input of a linear map the part that the map sees has an accuracy of its own."""
+    causal, train, dev, test = schoolbook
+    found = causal.align(
+        mlp_activation(0, pos="name"), variable="gender", on=train, dev=dev, by="template",
+        width=4, seeds=(0,), epochs=4, learning_rate=0.02,
+    )  # fmt: skip
+    part = row_space_part(causal.model, found.intervention)
+    assert found.row_space(on=test).estimate == causal.accuracy(part, on=test).estimate
+
+
+@pytest.fixture(scope="module")
+def schoolbook():
+    """The embedded model, and its pronoun pairs split by template."""
+    folder = Path(__file__).parents[2] / "hypotheses"
+    pairs = Pairs.read(folder / "pairs" / "pronouns.jsonl", cluster="template")
+    templates = list(dict.fromkeys(pair.labels["template"] for pair in pairs))
+    rest, test = pairs.split(by="template", test=templates[10:])
+    train, dev = rest.split(by="template", test=templates[7:10])
+    return Causal(Model.load(str(folder / "schoolbook"))), train, dev, test
