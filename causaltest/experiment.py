@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
+from causaltest.alignments.aligning import Aligning
 from causaltest.circuits import Circuit
 from causaltest.completeness import CircuitParts, Runs, proper_part
 from causaltest.controls import CircuitOrigin, Controlled, Origin, Weights, twin
@@ -56,7 +57,7 @@ class Trail:
         return next((unit for known, unit in self.counted_in.items() if known in subject), "")
 
 
-class Causal(Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing):
+class Causal(Aligning, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing):
     """Measures causal effects on one model.
 
     Parameters
@@ -416,7 +417,10 @@ class Causal(Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing)
         return measured
 
     def _keep(self, ledger: Iterable[Entry]) -> None:
-        self.trail.edits.extend(ledger)
+        for entry in ledger:
+            self.trail.edits.append(entry)
+            if entry.note:
+                self.trail.notes[entry.note] = None
 
     def _note(self, text: str) -> None:
         self.trail.notes[text] = None
