@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from causaltest.engine.hooks import evaluating, watched
 from causaltest.engine.prompts import Row
+from causaltest.engine.softmax import eager
 from causaltest.errors import ModelError, SiteError
 from causaltest.sites import Site
 
@@ -81,25 +81,6 @@ class AttentionPatterns:
             for key in range(len(tokens))
         ]
         return pandas.DataFrame(rows)
-
-
-@contextmanager
-def eager(network: nn.Module) -> Iterator[None]:
-    """Compute attention eagerly for the length of the context, and as before afterwards."""
-    name = "_attn_implementation"
-    configs: dict[int, Any] = {}
-    for module in network.modules():
-        config = getattr(module, "config", None)
-        if isinstance(getattr(config, name, None), str):
-            configs[id(config)] = config
-    before = [(config, getattr(config, name)) for config in configs.values()]
-    try:
-        for config, _ in before:
-            setattr(config, name, "eager")
-        yield
-    finally:
-        for config, implementation in before:
-            setattr(config, name, implementation)
 
 
 def attention_patterns(

@@ -66,7 +66,7 @@ def differentiable(
     True
     """
     rows = [Row.of(pair, "base") for pair in pairs]
-    batches = list(model.batches(rows))
+    batches = list(model.batches(rows, intervention.sites))
     if len(batches) != 1:
         raise InterventionError(
             f"{len(pairs)} pairs make {len(batches)} batches of {model.name}, but gradients are "

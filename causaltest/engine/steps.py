@@ -11,12 +11,13 @@ from torch import Tensor
 
 from causaltest.engine.access import Places
 from causaltest.engine.apply import Edit
+from causaltest.engine.keys import switched
 from causaltest.engine.ledger import Entry
 from causaltest.engine.prompts import Batch
 from causaltest.engine.run import Applied
 from causaltest.errors import InterventionError, ModelError, SiteError
 from causaltest.interventions import FromSource, Intervention, ResampleAblation
-from causaltest.sites import END
+from causaltest.sites import END, KEYED
 from causaltest.spelling import did_you_mean
 
 When = Literal["prompt", "every step"] | Sequence[int]
@@ -153,10 +154,15 @@ class StepEdit(Applied):
     done: set[int] = field(default_factory=set)
     moved: set[int] = field(default_factory=set)
     edited_tokens: int = 0
+    passed: int = -1
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Return the activation with the edits of the pass that runs."""
         clock = self.clock
+        if self.passed != clock.step:
+            self.passed, self.turns.seen = clock.step, 0
+        if not self.turns.comes():
+            return tensor
         tokens = tensor.ndim >= 3 and tensor.shape[1] == clock.width
         if not tokens or tensor.shape[0] != clock.copies * len(clock.lengths):
             raise InterventionError(
@@ -164,6 +170,8 @@ class StepEdit(Applied):
                 f"{tuple(tensor.shape)} in generation; expected (rows, tokens, ...) = "
                 f"{(clock.copies * len(clock.lengths), clock.width)} and a width"
             )
+        if self.site.component in KEYED:
+            self._check_keys(tensor)
         if self.steps == "prompt":
             return self._prompt(tensor)
         reached = range(clock.step + 1)
@@ -172,6 +180,21 @@ class StepEdit(Applied):
                 columns = [[clock.reads(i, step)] for i in range(len(clock.lengths))]
                 tensor = self._write(tensor, columns, step)
         return tensor
+
+    def _check_keys(self, tensor: Tensor) -> None:
+        """Refuse keys that are not the tokens of each text from its first."""
+        clock = self.clock
+        keys = tensor.shape[-1] // (self.access.heads or 1)
+        if len(set(clock.lengths)) > 1:
+            raise InterventionError(
+                f"{self.site} has one number for each key, so the prompts that are written on "
+                "together must be of equal length; generate from them one at a time"
+            )
+        if keys != clock.start + clock.width:
+            raise InterventionError(
+                f"{self.site}: there are {keys} keys at step {clock.step} of generation, where the "
+                f"text has {clock.start + clock.width} tokens; say use_cache=False"
+            )
 
     def _prompt(self, tensor: Tensor) -> Tensor:
         columns: list[list[int]] = []
@@ -223,6 +246,8 @@ class StepEdit(Applied):
 
     def entry(self) -> Entry:
         """Return what was done, or refuse to go on if nothing was."""
+        if wrong := self.turns.missed(self.site, self.access.path, self.model.name):
+            raise InterventionError(f"{self.part} did not happen in generation\n{wrong}")
         if not self.done:
             raise InterventionError(
                 f"{self.part} did not happen: {self.access.path} was never reached in generation "
@@ -231,7 +256,8 @@ class StepEdit(Applied):
         return Entry(
             str(self.part),
             str(self.site),
-            f"{self.access.path}.{self.access.side}",
+            f"{self.access.path}.{self.access.side}{self.turns}",
+            note=switched(self.access, self.site, self.model.network),
             fired=len(self.done),
             rows=sum(map(bool, self.counts)) or len(self.rows.rows),
             positions=self.edited_tokens,

@@ -169,15 +169,17 @@ def _softmax(x: Array) -> Array:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def _mix(q: Array, k: Array, v: Array) -> Array:
+def _mix(q: Array, k: Array, v: Array, edit: Edit, layer: int) -> Array:
     """Causal attention: (tokens, heads, size) each; as many key-value heads as query heads."""
-    n, _, size = q.shape
-    mixed = np.empty_like(q)
-    for head in range(q.shape[1]):
-        scores = q[:, head] @ k[:, head].T / math.sqrt(size)
-        scores[np.triu_indices(n, 1)] = -np.inf
-        mixed[:, head] = _softmax(scores) @ v[:, head]
-    return mixed
+    n, heads, size = q.shape
+    scores = np.empty((n, heads, n))
+    for head in range(heads):
+        scores[:, head] = q[:, head] @ k[:, head].T / math.sqrt(size)
+        scores[:, head][np.triu_indices(n, 1)] = -np.inf
+    scores = edit("attention_scores", layer, scores.reshape(n, heads * n)).reshape(n, heads, n)
+    pattern = edit("attention_pattern", layer, _softmax(scores).reshape(n, heads * n))
+    weights = pattern.reshape(n, heads, n)
+    return np.stack([weights[:, head] @ v[:, head] for head in range(heads)], axis=1)
 
 
 def _gpt2(w: dict[str, Array], config: object, ids: Sequence[int], edit: Edit) -> Array:
@@ -198,7 +200,7 @@ def _gpt2(w: dict[str, Array], config: object, ids: Sequence[int], edit: Edit) -
         k = edit("key_output", layer, qkv[:, d : 2 * d])
         v = edit("value_output", layer, qkv[:, 2 * d :])
         split = [each.reshape(n, heads, d // heads) for each in (q, k, v)]
-        z = edit("attention_value_output", layer, _mix(*split).reshape(n, d))
+        z = edit("attention_value_output", layer, _mix(*split, edit, layer).reshape(n, d))
         a = z @ w[f"{p}.attn.c_proj.weight"] + w[f"{p}.attn.c_proj.bias"]
         x = x + edit("attention_output", layer, a)
         h = edit("mlp_input", layer, norm(x, f"{p}.ln_2"))
@@ -238,7 +240,9 @@ def _llama(w: dict[str, Array], config: object, ids: Sequence[int], edit: Edit) 
         q = turn(q.reshape(n, heads, size))
         k = turn(k.reshape(n, groups, size)).repeat(heads // groups, axis=1)
         v = v.reshape(n, groups, size).repeat(heads // groups, axis=1)
-        z = edit("attention_value_output", layer, _mix(q, k, v).reshape(n, heads * size))
+        z = edit(
+            "attention_value_output", layer, _mix(q, k, v, edit, layer).reshape(n, heads * size)
+        )
         a = edit("attention_output", layer, z @ w[f"{p}.self_attn.o_proj.weight"].T)
         x = x + a
         h = edit("mlp_input", layer, norm(x, f"{p}.post_attention_layernorm"))

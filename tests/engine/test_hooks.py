@@ -17,7 +17,6 @@ from causaltest.errors import InterventionError
 from causaltest.interventions import add, interchange, mean_ablate, zero_ablate
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import (
-    HEAD_COMPONENTS,
     Site,
     block_input,
     block_output,
@@ -27,6 +26,9 @@ from causaltest.sites import (
 )
 
 # The components of a transformer's block; other kinds of network have others.
+HEAD_COMPONENTS = (
+    "head_attention_value_output", "head_query_output", "head_key_output", "head_value_output",
+)  # fmt: skip
 IN_A_BLOCK = (
     "block_input", "block_output", "attention_input", "attention_output",
     "attention_value_output", "query_output", "key_output", "value_output", "mlp_input",
