@@ -138,7 +138,7 @@ class Fitting:
         return Examples(examples.upper, examples.answers[order])
 
     def _joined(self, subspaces: Iterator[Subspace] | Sequence[Subspace]) -> Intervention:
-        parts = [
+        parts: list[Intervention] = [
             interchange(site, subspace=subspace)
             for site, subspace in zip(self.sites, subspaces, strict=True)
         ]
