@@ -662,7 +662,9 @@ class Model:
         when
             `prompt`: the site's positions in the prompt, once. `every step`: the last token of the
             prompt and each new token but the last, as they are read. A list of steps: only these;
-            step k reads the k-th new token and gives the next, step 0 reads the prompt.
+            step k reads the k-th new token and gives the next, step 0 reads the prompt. In an
+            encoder-decoder the encoder reads the prompt, so that `prompt` edits the encoder
+            (`stack="encoder"`), and steps edit the decoder, whose step 0 reads its start token.
         seed
             Root of the random streams, where `do_sample` is set.
         use_cache

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -288,15 +288,3 @@ def groups_of(config: IntervenableConfig, keys: Sequence[str]) -> Groups:
     return {
         kind: [key for key, name in zip(keys, names, strict=True) if name == kind] for kind in kinds
     }
-
-
-def trained_once(interventions: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the parameters of trainable interventions, each once, with the first key it has."""
-    seen: set[int] = set()
-    for key, each in interventions.items():
-        if not cast("Intervention", each).trainable:
-            continue
-        for name, parameter in each.named_parameters():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield f"{key}.{name}", parameter

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from causaltest.engine.hooks import announced, attached
@@ -25,11 +24,12 @@ from causaltest.pyvene.interventions import (
 )
 from causaltest.pyvene.locations import check_unit
 from causaltest.pyvene.outputs import Generated, IntervenableModelOutput
+from causaltest.pyvene.parameters import Trained
 from causaltest.pyvene.places import NewTokens
 from causaltest.pyvene.quiet import quiet
 
 
-class IntervenableModel(nn.Module):
+class IntervenableModel(Trained):
     """A model with interventions; the model itself stays as it is.
 
     Its weights are constants while interventions are trained and dropout is off, without its flags
@@ -102,13 +102,7 @@ class IntervenableModel(nn.Module):
             list(building.groups_of(self.config, self.keys).values()),
         )
         self.full_intervention_outputs: list[InterventionOutput] = []
-        self._trains_model = False
         self._training_mode = False
-
-    @property
-    def model(self) -> nn.Module:
-        """The caller's model."""
-        return self.subject.network
 
     @property
     def sorted_keys(self) -> list[str]:
@@ -127,48 +121,6 @@ class IntervenableModel(nn.Module):
 
     __repr__ = __str__
 
-    def named_parameters(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, *_args: Any, **_kwargs: Any
-    ) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield what is trained: interventions, and the model's weights once they are enabled."""
-        yield from building.trained_once(dict(self.interventions.items()))
-        if self._trains_model:
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    yield f"model.{name}", parameter
-
-    def get_trainable_parameters(self) -> list[nn.Parameter]:
-        """Return what is trained, each parameter once."""
-        return [parameter for _, parameter in self.named_parameters()]
-
-    def count_parameters(self, include_model: bool = False) -> int:
-        """Return how many numbers of the interventions are trained.
-
-        Parameters
-        ----------
-        include_model
-            Count the model's weights that require gradients too.
-        """
-        found = building.trained_once(dict(self.interventions.items()))
-        total = sum(each.numel() for _, each in found if each.requires_grad)
-        if include_model:
-            total += sum(each.numel() for each in self.model.parameters() if each.requires_grad)
-        return total
-
-    def enable_model_gradients(self) -> None:
-        """Train the model's own weights too; they then require gradients."""
-        self._trains_model = True
-        self.model.requires_grad_(True)
-
-    def disable_model_gradients(self) -> None:
-        """Take the model's weights as constants again."""
-        self._trains_model = False
-
-    def disable_intervention_gradients(self) -> None:
-        """Take the interventions' weights as constants."""
-        for each in self.interventions.values():
-            each.requires_grad_(False)
-
     def train(self, mode: bool = True) -> IntervenableModel:
         """Run the model in training mode from now on, for the length of each call."""
         self._training_mode = mode
@@ -178,31 +130,6 @@ class IntervenableModel(nn.Module):
     def eval(self) -> IntervenableModel:
         """Run the model in evaluation mode, which is the default."""
         return self.train(False)
-
-    def set_device(self, device: Any, set_model: bool = True) -> None:
-        """Move the interventions, and the model unless told otherwise."""
-        self.interventions.to(device)
-        if set_model:
-            self.model.to(device)
-
-    def get_device(self) -> torch.device:
-        """Return where the model takes its inputs."""
-        return self.subject.device
-
-    def set_temperature(self, temp: Any) -> None:
-        """Set the temperature of every intervention that has one."""
-        for each in self.interventions.values():
-            if hasattr(each, "set_temperature"):
-                cast("Any", each).set_temperature(temp)
-
-    def set_zero_grad(self) -> None:
-        """Forget the gradients of everything that is trained."""
-        for each in self.get_trainable_parameters():
-            each.grad = None
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of everything that is trained."""
-        self.set_zero_grad()
 
     def get_cached_activations(self) -> dict[str, Any]:
         """Return an empty dict: nothing outlives a call."""
@@ -383,7 +310,7 @@ class IntervenableModel(nn.Module):
 
     def _quiet(self) -> Any:
         return quiet(
-            self.model, trains_weights=self._trains_model, training_mode=self._training_mode
+            self.model, trains_weights=self.trains_model, training_mode=self._training_mode
         )
 
     def save(self, save_directory: str | Path, **options: Any) -> None:

@@ -91,6 +91,7 @@ def read_pyvene(
     Examples
     --------
     >>> import json
+    >>> from pathlib import Path
     >>> Path("old").mkdir()
     >>> _ = Path("old/config.json").write_text(
     ...     json.dumps(
