@@ -9,14 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access
+from causaltest.engine.calls import inner_blocks, module_of, settled, unrolled
 from causaltest.engine.experts import of_expert
 from causaltest.engine.loading import device_of
 from causaltest.engine.mixtures import Found, find_mixtures, with_experts
+from causaltest.engine.patterns import Probe, settle_patterns
 from causaltest.engine.stacks import Stack, find_stacks
 from causaltest.engine.survey import Place, Seen, survey, tensor_of
-from causaltest.engine.verify import forget_fused, settle_attention, settle_residual
+from causaltest.engine.verify import (
+    forget_fused,
+    settle_attention,
+    settle_crossing,
+    settle_crossing_heads,
+    settle_residual,
+)
 from causaltest.errors import ModelError, SiteError
-from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, LAYER_COMPONENTS, MODULE, Site
+from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, KEYED, LAYER_COMPONENTS, MODULE, Site
 from causaltest.spelling import did_you_mean
 
 # Names that model authors give to the same part, most common first; dots reach into submodules.
@@ -58,9 +66,10 @@ _MLP_PROJECTION = (
     "mlp_block.down_proj", "feed_forward.output_dense", "mlp.dense2", "mlp.wo", "mlp.Wo",
     "feed_forward.proj_down", "feedforward.down_proj", "mlp.proj_out", "mlp.output_linear",
     "output.dense", "ffn.down_proj", "mlp.c_proj", "feed_forward.fc2", "ffn.fc2", "mlp.proj",
-    "mlp.output", "ffn.down_linear", "ff.2",
+    "mlp.output", "ffn.down_linear", "ff.2", "ffn_output",
 )  # fmt: skip
 _CROSS = ("cross", "encoder_attn", "encdec")
+_OF_ENCODER = ("cross_key_output", "cross_value_output")
 
 Forward = Callable[[Tensor], object]
 
@@ -142,6 +151,11 @@ class Architecture:
                 raise SiteError(
                     f"{site.at(None)} does not exist: {name} has dims 0-{access.width - 1} there"
                 )
+            if site.component in KEYED and site.head is None:
+                raise SiteError(
+                    f"{site.at(None)}: dims are keys of one head; say which, e.g. "
+                    f"{site.component}({site.layer}, 0, dims=...)"
+                )
             access = access.dims(site.dims)
         return access
 
@@ -153,7 +167,7 @@ class Architecture:
             raise SiteError(
                 f"{name} has no module {site.path!r}{did_you_mean(site.path, paths)}"
             ) from error
-        return Access(site.path, site.side)
+        return Access(site.path, site.side, call=site.call)
 
     def _component(self, site: Site, name: str) -> Access:
         whole = site.component
@@ -241,10 +255,11 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     single = _probe(network, forward, _some_ids(min(8, vocabulary), 1, vocabulary), name)
     ids = _some_ids(1, 2, vocabulary).to(device_of(network))
     blocks = [path for stack in stacks for path in stack.blocks]
+    probe = Probe(network, forward, ids)
     mixtures = find_mixtures(network, lambda: forward(ids), blocks, _MLP)
     found = {
         stack.name: replace(
-            _of_stack(network, stack, several, single, embedding, mixtures=mixtures),
+            _of_stack(probe, stack, several, single, embedding, mixtures=mixtures),
             vocabulary=vocabulary,
         )
         for stack in stacks
@@ -271,7 +286,7 @@ def _some_ids(rows: int, tokens: int, vocabulary: int) -> Tensor:
 
 
 def _of_stack(
-    network: nn.Module,
+    probe: Probe,
     stack: Stack,
     several: Mapping[Place, Seen],
     single: Mapping[Place, Seen],
@@ -280,38 +295,60 @@ def _of_stack(
     mixtures: Mapping[str, Found],
 ) -> Architecture:
     """Find and check the components of one stack."""
+    inner = inner_blocks(probe.network, stack.blocks)
+    several, blocks = unrolled(several, inner)
+    single, _ = unrolled(single, inner)
     candidates: dict[tuple[str, int | None], Access] = {}
     if embedding:
         candidates["embedding", None] = Access(embedding, "output")
-    for layer, path in enumerate(stack.blocks):
-        for component, access in _block_candidates(network, path).items():
+    for layer, path in enumerate(blocks):
+        for component, access in _block_candidates(probe.network, path).items():
             candidates[component, layer] = access
-    stream = several[stack.blocks[0], "input"].tensor
-    one = single.get((stack.blocks[0], "input"), Seen(0, None)).tensor
+    one = single.get((blocks[0], "input"), Seen(0, None)).tensor
+    accesses, missing = _fitting(probe, candidates, several, single, blocks[0])
+    for layer, path in enumerate(blocks):
+        settle_residual(accesses, several, path, layer, missing)
+        settle_crossing(accesses, several, path, layer, missing)
+    if one is not None and one.shape[1] == 1:
+        settle_attention(probe.network, accesses, single, len(blocks), missing)
+        settle_crossing_heads(probe.network, accesses, single, len(blocks), missing)
+    else:
+        forget_fused(accesses, len(blocks), missing)
+    with_experts(accesses, blocks, mixtures, missing)
+    for component in LAYER_COMPONENTS:
+        if not any(found == component for found, _ in accesses):
+            missing.setdefault(component, "no module of a known name and shape computes it")
+    settle_patterns(probe, several, blocks, accesses, missing)
+    found = {key: settled(access) for key, access in accesses.items()}
+    return Architecture(tuple(map(module_of, blocks)), found, missing)
+
+
+def _fitting(
+    probe: Probe,
+    candidates: Mapping[tuple[str, int | None], Access],
+    several: Mapping[Place, Seen],
+    single: Mapping[Place, Seen],
+    first: str,
+) -> tuple[dict[tuple[str, int | None], Access], dict[str, str]]:
+    """Keep the candidates that carry one number of tokens or the other, as the first block does."""
+    stream, one = several[first, "input"].tensor, single.get((first, "input"), Seen(0, None)).tensor
     assert stream is not None
     rows, length = stream.shape[:2]
     accesses: dict[tuple[str, int | None], Access] = {}
     missing: dict[str, str] = {}
     for key, access in candidates.items():
         place = (access.path, access.side)
-        unfit = _unfit(several.get(place), rows, length) or _unfit(
-            single.get(place), None, length if one is None else one.shape[1]
+        lengths = (length, length if one is None else one.shape[1])
+        if key[0] in _OF_ENCODER:
+            lengths = (probe.ids.shape[1], 1)
+        unfit = _unfit(several.get(place), rows, lengths[0]) or _unfit(
+            single.get(place), None, lengths[1]
         )
         if unfit:
             missing[key[0]] = f"{access.path} {unfit}"
         else:
             accesses[key] = replace(access, width=tensor_of(several, access).shape[-1])
-    for layer, path in enumerate(stack.blocks):
-        settle_residual(accesses, several, path, layer, missing)
-    if one is not None and one.shape[1] == 1:
-        settle_attention(network, accesses, single, len(stack.blocks), missing)
-    else:
-        forget_fused(accesses, len(stack.blocks), missing)
-    with_experts(accesses, stack.blocks, mixtures, missing)
-    for component in LAYER_COMPONENTS:
-        if not any(found == component for found, _ in accesses):
-            missing.setdefault(component, "no module of a known name and shape computes it")
-    return Architecture(stack.blocks, accesses, missing)
+    return accesses, missing
 
 
 def _unfit(seen: Seen | None, rows: int | None, tokens: int) -> str:
@@ -354,7 +391,7 @@ def _vocabulary(network: nn.Module, embedding: str) -> int:
 
 
 def _block_candidates(network: nn.Module, path: str) -> dict[str, Access]:
-    block = network.get_submodule(path)
+    block = network.get_submodule(module_of(path))
     found: dict[str, Access] = {
         "block_input": Access(path, "input"),
         "block_output": Access(path, "output"),
@@ -362,6 +399,10 @@ def _block_candidates(network: nn.Module, path: str) -> dict[str, Access]:
     attention = _attention(block)
     if attention:
         found |= _attention_candidates(block.get_submodule(attention), f"{path}.{attention}")
+    if crossing := _crossing(block):
+        inside = _attention_candidates(block.get_submodule(crossing), f"{path}.{crossing}")
+        del inside["attention_input"]
+        found |= {f"cross_{name}": access for name, access in inside.items()}
     if mixer := _first(block, _MIXER):
         found["mixer_input"] = Access(f"{path}.{mixer}", "input")
         found["mixer_output"] = Access(f"{path}.{mixer}", "output")
@@ -397,6 +438,18 @@ def _attention(block: nn.Module) -> str:
     return known[0] if known else ""
 
 
+def _crossing(block: nn.Module) -> str:
+    """Return the path in a block of its cross-attention, which has queries, keys and values."""
+    return next(
+        (
+            path for path, module in block.named_modules()
+            if any(word in path.lower() for word in _CROSS)
+            and all(_first(module, part) for part in (_QUERY, _KEY, _VALUE))
+        ),
+        "",
+    )  # fmt: skip
+
+
 def _scans(module: nn.Module) -> bool:
     """Return whether a module is a state-space or convolution mixer, which too has an in_proj."""
     return hasattr(module, "A_log") or any(
@@ -428,7 +481,7 @@ def _attention_candidates(module: nn.Module, path: str) -> dict[str, Access]:
 def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict[Place, Seen]:
     """Run a few tokens and keep what every module takes and gives."""
     try:
-        return survey(network, forward, ids.to(device_of(network)))
+        return survey(network, forward, ids.to(device_of(network)), every=True)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
             f"{name} could not run on token ids of shape {tuple(ids.shape)}: {error}\n"

@@ -12,7 +12,6 @@ from torch import nn
 from causaltest.engine.model import Model
 from causaltest.errors import ModelError, SiteError
 from causaltest.sites import (
-    HEAD_COMPONENTS,
     Site,
     attention_output,
     block_output,
@@ -31,7 +30,12 @@ IN_A_BLOCK = (
     "attention_value_output", "query_output", "key_output", "value_output", "mlp_input",
     "mlp_activation", "mlp_output",
 )  # fmt: skip
-EVERY = (*IN_A_BLOCK, *HEAD_COMPONENTS, "embedding")
+HEAD_COMPONENTS = (
+    "head_attention_value_output", "head_query_output", "head_key_output", "head_value_output",
+    "head_attention_scores", "head_attention_pattern",
+)  # fmt: skip
+SOFTMAX = ("attention_scores", "attention_pattern")  # behind the values in the order of components
+EVERY = (*IN_A_BLOCK[:-3], *SOFTMAX, *IN_A_BLOCK[-3:], *HEAD_COMPONENTS, "embedding")
 PROMPT = (7, 3, 21, 9, 40)
 
 
