@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _STEP = 34
 _MOST_NUMBERS = 240
 """Cells up to which each has its number written in."""
+_WIDEST = 30
+"""Cells across up to which panels stand beside each other."""
 _HATCH = "M-1,0L0,-1M-1,1L1,-1M0,1L1,0"
 _LOW, _MIDDLE, _HIGH = "#2166ac", "#f7f7f7", "#b35806"
 _TEXT, _MUTED = "#1c1e21", "#5a5f66"
@@ -48,7 +50,8 @@ def chart(
     if panels:
         order = [str(each) for each in grid.axes[panels]]
         facet: Any = altair.Facet("panel:N", sort=order, title=panels)
-        drawn = layered.facet(column=facet)
+        wide = len(order) * len(grid.axes[across]) > _WIDEST
+        drawn = layered.facet(**{"row" if wide else "column": facet})
     heading = altair.TitleParams(
         title or grid.subject,
         subtitle=_legend(

@@ -2,73 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
 
-import numpy as np
-
-from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model, Output
-from causaltest.engine.sweeps import Swept
-from causaltest.engine.sweeps import sweep as run_sweep
 from causaltest.errors import InterventionError
-from causaltest.grids import EstimatedGrid, SweepGrid
-from causaltest.interventions import Intervention, freeze, interchange
-from causaltest.metrics import Metric, as_metric, logit_diff, recovery
-from causaltest.pairs import Pair, Pairs
-from causaltest.progress import progress
-from causaltest.sites import END, Pos, Site
-from causaltest.stats import Effect, Judge
-from causaltest.sweeps import edges, estimates, paths, placebos, tracing
-from causaltest.sweeps.cells import Cells, Component, Edit, Labels, cells_of
-from causaltest.sweeps.graphs import EdgeScores
-
-Choice = Literal["auto", "growing", "batched", "loop"]
-Scoring = Metric | Callable[[Output, Pair], Any]
-Places = Component | Iterable[Component] | Mapping[Any, Any]
+from causaltest.grids import SweepGrid
+from causaltest.interventions import interchange
+from causaltest.metrics import Metric, as_metric, logit_diff
+from causaltest.pairs import Pairs
+from causaltest.sites import Site
+from causaltest.stats import Effect
+from causaltest.sweeps import placebos
+from causaltest.sweeps.cells import Edit, Labels, cells_of
+from causaltest.sweeps.estimating import Estimating
+from causaltest.sweeps.mapping import Choice, Places, Scoring, verb_of
+from causaltest.sweeps.paths import Receivers
+from causaltest.sweeps.tracing import Tracing
 
 
-class Sweeping(ABC):
+class Sweeping(Tracing, Estimating):
     """What measures effects can measure maps of them."""
-
-    model: Model
-    trail: Any
-    _judge: Callable[[], Judge]
-
-    @abstractmethod
-    def effect(self, intervention: Intervention, *, on: Pairs, metric: Scoring) -> Effect:
-        """Measure what an intervention does to a metric."""
-
-    @abstractmethod
-    def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
-        """Refuse what is no pair set, and note it."""
-
-    @abstractmethod
-    def _keep(self, ledger: Iterable[Entry]) -> None:
-        """Add edits to what is reported."""
-
-    @abstractmethod
-    def _scores(
-        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
-    ) -> tuple[float, ...]:
-        """Score plain runs."""
-
-    @abstractmethod
-    def _floor(
-        self,
-        sites: tuple[Site, ...],
-        pairs: Pairs,
-        metric: Metric,
-        total: tuple[float, ...] | None,
-    ) -> float:
-        """Measure the numeric floor, in units of the effect."""
-
-    @abstractmethod
-    def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Any:
-        """Score an intervention and keep its ledger."""
 
     def sweep(
         self,
@@ -165,140 +118,16 @@ class Sweeping(ABC):
             )
         swept = self._swept(cells.interventions, pairs, score_of, cells.name, plan)
         values = swept.values
-        subject = f"{score_of} of {_verb(intervention, component)}({cells.name})"
+        subject = f"{score_of} of {verb_of(intervention, component)}({cells.name})"
         if placebo is not None:
             values = placebos.along(values, cells.axes, placebo, pairs, seed)
             subject = f"{score_of} of other {placebo}s than {cells.name}"
         return self._grid(cells, pairs, score_of, values, subject=subject, plan=swept.plan)
 
-    def trace(
-        self,
-        component: Places = "block_output",
-        *,
-        on: Pairs,
-        corrupt: tracing.Corruption = None,
-        layers: Labels = None,
-        positions: Labels = "all",
-        window: int = 1,
-        level: float = 3.0,
-        draws: int = 10,
-        seed: int = 0,
-        metric: Scoring = recovery,
-        plan: Choice = "auto",
-    ) -> SweepGrid:
-        """Corrupt a run, restore one place of it at a time, and measure how much comes back.
-
-        Parameters
-        ----------
-        component
-            What is restored: a component or several.
-        on
-            The pairs; their base prompts are the clean runs.
-        corrupt
-            None takes the source prompt for the corrupted run. The name of a position adds noise
-            to the token embeddings there, in the base prompt; so does any intervention.
-        layers, positions
-            As for `sweep`.
-        window
-            How many layers are restored together, around each.
-        level, draws, seed
-            Size of the noise as a multiple of the embeddings' standard deviation, and its random
-            draws, which are averaged within each pair.
-        metric
-            `recovery`: the share of what the corruption took, 0 as in the corrupted run and 1 as in
-            the clean one. Any other: what comes back, in its own unit.
-        plan
-            As for `sweep`.
-
-        Returns
-        -------
-        SweepGrid
-
-        Raises
-        ------
-        InterventionError, SiteError, PairError, MetricError
-            As for `sweep`.
-
-        Notes
-        -----
-        Meng et al. 2022 (arXiv 2202.05262), section 2.1: the (average) indirect effect of each
-        state. Windows as in its figure 2, for MLPs and attention.
-        """
-        score_of = as_metric(metric)
-        pairs = self._check_pairs(on, at=score_of.position)
-        asked = {"positions": positions, "layers": layers}
-        if window != 1:
-            if layers is not None:
-                raise InterventionError("window= is around every layer; leave layers= out")
-            asked["layers"] = tracing.windows(self.model.n_layers, window)
-        if corrupt is None:
-            swapped = pairs.swapped()
-            cells = cells_of(self.model, component, swapped, interchange, **asked)
-            inner = tracing.clean_metric(score_of)
-            swept = self._swept(cells.interventions, swapped, inner, cells.name, plan)
-            before, clean = (self._scores(inner, swapped, side) for side in ("base", "source"))
-            values, what = swept.values, "the source prompt"
-        else:
-            noisy = tracing.corruption(
-                self.model, corrupt, pairs, level=level, draws=draws, seed=seed
-            )
-            cells = cells_of(self.model, component, pairs, freeze, **asked)
-            both = [noisy + restored for restored in cells.interventions]
-            swept = self._swept(both, pairs, score_of, cells.name, plan)
-            before = self._run(noisy, pairs, score_of).values
-            clean = self._scores(score_of, pairs, "base")
-            values, what = swept.values, str(noisy)
-            if score_of.normalised:  # it counts towards the source, the clean run is the base
-                before, clean, values = _negated(before), _negated(clean), -values
-        self.trail.notes[
-            f"{what} moves {'logit_diff' if score_of is recovery else score_of} from "
-            f"{_mean(clean):.3g} to {_mean(before):.3g} on average"
-        ] = None
-        total = _differences(clean, before) if score_of.normalised else None
-        return self._grid(
-            cells,
-            pairs,
-            score_of,
-            values,
-            subject=f"{score_of} of restoring {cells.name} after {what}",
-            plan=swept.plan,
-            before=before,
-            total=total,
-        )
-
-    def paths_to(self, receivers: paths.Receivers, *, through: Iterable[Site] = ()) -> paths.PathTo:
-        """Return what makes path interventions: senders act through these receivers only.
-
-        Parameters
-        ----------
-        receivers
-            One or more sites, such as `head_query_output(9, 9, pos="end")` or
-            `mlp_input(10, pos="end")`; or `"logits"` for the direct path to the answer.
-        through
-            Attentions and MLPs that are not held fixed, so that paths may lead through them.
-
-        Returns
-        -------
-        callable
-            Takes senders and returns an intervention: for `causal.sweep(..., intervention=...)`.
-
-        Raises
-        ------
-        InterventionError
-            A receiver is no component.
-
-        Notes
-        -----
-        Goldowsky-Dill et al. 2023 (arXiv 2304.05969), section 3; Wang et al. 2022 (arXiv
-        2211.00593), appendix B: everything that writes to the residual stream is held at the base
-        run, senders at the source run; what the receivers then are is put into a base run.
-        """
-        return paths.paths_to(self.model, receivers, through)
-
     def path(
         self,
         senders: Site | Iterable[Site],
-        receivers: paths.Receivers,
+        receivers: Receivers,
         *,
         on: Pairs,
         metric: Scoring = logit_diff,
@@ -329,203 +158,6 @@ class Sweeping(ABC):
             raise InterventionError("a path needs at least one sender")
         edit = self.paths_to(receivers, through=through)(*sites)
         return self.effect(edit, on=on, metric=metric)
-
-    def attribution(
-        self,
-        component: Places,
-        *,
-        on: Pairs,
-        layers: Labels = None,
-        heads: Labels = None,
-        positions: Labels = None,
-        dims: Labels = None,
-        metric: Scoring = logit_diff,
-        intervention: Edit = interchange,
-        steps: int = 1,
-        verify: int = 10,
-        plan: Choice = "auto",
-    ) -> EstimatedGrid:
-        """Estimate a sweep by gradients, and compute its strongest cells exactly.
-
-        Parameters
-        ----------
-        component, on, layers, heads, positions, dims, intervention, plan
-            As for `sweep`.
-        metric
-            One that gives tensors, as the metrics of causaltest do.
-        steps
-            1 is attribution patching; more average gradients over that many inputs between source
-            and base (integrated gradients), for prompts of equal length.
-        verify
-            How many of the strongest cells to compute exactly.
-
-        Returns
-        -------
-        EstimatedGrid
-            To choose cells with; only its exact cells can be claimed. `grid.verification` says how
-            good the estimates are there.
-
-        Raises
-        ------
-        MetricError
-            The metric has no gradient.
-        InterventionError, SiteError, PairError
-            As for `sweep`.
-
-        Notes
-        -----
-        Syed et al. 2023 (arXiv 2310.10348), equation 1; Hanna et al. 2024 (arXiv 2403.17806),
-        equation 3.
-        """
-        score_of = as_metric(metric)
-        pairs = self._check_pairs(on, at=score_of.position)
-        given = {"layers": layers, "heads": heads, "positions": positions, "dims": dims}
-        cells = cells_of(self.model, component, pairs, intervention, **given)
-        edits = cells.interventions
-        if isinstance(verify, bool) or not isinstance(verify, int) or verify < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InterventionError(f"verify is {verify!r}; expected a number of cells from 0")
-        with progress(f"attribution of {cells.name}") as advance:
-            guessed = estimates.estimate(
-                self.model, edits, pairs, score_of, steps=steps, progress=advance
-            )
-        order = np.argsort(-np.abs(guessed.mean(axis=0)), kind="stable")[:verify]
-        exact = np.zeros(len(edits), dtype=bool)
-        values, made = guessed.copy(), None
-        if len(order):
-            chosen = np.sort(order)
-            swept = self._swept([edits[i] for i in chosen], pairs, score_of, cells.name, plan)
-            base = np.array(self._scores(score_of, pairs, "base"))
-            values[:, chosen] = swept.values - base[:, None]
-            exact[chosen] = True
-            made = swept.plan
-        way = "attribution" if steps == 1 else f"integrated gradients, {steps} steps"
-        subject = f"{score_of} of {_verb(intervention, component)}({cells.name}), {way}"
-        grid = self._grid(
-            cells,
-            pairs,
-            score_of,
-            values,
-            subject=subject,
-            plan=made,
-            before=np.zeros(len(pairs)),
-            estimated=(guessed, exact),
-        )
-        assert isinstance(grid, EstimatedGrid)
-        self.trail.notes[f"{subject}: gradient estimates; {grid.verification}"] = None
-        return grid
-
-    def edge_attribution(
-        self,
-        *,
-        on: Pairs,
-        metric: Scoring = logit_diff,
-        steps: int = 1,
-        verify: int = 0,
-    ) -> EdgeScores:
-        """Estimate the effect of every edge between components of the network.
-
-        Parameters
-        ----------
-        on
-            Pairs of prompts of equal length.
-        metric
-            One that gives tensors.
-        steps
-            1 is edge attribution patching (EAP); more is EAP-IG, with inputs.
-        verify
-            How many of the strongest edges to compute exactly, by path patching.
-
-        Returns
-        -------
-        EdgeScores
-            Scores by edge and pair; `.top(20)`, `.to_pandas()`, `.save("edges.json")`.
-
-        Raises
-        ------
-        ModelError
-            The residual stream is no sum of what heads and MLPs write.
-        MetricError, PairError
-            As for `attribution`.
-
-        Notes
-        -----
-        Syed et al. 2023 (arXiv 2310.10348); Hanna et al. 2024 (arXiv 2403.17806), equation 3.
-        """
-        score_of = as_metric(metric)
-        pairs = self._check_pairs(on, at=score_of.position)
-        with progress("edge attribution") as advance:
-            found = edges.score_edges(self.model, pairs, score_of, steps=steps, progress=advance)
-        if verify:
-            strongest = found.top(verify)
-            base = np.array(self._scores(_raw(score_of), pairs, "base"))
-            exact: dict[str, np.ndarray] = {}
-            for edge in strongest:
-                edit = self.paths_to(edge.receiver_site)(edge.sender_site)
-                exact[edge.name] = np.array(self._run(edit, pairs, _raw(score_of)).values) - base
-            found = found.with_exact(exact)
-        self.trail.notes[f"{found}: estimates by gradients, no evidence for a claim"] = None
-        return found
-
-    # What follows serves the methods above
-
-    def _swept(
-        self,
-        cells: Sequence[Intervention],
-        pairs: Pairs,
-        metric: Metric,
-        name: str,
-        plan: Choice,
-    ) -> Swept:
-        with progress(f"sweep of {name}") as advance:
-            swept = run_sweep(self.model, cells, pairs, metric, plan=plan, progress=advance)
-        self._keep(swept.ledger)
-        self.trail.notes[f"sweep of {name}: " + "; ".join(_lines(str(swept.plan)))] = None
-        return swept
-
-    def _grid(
-        self,
-        cells: Cells,
-        pairs: Pairs,
-        metric: Metric,
-        values: np.ndarray,
-        *,
-        subject: str,
-        plan: object,
-        before: Sequence[float] | np.ndarray | None = None,
-        total: Sequence[float] | None = None,
-        estimated: tuple[np.ndarray, np.ndarray] | None = None,
-    ) -> SweepGrid:
-        """Return what changed against the base runs, or others, as a grid."""
-        if before is None:
-            before = self._scores(metric, pairs, "base")
-        if metric.normalised and total is None:
-            total = _differences(
-                self._scores(metric, pairs, "source"), self._scores(metric, pairs, "base")
-            )
-        scale = None if total is None else tuple(map(float, total))
-        self.trail.counted_in[subject] = metric.unit or metric.name
-        shape = tuple(map(len, cells.axes.values()))
-        facts: dict[str, Any] = {
-            "axes": cells.axes,
-            "scale": scale,
-            "units": pairs.units,
-            "unit": pairs.unit,
-            "pair_ids": [pair.id for pair in pairs],
-            "pair_set": (pairs.name, pairs.sha256),
-            "subject": subject,
-            "metric": str(metric),
-            "floor": self._floor(_covering(cells.sites), pairs, metric, scale),
-            "judge": self._judge,
-            "counted_in": metric.unit,
-            "plan": plan,
-        }
-        changed = (values - np.asarray(before)[:, None]).reshape(len(pairs), *shape)
-        if estimated is None:
-            return SweepGrid(changed, **facts)
-        guessed, exact = estimated
-        return EstimatedGrid(
-            changed, estimates=guessed.reshape(changed.shape), exact=exact.reshape(shape), **facts
-        )
 
     def _at_other_tokens(
         self,
@@ -567,41 +199,3 @@ class Sweeping(ABC):
             subject=subject,
             plan=swept.plan,
         )
-
-
-def _verb(intervention: Edit, component: Places) -> str:
-    if isinstance(component, Mapping):
-        return ""
-    return getattr(intervention, "__name__", type(intervention).__name__)
-
-
-def _raw(metric: Metric) -> Metric:
-    """Return a metric whose effects are not divided by the total effect."""
-    return replace(metric, normalised=False)
-
-
-def _covering(sites: Iterable[Site]) -> tuple[Site, ...]:
-    """Return few sites that hold all of these: whole components at every token."""
-    whole = (
-        replace(
-            site, component=site.component.removeprefix("head_"), head=None, pos=None, dims=None
-        )
-        for site in sites
-    )
-    return tuple(dict.fromkeys(whole))
-
-
-def _differences(high: Sequence[float], low: Sequence[float]) -> tuple[float, ...]:
-    return tuple(a - b for a, b in zip(high, low, strict=True))
-
-
-def _negated(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(-value for value in values)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]

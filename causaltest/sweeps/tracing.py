@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -11,10 +12,13 @@ import torch
 from causaltest.engine.model import Model, Output
 from causaltest.engine.prompts import Row
 from causaltest.errors import InterventionError
-from causaltest.interventions import Intervention, noise
-from causaltest.metrics import Metric
+from causaltest.grids import SweepGrid
+from causaltest.interventions import Intervention, freeze, interchange, noise
+from causaltest.metrics import Metric, as_metric, recovery
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Pos, embedding
+from causaltest.sweeps.cells import Labels, cells_of
+from causaltest.sweeps.mapping import Choice, Mapped, Places, Scoring, differences
 
 Corruption = str | Intervention | None
 
@@ -104,3 +108,108 @@ def windows(layers: int, width: int) -> dict[int, range]:
         layer: range(max(0, layer - back), min(layers, layer - back + width))
         for layer in range(layers)
     }
+
+
+class Tracing(Mapped):
+    """What measures effects can trace them."""
+
+    def trace(
+        self,
+        component: Places = "block_output",
+        *,
+        on: Pairs,
+        corrupt: Corruption = None,
+        layers: Labels = None,
+        positions: Labels = "all",
+        window: int = 1,
+        level: float = 3.0,
+        draws: int = 10,
+        seed: int = 0,
+        metric: Scoring = recovery,
+        plan: Choice = "auto",
+    ) -> SweepGrid:
+        """Corrupt a run, restore one place of it at a time, and measure how much comes back.
+
+        Parameters
+        ----------
+        component
+            What is restored: a component or several.
+        on
+            The pairs; their base prompts are the clean runs.
+        corrupt
+            None takes the source prompt for the corrupted run. The name of a position adds noise
+            to the token embeddings there, in the base prompt; so does any intervention.
+        layers, positions
+            As for `sweep`.
+        window
+            How many layers are restored together, around each.
+        level, draws, seed
+            Size of the noise as a multiple of the embeddings' standard deviation, and its random
+            draws, which are averaged within each pair.
+        metric
+            `recovery`: the share of what the corruption took, 0 as in the corrupted run and 1 as in
+            the clean one. Any other: what comes back, in its own unit.
+        plan
+            As for `sweep`.
+
+        Returns
+        -------
+        SweepGrid
+
+        Raises
+        ------
+        InterventionError, SiteError, PairError, MetricError
+            As for `sweep`.
+
+        Notes
+        -----
+        Meng et al. 2022 (arXiv 2202.05262), section 2.1: the (average) indirect effect of each
+        state. Windows as in its figure 2, for MLPs and attention.
+        """
+        score_of = as_metric(metric)
+        pairs = self._check_pairs(on, at=score_of.position)
+        asked = {"positions": positions, "layers": layers}
+        if window != 1:
+            if layers is not None:
+                raise InterventionError("window= is around every layer; leave layers= out")
+            asked["layers"] = windows(self.model.n_layers, window)
+        if corrupt is None:
+            swapped = pairs.swapped()
+            cells = cells_of(self.model, component, swapped, interchange, **asked)
+            inner = clean_metric(score_of)
+            swept = self._swept(cells.interventions, swapped, inner, cells.name, plan)
+            before, clean = (self._scores(inner, swapped, side) for side in ("base", "source"))
+            values, what = swept.values, "the source prompt"
+        else:
+            noisy = corruption(self.model, corrupt, pairs, level=level, draws=draws, seed=seed)
+            cells = cells_of(self.model, component, pairs, freeze, **asked)
+            both = [noisy + restored for restored in cells.interventions]
+            swept = self._swept(both, pairs, score_of, cells.name, plan)
+            before = self._run(noisy, pairs, score_of).values
+            clean = self._scores(score_of, pairs, "base")
+            values, what = swept.values, str(noisy)
+            if score_of.normalised:  # it counts towards the source, the clean run is the base
+                before, clean, values = _negated(before), _negated(clean), -values
+        self.trail.notes[
+            f"{what} moves {'logit_diff' if score_of is recovery else score_of} from "
+            f"{_mean(clean):.3g} to {_mean(before):.3g} on average"
+        ] = None
+        total = differences(clean, before) if score_of.normalised else None
+        return self._grid(
+            cells,
+            pairs,
+            score_of,
+            values,
+            subject=f"{score_of} of restoring {cells.name} after {what}",
+            plan=swept.plan,
+            before=before,
+            total=total,
+        )
+
+
+def _negated(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(-value for value in values)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,156 @@
+"""Estimates of many effects at once, with the strongest computed exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from causaltest.errors import InterventionError
+from causaltest.grids import EstimatedGrid
+from causaltest.interventions import interchange
+from causaltest.metrics import as_metric, logit_diff
+from causaltest.pairs import Pairs
+from causaltest.progress import progress
+from causaltest.sweeps import edges, estimates
+from causaltest.sweeps.cells import Edit, Labels, cells_of
+from causaltest.sweeps.graphs import EdgeScores
+from causaltest.sweeps.mapping import Choice, Mapped, Places, Scoring, raw, verb_of
+
+
+class Estimating(Mapped):
+    """What measures effects can estimate them by gradients."""
+
+    def attribution(
+        self,
+        component: Places,
+        *,
+        on: Pairs,
+        layers: Labels = None,
+        heads: Labels = None,
+        positions: Labels = None,
+        dims: Labels = None,
+        metric: Scoring = logit_diff,
+        intervention: Edit = interchange,
+        steps: int = 1,
+        verify: int = 10,
+        plan: Choice = "auto",
+    ) -> EstimatedGrid:
+        """Estimate a sweep by gradients, and compute its strongest cells exactly.
+
+        Parameters
+        ----------
+        component, on, layers, heads, positions, dims, intervention, plan
+            As for `sweep`.
+        metric
+            One that gives tensors, as the metrics of causaltest do.
+        steps
+            1 is attribution patching; more average gradients over that many inputs between source
+            and base (integrated gradients), for prompts of equal length.
+        verify
+            How many of the strongest cells to compute exactly.
+
+        Returns
+        -------
+        EstimatedGrid
+            To choose cells with; only its exact cells can be claimed. `grid.verification` says how
+            good the estimates are there.
+
+        Raises
+        ------
+        MetricError
+            The metric has no gradient.
+        InterventionError, SiteError, PairError
+            As for `sweep`.
+
+        Notes
+        -----
+        Syed et al. 2023 (arXiv 2310.10348), equation 1; Hanna et al. 2024 (arXiv 2403.17806),
+        equation 3.
+        """
+        score_of = as_metric(metric)
+        pairs = self._check_pairs(on, at=score_of.position)
+        given = {"layers": layers, "heads": heads, "positions": positions, "dims": dims}
+        cells = cells_of(self.model, component, pairs, intervention, **given)
+        edits = cells.interventions
+        if isinstance(verify, bool) or not isinstance(verify, int) or verify < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InterventionError(f"verify is {verify!r}; expected a number of cells from 0")
+        with progress(f"attribution of {cells.name}") as advance:
+            guessed = estimates.estimate(
+                self.model, edits, pairs, score_of, steps=steps, progress=advance
+            )
+        order = np.argsort(-np.abs(guessed.mean(axis=0)), kind="stable")[:verify]
+        exact = np.zeros(len(edits), dtype=bool)
+        values, made = guessed.copy(), None
+        if len(order):
+            chosen = np.sort(order)
+            swept = self._swept([edits[i] for i in chosen], pairs, score_of, cells.name, plan)
+            base = np.array(self._scores(score_of, pairs, "base"))
+            values[:, chosen] = swept.values - base[:, None]
+            exact[chosen] = True
+            made = swept.plan
+        way = "attribution" if steps == 1 else f"integrated gradients, {steps} steps"
+        subject = f"{score_of} of {verb_of(intervention, component)}({cells.name}), {way}"
+        grid = self._grid(
+            cells,
+            pairs,
+            score_of,
+            values,
+            subject=subject,
+            plan=made,
+            before=np.zeros(len(pairs)),
+            estimated=(guessed, exact),
+        )
+        assert isinstance(grid, EstimatedGrid)
+        self.trail.notes[f"{subject}: gradient estimates; {grid.verification}"] = None
+        return grid
+
+    def edge_attribution(
+        self,
+        *,
+        on: Pairs,
+        metric: Scoring = logit_diff,
+        steps: int = 1,
+        verify: int = 0,
+    ) -> EdgeScores:
+        """Estimate the effect of every edge between components of the network.
+
+        Parameters
+        ----------
+        on
+            Pairs of prompts of equal length.
+        metric
+            One that gives tensors.
+        steps
+            1 is edge attribution patching (EAP); more is EAP-IG, with inputs.
+        verify
+            How many of the strongest edges to compute exactly, by path patching.
+
+        Returns
+        -------
+        EdgeScores
+            Scores by edge and pair; `.top(20)`, `.to_pandas()`, `.save("edges.json")`.
+
+        Raises
+        ------
+        ModelError
+            The residual stream is no sum of what heads and MLPs write.
+        MetricError, PairError
+            As for `attribution`.
+
+        Notes
+        -----
+        Syed et al. 2023 (arXiv 2310.10348); Hanna et al. 2024 (arXiv 2403.17806), equation 3.
+        """
+        score_of = as_metric(metric)
+        pairs = self._check_pairs(on, at=score_of.position)
+        with progress("edge attribution") as advance:
+            found = edges.score_edges(self.model, pairs, score_of, steps=steps, progress=advance)
+        if verify:
+            strongest = found.top(verify)
+            base = np.array(self._scores(raw(score_of), pairs, "base"))
+            exact: dict[str, np.ndarray] = {}
+            for edge in strongest:
+                edit = self.paths_to(edge.receiver_site)(edge.sender_site)
+                exact[edge.name] = np.array(self._run(edit, pairs, raw(score_of)).values) - base
+            found = found.with_exact(exact)
+        self.trail.notes[f"{found}: estimates by gradients, no evidence for a claim"] = None
+        return found

@@ -1,0 +1,189 @@
+"""What all maps of effects share: many interventions in one sweep, and a grid of the changes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from causaltest.engine.ledger import Entry
+from causaltest.engine.model import Model, Output
+from causaltest.engine.run import Scores
+from causaltest.engine.sweeps import Swept
+from causaltest.engine.sweeps import sweep as run_sweep
+from causaltest.grids import EstimatedGrid, SweepGrid
+from causaltest.interventions import Intervention
+from causaltest.metrics import Metric
+from causaltest.pairs import Pair, Pairs
+from causaltest.progress import progress
+from causaltest.sites import END, Pos, Site
+from causaltest.stats import Effect, Judge
+from causaltest.sweeps.cells import Cells, Component, Edit
+from causaltest.sweeps.paths import PathTo, Receivers, paths_to
+
+Choice = Literal["auto", "growing", "batched", "loop"]
+Scoring = Metric | Callable[[Output, Pair], Any]
+Places = Component | Iterable[Component] | Mapping[Any, Any]
+
+
+class Mapped(ABC):
+    """What measures effects can measure many at once."""
+
+    model: Model
+    trail: Any
+    _judge: Callable[[], Judge]
+
+    @abstractmethod
+    def effect(self, intervention: Intervention, *, on: Pairs, metric: Scoring) -> Effect:
+        """Measure what an intervention does to a metric."""
+
+    @abstractmethod
+    def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
+        """Refuse what is no pair set, and note it."""
+
+    @abstractmethod
+    def _keep(self, ledger: Iterable[Entry]) -> None:
+        """Add edits to what is reported."""
+
+    @abstractmethod
+    def _scores(
+        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
+    ) -> tuple[float, ...]:
+        """Score plain runs."""
+
+    @abstractmethod
+    def _floor(
+        self,
+        sites: tuple[Site, ...],
+        pairs: Pairs,
+        metric: Metric,
+        total: tuple[float, ...] | None,
+    ) -> float:
+        """Measure the numeric floor, in units of the effect."""
+
+    @abstractmethod
+    def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
+        """Score an intervention and keep its ledger."""
+
+    def paths_to(self, receivers: Receivers, *, through: Iterable[Site] = ()) -> PathTo:
+        """Return what makes path interventions: senders act through these receivers only.
+
+        Parameters
+        ----------
+        receivers
+            One or more sites, such as `head_query_output(9, 9, pos="end")` or
+            `mlp_input(10, pos="end")`; or `"logits"` for the direct path to the answer.
+        through
+            Attentions and MLPs that are not held fixed, so that paths may lead through them.
+
+        Returns
+        -------
+        callable
+            Takes senders and returns an intervention: for `causal.sweep(..., intervention=...)`.
+
+        Raises
+        ------
+        InterventionError
+            A receiver is no component.
+
+        Notes
+        -----
+        Goldowsky-Dill et al. 2023 (arXiv 2304.05969), section 3; Wang et al. 2022 (arXiv
+        2211.00593), appendix B: everything that writes to the residual stream is held at the base
+        run, senders at the source run; what the receivers then are is put into a base run.
+        """
+        return paths_to(self.model, receivers, through)
+
+    def _swept(
+        self,
+        cells: Sequence[Intervention],
+        pairs: Pairs,
+        metric: Metric,
+        name: str,
+        plan: Choice,
+    ) -> Swept:
+        with progress(f"sweep of {name}") as advance:
+            swept = run_sweep(self.model, cells, pairs, metric, plan=plan, progress=advance)
+        self._keep(swept.ledger)
+        self.trail.notes[f"sweep of {name}: " + "; ".join(_lines(str(swept.plan)))] = None
+        return swept
+
+    def _grid(
+        self,
+        cells: Cells,
+        pairs: Pairs,
+        metric: Metric,
+        values: np.ndarray,
+        *,
+        subject: str,
+        plan: object,
+        before: Sequence[float] | np.ndarray | None = None,
+        total: Sequence[float] | None = None,
+        estimated: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> SweepGrid:
+        """Return what changed against the base runs, or others, as a grid."""
+        if before is None:
+            before = self._scores(metric, pairs, "base")
+        if metric.normalised and total is None:
+            total = differences(
+                self._scores(metric, pairs, "source"), self._scores(metric, pairs, "base")
+            )
+        scale = None if total is None else tuple(map(float, total))
+        self.trail.counted_in[subject] = metric.unit or metric.name
+        shape = tuple(map(len, cells.axes.values()))
+        facts: dict[str, Any] = {
+            "axes": cells.axes,
+            "scale": scale,
+            "units": pairs.units,
+            "unit": pairs.unit,
+            "pair_ids": [pair.id for pair in pairs],
+            "pair_set": (pairs.name, pairs.sha256),
+            "subject": subject,
+            "metric": str(metric),
+            "floor": self._floor(_covering(cells.sites), pairs, metric, scale),
+            "judge": self._judge,
+            "counted_in": metric.unit,
+            "plan": plan,
+        }
+        changed = (values - np.asarray(before)[:, None]).reshape(len(pairs), *shape)
+        if estimated is None:
+            return SweepGrid(changed, **facts)
+        guessed, exact = estimated
+        return EstimatedGrid(
+            changed, estimates=guessed.reshape(changed.shape), exact=exact.reshape(shape), **facts
+        )
+
+
+def verb_of(intervention: Edit, component: Places) -> str:
+    """Return what a maker of interventions is called."""
+    if isinstance(component, Mapping):
+        return ""
+    return getattr(intervention, "__name__", type(intervention).__name__)
+
+
+def raw(metric: Metric) -> Metric:
+    """Return a metric whose effects are not divided by the total effect."""
+    return replace(metric, normalised=False)
+
+
+def differences(high: Sequence[float], low: Sequence[float]) -> tuple[float, ...]:
+    """Return how much more the first has, pair by pair."""
+    return tuple(a - b for a, b in zip(high, low, strict=True))
+
+
+def _covering(sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Return few sites that hold all of these: whole components at every token."""
+    whole = (
+        replace(
+            site, component=site.component.removeprefix("head_"), head=None, pos=None, dims=None
+        )
+        for site in sites
+    )
+    return tuple(dict.fromkeys(whole))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
