@@ -241,7 +241,8 @@ class Walk:
         ends: list[End] = []
         if others:
             own = _rows_of(stream, others)
-            ends.append(End(_seated(others, 0), self._only(read, own, others), read))
+            found = self._only(read, own, others) if read else own[:, :0]
+            ends.append(End(_seated(others, 0), found, read))
         if inside:
             own = _rows_of(stream, inside)
             ends.append(End(_seated(inside, 0), self._through(last, own, inside), every))

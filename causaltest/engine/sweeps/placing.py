@@ -29,14 +29,19 @@ class Places:
 
     @cached_property
     def _front(self) -> frozenset[str]:
-        """Modules that are done before the first block begins."""
+        """Modules on the way to the first block: done before it begins, and as wide as it is."""
         ids = torch.zeros((1, 2), dtype=torch.long, device=self._model.device)
-        network = self._model.network
+        network, first = self._model.network, self._blocks[0]
+        seen = survey(network, lambda given: self._model.forward(given, None), ids)
+        stream = seen[first, "input"].tensor
+        assert stream is not None
         found: list[str] = []
-        for path, _ in survey(network, lambda given: self._model.forward(given, None), ids):
-            if path == self._blocks[0] or path.startswith(f"{self._blocks[0]}."):
+        for (path, side), each in seen.items():
+            if path == first or path.startswith(f"{first}."):
                 break
-            found.append(path)
+            # What else is done there, as rotary angles, is handed to the blocks beside the stream.
+            if side == "output" and each.tensor is not None:
+                found += [path] if each.tensor.shape[1:] == stream.shape[1:] else []
         return frozenset(found)
 
     def layer(self, path: str) -> int | None:
