@@ -12,14 +12,11 @@ from torch import Tensor, nn
 
 from causaltest.engine.conformance import Report, conformance
 from causaltest.engine.model import Forward, Model
-from causaltest.engine.seeing import drawn, image_shape
+from causaltest.engine.seeing import drawn, image_shape, sound_shape
 from causaltest.errors import ModelError
 from causaltest.pairs import Prompt
 from causaltest.spelling import did_you_mean
 from small_settings import OFF_BY_DEFAULT, SMALL, TWEAKS
-
-_FRAMES = 64
-_SAMPLES = 1600
 
 KINDS: dict[str, tuple[str, ...]] = {
     "causal language models": ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",),
@@ -146,15 +143,8 @@ def _images(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
 
 def _sounds(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
     config: Any = network.config
-    bands = getattr(config, "num_mel_bins", None) or getattr(config, "input_feat_per_channel", 16)
     main = getattr(network, "main_input_name", "input_values")
-    if main == "input_values":
-        given = drawn(ids[:, 0], (_SAMPLES,))
-    elif type(network).__name__.startswith(("Whisper", "MoonshineStreaming")):
-        frames = 2 * int(getattr(config, "max_source_positions", _FRAMES))
-        given = drawn(ids[:, 0], (int(bands), frames))
-    else:
-        given = drawn(ids[:, 0], (_FRAMES, int(bands)))
+    given = drawn(ids[:, 0], sound_shape(network))
     if getattr(config, "is_encoder_decoder", False):
         return network(**{main: given}, decoder_input_ids=ids, use_cache=False).logits
     # Frames are no tokens: the answer is one row of numbers for each prompt.

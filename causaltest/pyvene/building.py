@@ -12,7 +12,7 @@ from torch import nn
 from causaltest.engine.access import Access
 from causaltest.engine.architecture import Architecture
 from causaltest.engine.model import Model
-from causaltest.engine.seeing import forward_with_image
+from causaltest.engine.seeing import forward_without_text
 from causaltest.engine.survey import survey
 from causaltest.errors import InterventionError
 from causaltest.pyvene.config import IntervenableConfig, RepresentationConfig
@@ -31,7 +31,7 @@ _FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[list[weakref.ref[nn.Module]],
 
 def subject_of(network: nn.Module) -> Model:
     """Return a network as a model, with what is known of its structure if that is unchanged."""
-    model = Model(network, forward=forward_with_image(network))
+    model = Model(network, forward=forward_without_text(network))
     modules, architecture = _FOUND.get(network, ([], None))
     present = list(network.modules())
     if len(modules) == len(present) and all(
