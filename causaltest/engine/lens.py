@@ -299,6 +299,14 @@ class _Linear:
                 f"{model.name}: the unembedding {self.readout.unembedding} is a "
                 f"{type(table).__name__}, not linear; logits cannot be split into parts"
             )
+        weight = table.weight
+        if not weight.is_floating_point() or weight.ndim != 2 or weight.is_meta:
+            kind = "meta tensors" if weight.is_meta else str(weight.dtype).removeprefix("torch.")
+            raise ModelError(
+                f"{model.name}: the unembedding {self.readout.unembedding} holds its weights as "
+                f"{kind} of shape {tuple(weight.shape)}, not as numbers (classes, width); logits "
+                "cannot be split into parts"
+            )
         self.table = table
         norm = model.network.get_submodule(self.readout.norm) if self.readout.norm else None
         self.norm = norm
