@@ -14,7 +14,7 @@ import msgspec
 
 from causaltest.errors import RecordError
 
-LOCK_VERSION = 1
+LOCK_VERSION = 2
 LOCK_NAME = "hypotheses.lock"
 LEDGER = Path(".causaltest") / "looks.jsonl"
 
@@ -40,10 +40,12 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     correction: str
     version: str
     """Of causaltest."""
+    sequential: bool = False
+    """Whether it stops where it is settled."""
     pair_sets: dict[str, str] = {}
-    """Hash of each pair set it was measured on, by name, where a run's results were given."""
+    """Hash of each pair set that its fixtures give it, or that a run measured, by name."""
     model_sha256: str = ""
-    """Hash of the model's weights, where a run's results were given."""
+    """Hash of the model's weights."""
     sha256: str = ""
     """Hash of all of the above."""
 
@@ -67,10 +69,13 @@ class Status:
         `registered`, `post-hoc` (not in the lock) or `changed`.
     changes
         What differs, in words.
+    unfrozen
+        What the lock says nothing about, in words.
     """
 
     standing: Standing
     changes: tuple[str, ...] = ()
+    unfrozen: tuple[str, ...] = ()
 
 
 def fingerprint(function: str, module: str = "") -> str:
@@ -200,7 +205,7 @@ def read(path: Path) -> Lock:
     return lock
 
 
-def compare(lock: Lock, now: Entry) -> Status:
+def compare(lock: Lock, now: Entry, made: Mapping[str, str] | None = None) -> Status:
     """Say how a hypothesis stands to the lock.
 
     Parameters
@@ -208,7 +213,10 @@ def compare(lock: Lock, now: Entry) -> Status:
     lock
         What was frozen.
     now
-        The hypothesis as it is; pair sets and model count where both sides know them.
+        The hypothesis as it is, with the pair sets that its fixtures give it.
+    made
+        Hash by name of further pair sets it was judged on, which the test made itself and not out
+        of those: they count where a run's results were frozen, else they are told.
 
     Examples
     --------
@@ -224,12 +232,18 @@ def compare(lock: Lock, now: Entry) -> Status:
         if before != after:
             told = "" if name == "test_sha256" else f" ({before} before, {after} now)"
             changes.append(f"{word}{told}")
-    for name, sha256 in now.pair_sets.items():
-        if frozen.pair_sets and frozen.pair_sets.get(name) != sha256:
+    unfrozen: list[str] = []
+    for name, sha256 in {**(made or {}), **now.pair_sets}.items():
+        missing = name not in frozen.pair_sets
+        if missing and (not frozen.pair_sets or name not in now.pair_sets):
+            unfrozen.append(f"the pair set {name}")
+        elif frozen.pair_sets.get(name) != sha256:
             changes.append(f"the pair set {name}")
-    if frozen.model_sha256 and now.model_sha256 and frozen.model_sha256 != now.model_sha256:
+    if now.model_sha256 and not frozen.model_sha256:
+        unfrozen.append("the model's weights")
+    elif now.model_sha256 and frozen.model_sha256 != now.model_sha256:
         changes.append("the model's weights")
-    return Status("changed" if changes else "registered", tuple(changes))
+    return Status("changed" if changes else "registered", tuple(changes), tuple(unfrozen))
 
 
 _WORDS = {
@@ -243,6 +257,7 @@ _WORDS = {
     "alpha": "alpha",
     "seed": "the seed",
     "correction": "the correction",
+    "sequential": "whether it stops early",
     "version": "the version of causaltest",
 }
 

@@ -102,7 +102,7 @@ def test_a_lock_reads_back_sorted(tmp_path):
     [
         (lambda tree: tree["hypotheses"][0].update(seed=7), "h.py::test_a does not have the hash"),
         (lambda tree: tree["hypotheses"].pop(), "hypotheses were added or taken out"),
-        (lambda tree: tree.update(lock_version=9), "has lock version 9; this causaltest reads 1"),
+        (lambda tree: tree.update(lock_version=9), "has lock version 9; this causaltest reads 2"),
         (lambda tree: tree.pop("lock_version"), "was not written by causaltest"),
         (lambda tree: tree.update(more=1), "does not fit a lock file"),
     ],
@@ -156,6 +156,7 @@ def test_c37_catches_a_lock_without_hashes(tmp_path, monkeypatch):
         ({"seed": 1}, "the seed (0 before, 1 now)"),
         ({"expect": "refuted"}, "the expected verdict (supported before, refuted now)"),
         ({"test_sha256": "0"}, "the test"),
+        ({"sequential": True}, "whether it stops early (False before, True now)"),
         ({"pair_sets": {"p": "2"}}, "the pair set p"),
         ({"model_sha256": "n"}, "the model's weights"),
     ],
@@ -183,11 +184,24 @@ def test_c37_catches_a_claim_known_by_its_name(tmp_path, monkeypatch):
         test_every_difference_is_told(tmp_path, {"test_sha256": "0"}, "the test")
 
 
-def test_unknown_hashes_do_not_count(tmp_path):
-    """A registration without results says nothing about pairs and weights; nor does a plan."""
+def test_unknown_hashes_do_not_count_but_are_told(tmp_path):
+    """A registration that only collected says nothing about pairs and weights."""
     lock = write([entry()], tmp_path / "lock")
-    assert compare(lock, entry(pair_sets={"p": "1"}, model_sha256="m")).standing == "registered"
+    status = compare(lock, entry(pair_sets={"p": "1"}, model_sha256="m"))
+    assert status == Status("registered", (), ("the pair set p", "the model's weights"))
     assert compare(lock, entry("h.py::test_new")).standing == "post-hoc"
+
+
+def test_pair_sets_that_a_test_made_count_where_they_are_frozen(tmp_path):
+    """Frozen by a run's results they must be the same; else it is told that they are not frozen."""
+    lock = write([entry(pair_sets={"p": "1"})], tmp_path / "lock")
+    now = entry(pair_sets={"p": "1"})
+    assert compare(lock, now, {"q": "2"}) == Status("registered", (), ("the pair set q",))
+    both = write([entry(pair_sets={"p": "1", "q": "2"})], tmp_path / "lock")
+    assert compare(both, now, {"q": "2"}) == Status("registered")
+    assert compare(both, now, {"q": "3"}) == Status("changed", ("the pair set q",))
+    # A fixture that gives a set of another name gives other pairs.
+    assert compare(lock, entry(pair_sets={"r": "1"})).standing == "changed"
 
 
 def test_looks_are_counted_and_none_is_lost(tmp_path):

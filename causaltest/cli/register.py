@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -29,19 +30,22 @@ if TYPE_CHECKING:
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
-    help="A results.json: hashes of pair sets and model weights are taken from it.",
+    help="A results.json: hashes of pair sets that tests make themselves are taken from it.",
 )
 def register(paths: tuple[str, ...], lock: Path, results: Path | None) -> None:
-    """Write hypotheses.lock: claims, bounds, levels and seeds of the hypotheses in PATHS.
+    """Write hypotheses.lock: claims, bounds, levels, pairs and weights of hypotheses in PATHS.
 
-    PATHS are files and folders (default hypotheses/) and options for pytest. No model is loaded.
-    Later runs say of each claim whether it is registered, post-hoc or changed, and
-    `pytest --causal-strict` takes registered claims only.
+    PATHS are files and folders (default hypotheses/) and options for pytest. Fixtures are set up,
+    so that pair sets and weights are frozen by their hashes; no test body runs and nothing is
+    measured. With --collect-only no model is loaded, and those hashes are left out. Later runs
+    say of each claim whether it is registered, post-hoc or changed, and `pytest --causal-strict`
+    takes registered claims only.
 
     \b
     Examples:
       causaltest register
       causaltest register hypotheses/ --causal-alpha 0.01
+      causaltest register --collect-only
       causaltest register --results reports/results.json
     """  # noqa: D301 - click reads \b
     from causaltest.registration import write
@@ -68,7 +72,9 @@ def collected(arguments: Sequence[str]) -> list[Entry]:
 
     with TemporaryDirectory() as folder:
         written = Path(folder) / "entries.json"
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        if find_spec("xdist") is not None:
+            command.append("-n0")  # Fixtures of one process are enough.
         done = subprocess.run(  # noqa: S603 - our own command, no shell
             [*command, f"--causal-entries={written}", *arguments],
             capture_output=True,
@@ -77,7 +83,10 @@ def collected(arguments: Sequence[str]) -> list[Entry]:
         )
         if done.returncode not in (0, 5):
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-12:]
-            raise RecordError("pytest could not collect the hypotheses:\n" + "\n".join(said))
+            raise RecordError(
+                "pytest could not collect the hypotheses or set up their fixtures:\n"
+                + "\n".join(said)
+            )
         entries = []
         if written.exists():
             entries = msgspec.json.decode(written.read_bytes(), type=list[Entry])
@@ -113,7 +122,9 @@ def with_hashes(entries: Sequence[Entry], path: Path) -> list[Entry]:
         sets = {part.pair_set: part.pair_set_sha256 for part in claim.parts if part.pair_set}
         found.append(
             msgspec.structs.replace(
-                entry, pair_sets=sets, model_sha256=weights.get(claim.model, "")
+                entry,
+                pair_sets={**sets, **entry.pair_sets},
+                model_sha256=entry.model_sha256 or weights.get(claim.model, ""),
             )
         )
     return found

@@ -94,10 +94,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     models.follow_override(item)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Leave the bodies of tests alone where hypotheses are only registered."""
+    return True if pyfuncitem.config.stash[STATE].collecting is not None else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Run a hypothesis and turn what its asserts asked into one claim."""
     if not families.is_hypothesis(item):
+        return (yield)
+    collecting = item.config.stash[STATE].collecting
+    if collecting is not None:
+        assert isinstance(item, pytest.Function)
+        collecting.add(item.config.stash[STATE], item)
         return (yield)
     hearing = item.config.stash[STATE].open(item)
     try:
@@ -120,7 +131,7 @@ def pytest_runtest_makereport(
     if not item.config.option.fulltrace:
         claims.shorten_traceback(call)
     report = yield
-    if families.is_hypothesis(item):
+    if families.is_hypothesis(item) and item.config.stash[STATE].collecting is None:
         claims.attach(item, call, report)
     return report
 

@@ -264,9 +264,16 @@ def _notes(hearing: Hearing, causal: Causal) -> tuple[str, ...]:
     """Gather remarks on what was measured and on how it was judged, each once."""
     judged = (note for verdict in hearing.verdicts for note in verdict.notes)
     status = hearing.status
-    differs = ()
+    differs: tuple[str, ...] = ()
     if status is not None and status.standing == "changed":
         differs = (f"changed since it was registered: {', '.join(status.changes)}",)
+    if status is not None and status.unfrozen:
+        missing = ", ".join(status.unfrozen)
+        told = (
+            f"registered without a hash of {missing}, so a change of it would not be seen; "
+            "let a fixture give pair sets, or register with --results"
+        )
+        differs += (told,)
     return tuple(dict.fromkeys((*differs, *causal.trail.notes, *judged)))
 
 

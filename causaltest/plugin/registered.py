@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,13 +14,14 @@ from causaltest.plugin import families, models, source
 from causaltest.plugin.marks import marks
 
 if TYPE_CHECKING:
+    from causaltest.pairs import Pairs
     from causaltest.plugin.claims import Hearing
     from causaltest.plugin.session import Session
     from causaltest.registration import Entry, Lock, Status
 
 
-def entry_of(session: Session, item: pytest.Function, hearing: Hearing | None = None) -> Entry:
-    """Describe a hypothesis as a registration freezes it.
+def entry_of(session: Session, item: pytest.Function) -> Entry:
+    """Describe a hypothesis as a registration freezes it; after its fixtures, with their hashes.
 
     Parameters
     ----------
@@ -27,8 +29,6 @@ def entry_of(session: Session, item: pytest.Function, hearing: Hearing | None = 
         The run's state.
     item
         The hypothesis.
-    hearing
-        Its hearing, which says on which pairs and model; None before it ran.
     """
     from causaltest.registration import Entry, fingerprint
 
@@ -36,8 +36,7 @@ def entry_of(session: Session, item: pytest.Function, hearing: Hearing | None = 
     text, _ = families.claim_text(item)
     case = models.case_of(item)
     settings = session.settings
-    sets = {} if hearing is None else dict(verdict.pair_set for verdict in hearing.verdicts)
-    measured = None if hearing is None else hearing.causal
+    causal: Any = _given(item).get("causal")
     return Entry(
         id=item.nodeid,
         claim=f"{text} [{case}]" if case else text,
@@ -51,9 +50,43 @@ def entry_of(session: Session, item: pytest.Function, hearing: Hearing | None = 
         seed=settings.seed,
         correction=settings.correction,
         version=causaltest.__version__,
-        pair_sets={name: sha256 for name, sha256 in sets.items() if name},
-        model_sha256="" if measured is None else measured.model.sha256,
+        sequential=settings.sequential,
+        pair_sets={pairs.name: pairs.sha256 for pairs in _pair_sets(item)},
+        model_sha256=causal.model.sha256 if hasattr(causal, "trail") else "",
     )
+
+
+def _given(item: pytest.Function) -> dict[str, Any]:
+    """Return the values of a test's fixtures, where they are set up."""
+    return getattr(item, "funcargs", {})
+
+
+def _pair_sets(item: pytest.Function) -> Iterator[Pairs]:
+    """Yield the pair sets that fixtures give to a test, also in lists and dicts."""
+    from causaltest.pairs import Pairs
+
+    for value in _given(item).values():
+        if isinstance(value, Pairs):
+            yield value
+        elif isinstance(value, (list, tuple, dict)):
+            members = value.values() if isinstance(value, dict) else value
+            yield from (each for each in members if isinstance(each, Pairs))
+
+
+def _made(item: pytest.Function, hearing: Hearing) -> dict[str, str]:
+    """Hash pair sets that a claim was judged on and that are no part of those it was given."""
+    if hearing.causal is None:
+        return dict(verdict.pair_set for verdict in hearing.verdicts if verdict.pair_set[0])
+    given = list(_pair_sets(item))
+    known = {pair for pairs in given for pair in pairs}
+    judged = {verdict.pair_set for verdict in hearing.verdicts if verdict.pair_set[0]}
+    measured = hearing.causal.trail.pair_sets
+    return {
+        name: sha256
+        for name, sha256 in judged
+        if sha256 not in {pairs.sha256 for pairs in given}
+        and not (sha256 in measured and known.issuperset(measured[sha256]))
+    }
 
 
 def lock_of(config: pytest.Config) -> Lock | None:
@@ -108,14 +141,32 @@ def status_of(session: Session, item: pytest.Function, hearing: Hearing | None) 
         return None
     from causaltest.registration import compare
 
-    return compare(session.lock, entry_of(session, item, hearing))
+    made = {} if hearing is None else _made(item, hearing)
+    return compare(session.lock, entry_of(session, item), made)
 
 
-def dump(session: Session, items: list[pytest.Function], path: Path) -> None:
-    """Write what was collected for `causaltest register`."""
-    import msgspec
+class Collecting:
+    """Gathers hypotheses for `causaltest register`: fixtures are set up, no test body runs.
 
-    path.write_bytes(msgspec.json.encode([entry_of(session, item) for item in items]))
+    Parameters
+    ----------
+    path
+        Where to write what was gathered.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found: dict[str, Entry] = {}
+
+    def add(self, session: Session, item: pytest.Function) -> None:
+        """Note a hypothesis, again once its fixtures are there."""
+        self._found[item.nodeid] = entry_of(session, item)
+
+    def write(self) -> None:
+        """Write what was gathered."""
+        import msgspec
+
+        self.path.write_bytes(msgspec.json.encode(list(self._found.values())))
 
 
 def _file(path: Path) -> str:

@@ -44,6 +44,8 @@ class Session:
         self.refusals = Refusals(config)
         self.hearing: Hearing | None = None
         self.verdicts: dict[str, str] = {}
+        entries = config.getoption("causal_entries", None)
+        self.collecting = registered.Collecting(Path(entries)) if entries else None
         self._settings: options.Settings | None = None
         self._items: dict[str, pytest.Function] = {}
         self._sizes: dict[str, int] = {}
@@ -92,9 +94,12 @@ class Session:
             everyone = self.families.everyone
             items[:], self._added = gates.with_gates(items, self.families.gates, everyone)
             self._items = _hypotheses(items)
-        entries = self.config.getoption("causal_entries", None)
-        if entries:
-            registered.dump(self, list(self._items.values()), Path(entries))
+        if self.collecting is not None:
+            for item in self._items.values():
+                self.collecting.add(self, item)
+            self.collecting.write()
+            # Nothing but hypotheses is set up for a registration.
+            items[:] = list(self._items.values())
         else:
             _ = self.lock  # A damaged lock is told before any model runs.
         from causaltest.stats.judge import check_resolution
@@ -176,7 +181,7 @@ class Session:
 
         Their results are deterministic, so deciding them again is exact; nothing is reported.
         """
-        for gate in self.families.gates.get(item.nodeid, ()):
+        for gate in () if self.collecting else self.families.gates.get(item.nodeid, ()):
             if gate in self.verdicts:
                 continue
             again = self.families.everyone[gate]
@@ -186,7 +191,7 @@ class Session:
 
     def check_gates(self, item: pytest.Item) -> None:
         """Skip a hypothesis whose gates are not all supported; it spends none of the level."""
-        for gate in self.families.gates.get(item.nodeid, ()):
+        for gate in () if self.collecting else self.families.gates.get(item.nodeid, ()):
             verdict = self.verdicts.get(gate, "not run")
             if verdict != "supported":
                 pytest.skip(f"not tested: gate {gates.short(gate)} is {verdict}")
@@ -229,6 +234,8 @@ class Session:
 
     def finish(self) -> None:
         """Assemble the results and write them, once, where claims were heard."""
+        if self.collecting is not None:
+            self.collecting.write()
         if self.is_worker or not self._claims:
             return
         from causaltest.plugin.results import assemble

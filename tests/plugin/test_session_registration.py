@@ -100,15 +100,97 @@ def test_settings_are_frozen_too(registered, option):
     assert set(standings(registered).values()) == {"changed"}
 
 
-def test_hashes_of_pairs_and_weights_come_from_results(registered):
-    """With the results of a run, other pairs under the same name are a change."""
+def frozen(suite) -> dict[str, dict]:
+    """Entries of the lock by the test's name."""
+    tree = json.loads((suite.path / "hypotheses.lock").read_text())
+    return {each["id"].split("::")[1]: each for each in tree["hypotheses"]}
+
+
+def test_register_freezes_pairs_and_weights_and_measures_nothing(registered):
+    """Hashes of what fixtures give stand in the lock; no body ran and no report was written."""
+    entries = frozen(registered)
+    assert set(entries["test_frozen"]["pair_sets"]) == {"strong"}
+    assert set(entries["test_open"]["pair_sets"]) == {"mixed"}
+    assert len(entries["test_frozen"]["model_sha256"]) == 64
+    assert registered.files() == set()
     registered.run()
+    (model,) = registered.results["run"]["models"]
+    assert entries["test_frozen"]["model_sha256"] == model["sha256"]
+    sets = {each["name"]: each["sha256"] for each in registered.results["run"]["pair_sets"]}
+    assert entries["test_open"]["pair_sets"]["mixed"] == sets["mixed"]
+
+
+def test_other_weights_are_a_change(registered):
+    """A network that differs in one number is not the registered one."""
+    conftest = registered.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text().replace(
+            "network[1].weight.copy_(torch.eye(VOCABULARY))",
+            "network[1].weight.copy_(torch.eye(VOCABULARY) * 1.001)",
+        )
+    )
+    registered.run_apart()
+    assert set(standings(registered).values()) == {"changed"}
+    assert any("the model's weights" in n for n in registered.claims()["test_frozen"]["notes"])
+
+
+def test_pairs_made_in_a_test_are_told_as_not_frozen(suite, monkeypatch):
+    """Parts of a fixture's pairs are frozen with them; others are not, until a run's results."""
+    suite.write(
+        BODY.replace("on=strong", "on=strong[:20]").replace(
+            "on=mixed", "on=make_pairs([1.0 + i % 3 for i in range(24)], name='own')"
+        )
+    )
+    monkeypatch.chdir(suite.path)
+    assert CliRunner().invoke(main, ["register", "test_claims.py"]).exit_code == 0
+    suite.run()
+    assert set(standings(suite).values()) == {"registered"}
+    told = "registered without a hash of the pair set own"
+    notes = {name: claim["notes"] for name, claim in suite.claims().items()}
+    assert any(note.startswith(told) for note in notes["test_open"])
+    assert not any(note.startswith("registered without") for note in notes["test_frozen"])
     done = CliRunner().invoke(
         main, ["register", "test_claims.py", "--results", "reports/results.json"]
     )
     assert done.exit_code == 0, done.output
-    registered.run()
-    assert set(standings(registered).values()) == {"registered"}
+    suite.run()
+    assert not any(note.startswith(told) for note in suite.claims()["test_open"]["notes"])
+
+
+def test_collecting_alone_loads_no_model_and_says_what_is_missing(suite, monkeypatch):
+    """With --collect-only the lock has no hash of pairs and weights, and claims say so."""
+    suite.write(BODY)
+    monkeypatch.chdir(suite.path)
+    done = CliRunner().invoke(main, ["register", "test_claims.py", "--collect-only"])
+    assert done.exit_code == 0, done.output
+    assert frozen(suite)["test_frozen"]["model_sha256"] == ""
+    suite.run()
+    assert set(standings(suite).values()) == {"registered"}
+    (note,) = (n for n in suite.claims()["test_frozen"]["notes"] if n.startswith("registered"))
+    assert "the pair set strong, the model's weights" in note
+
+
+def test_a_fixture_that_fails_stops_the_registration(suite, monkeypatch):
+    """Nothing is frozen that cannot be set up; the message is the fixture's."""
+    suite.write(
+        BODY.replace("mixed)", "broken)")
+        + "\n@pytest.fixture\ndef broken():\n    raise OSError('gone')\n"
+    )
+    monkeypatch.chdir(suite.path)
+    done = CliRunner().invoke(main, ["register", "test_claims.py"])
+    assert done.exit_code != 0
+    assert "could not collect the hypotheses or set up their fixtures" in done.output
+    assert not (suite.path / "hypotheses.lock").exists()
+
+
+def test_sequential_runs_are_another_procedure(registered):
+    """A lock says how claims stop; stopping otherwise is a change."""
+    registered.run("--causal-sequential")
+    assert set(standings(registered).values()) == {"changed"}
+
+
+def test_other_pairs_under_the_same_name_are_a_change(registered):
+    """The hash of what a fixture gives is compared."""
     conftest = registered.path / "conftest.py"
     conftest.write_text(
         conftest.read_text().replace("1.0 + 0.01 * (i % 5)", "1.0 + 0.02 * (i % 5)")
