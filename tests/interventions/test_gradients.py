@@ -224,6 +224,26 @@ def test_gradients_survive_checkpointing(name):
     assert slopes[0].abs().max() > 1e-6
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh()], ids=["relu", "tanh"])
+@pytest.mark.parametrize("name", FIXED)
+def test_gradients_of_the_network_survive_checkpointing(name, activation):
+    """Weights get the same gradients whether or not activations are computed anew with the edit."""
+    intervention = FIXED[name](module("body.0", pos=1))
+    slopes: list[list[Tensor]] = []
+    for recompute in (False, True):
+        model = network(activation, recompute=recompute)
+        with differentiable(model, intervention, PAIRS) as outputs:
+            # A run in between has no part in what is computed anew.
+            model.run(list(PAIRS))
+            sum(output.logits.square().sum() for output in outputs).backward()
+        slopes.append([each.grad for each in model.network.parameters()])
+    assert all(map(torch.equal, *slopes))
+    plain = network(activation)
+    with differentiable(plain, scale(module("body.0"), 1.0), PAIRS) as outputs:
+        sum(output.logits.square().sum() for output in outputs).backward()
+    assert not torch.equal(plain.network.body[2].weight.grad, slopes[0][3])
+
+
 def test_the_network_is_left_as_it_was():
     """After the context, and after an error in it, no hook is left and training goes on."""
     model = network(nn.ReLU())
