@@ -54,10 +54,11 @@ C10: maps of raw effects hold their level where several units carry each effect.
 effects two heads of forty respond to one template of forty; three samples of five lack it, and in
 them the other templates agree on a mean that is not 0. No procedure knows of a response that is
 not in its sample, so whether *anything* is there is not a question for a raw map (its row, as the
-mutant that was replaced, shows what comes of it). Asked for instead: the map less a placebo,
-`grid.against(placebo)`, with a source of the same answer or another place drawn afresh for each
-pair; or effects beyond the smallest that matters, `grid.significant(bound=...)`. Both hold the
-level with every head.
+mutant that was replaced, shows what comes of it). Asked for instead: the map less the same edits
+with sources of the same answer, `grid.against(placebo)`, both sources drawn afresh for each pair
+and so exchangeable whatever the model does with them; or effects beyond the smallest that matters,
+`grid.significant(bound=...)`. Both hold the level with every head. Another head as the placebo
+does not quite: heads differ in spread, so that differences are not symmetric.
 
 C32: compared with statsmodels and mne where CAUSALTEST_ORACLES_PYTHON names an interpreter that
 has them, and with scipy and closed forms in any case.

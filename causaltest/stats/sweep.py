@@ -365,15 +365,16 @@ class Grid:
         Parameters
         ----------
         placebo
-            A grid of the same pairs and axes. Its sources are others of the same answer, or its
-            places are others of their kind, drawn afresh for each pair.
+            A grid of the same pairs and axes. Its sources are others of the same answer, drawn
+            afresh for each pair: exchangeable where the source makes no difference. Or its places
+            are others of their kind, which is the weaker: places differ in spread.
 
         Returns
         -------
         Grid
-            Differences, symmetric where value and placebo could be exchanged, so that maxima are
-            judged by sign flips: exact for any number of units, and also where a cell responds to
-            few of them, which no sample of raw effects need contain.
+            Differences, symmetric where value and placebo are exchangeable, so that maxima are
+            judged by sign flips: then exact for any number of units, also for cells that respond
+            to few of them.
 
         Raises
         ------
