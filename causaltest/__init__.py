@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from causaltest.errors import RecordError as RecordError
     from causaltest.errors import SiteError as SiteError
     from causaltest.experiment import Causal as Causal
+    from causaltest.grids import SweepGrid as SweepGrid
     from causaltest.interventions import adapter as adapter
     from causaltest.interventions import add as add
     from causaltest.interventions import add_features as add_features
@@ -124,6 +125,7 @@ _PUBLIC = {
         "double_dissociation",
         "interaction",
     ),
+    "causaltest.grids": ("SweepGrid",),
     "causaltest.pairs": ("Pair", "Pairs"),
     "causaltest.sites": (
         "Site",

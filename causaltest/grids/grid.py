@@ -51,9 +51,9 @@ class SweepGrid(Grid):
     ...     pair_ids=names,
     ... )
     >>> print(grid.table())
-    layer \ pos   name     end
-    0            -0.01    0.00
-    1            -0.00    1.01*
+    layer \ pos   name    end
+    0            -0.01   0.01
+    1             0.01   1.02*
     * differs from 0, all 4 cells considered, at level 0.05
     """
 

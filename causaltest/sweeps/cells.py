@@ -12,7 +12,14 @@ from causaltest.engine.model import Model
 from causaltest.errors import InterventionError, PairError, SiteError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
-from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, LAYER_COMPONENTS, Pos, Site
+from causaltest.sites import (
+    COMPONENTS,
+    EXPERT_COMPONENTS,
+    HEAD_COMPONENTS,
+    LAYER_COMPONENTS,
+    Pos,
+    Site,
+)
 from causaltest.spelling import did_you_mean
 
 Component = str | Callable[..., Site]
@@ -153,6 +160,11 @@ def _component(given: object) -> str:
         raise SiteError(
             f"cannot sweep {given!r}{did_you_mean(str(name), COMPONENTS)}\n"
             f"components: {', '.join(COMPONENTS)}; anything else as a mapping of labels to sites"
+        )
+    if name in EXPERT_COMPONENTS:
+        raise SiteError(
+            f"{name} has experts, which are no axis of a sweep; give a mapping of labels to sites, "
+            f"e.g. {{0: {name}(2, 0), 1: {name}(2, 1)}}"
         )
     return name
 

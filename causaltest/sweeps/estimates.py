@@ -181,7 +181,7 @@ def estimate(
     means = means_for(model, whole, pairs)
     values = np.zeros((len(pairs), len(cells)))
     done = 0
-    for indices, batch in model.batches([Row.of(pair, "base") for pair in pairs]):
+    for indices, batch in model.batches([Row.of(pair, "base") for pair in pairs], whole.sites):
         chosen = [pairs[index] for index in indices]
         path = input_path(model, chosen, batch, steps)
         for draw in range(whole.draws):

@@ -23,6 +23,7 @@ from causaltest import (
     zero_ablate,
 )
 from causaltest.errors import InterventionError, MetricError, PairError, SiteError
+from causaltest.sites import head_attention_pattern
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -138,6 +139,14 @@ def test_embeddings_have_positions_only(instrument, pronouns):
         instrument.sweep(embedding, layers=[0], on=pronouns)
 
 
+def test_attention_patterns_are_swept(instrument, even):
+    """Patterns by head, at the last token's row, are components like others."""
+    grid = instrument.sweep(head_attention_pattern, positions="end", on=even, metric=recovery)
+    site = head_attention_pattern(2, 1, pos="end")
+    one = instrument.effect(interchange(site), on=even, metric=recovery)
+    np.testing.assert_allclose(grid.values[:, 2, 1], one.values, **CLOSE)
+
+
 def test_what_was_done_is_on_the_trail(instrument, pronouns):
     """The ledger, the unit and the plan are kept for the report."""
     grid = instrument.sweep(block_output, positions=["name", "end"], on=pronouns, metric=recovery)
@@ -206,6 +215,11 @@ def test_placebos_of_heads_are_other_heads_of_the_layer(instrument, pronouns):
             {"component": block_output(0)},
             SiteError,
             "block_output[0] is one site; sweep its component, causal.sweep(block_output, ...)",
+        ),
+        (
+            {"component": "expert_output"},
+            SiteError,
+            "expert_output has experts, which are no axis of a sweep; give a mapping of labels",
         ),
         ({"component": []}, SiteError, "a sweep needs a component"),
         (
