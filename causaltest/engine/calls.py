@@ -76,12 +76,9 @@ def unrolled(
         As they were where each block runs once; else with the calls of each block in the order in
         which they ran.
     """
-    ran = {block: seen[block, "output"] for block in blocks if (block, "output") in seen}
-    if all(each.calls == 1 for each in ran.values()):
+    counts = {block: seen[block, "output"].calls for block in blocks if (block, "output") in seen}
+    if all(count == 1 for count in counts.values()):
         return seen, tuple(blocks)
-    # One module may stand in a list several times: its calls are seen under each of its paths.
-    first = {each.order: block for block, each in reversed(ran.items())}
-    counts = {block: each.calls for block, each in ran.items() if first[each.order] == block}
     calls = [
         (when, f"{block}#{call}")
         for block in counts
@@ -100,7 +97,7 @@ def unrolled(
 
 
 def inner_blocks(network: nn.Module, blocks: Sequence[str]) -> tuple[str, ...]:
-    """Return the blocks, and instead of one that is nothing but a list of blocks these.
+    """Return each block once, and instead of one that is nothing but a list of blocks these.
 
     Parameters
     ----------
@@ -110,7 +107,9 @@ def inner_blocks(network: nn.Module, blocks: Sequence[str]) -> tuple[str, ...]:
         Module path of each block.
     """
     found: list[str] = []
-    for block in blocks:
+    # One module may stand in a list several times: its calls are seen under each of its paths.
+    once = {id(network.get_submodule(block)): block for block in reversed(blocks)}
+    for block in reversed(once.values()):
         parts = list(network.get_submodule(block).named_children())
         name, inner = parts[0] if len(parts) == 1 else ("", None)
         # Lists of different modules are the sublayers of one block, as in T5.

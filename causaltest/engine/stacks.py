@@ -81,12 +81,17 @@ def _keep_shape(blocks: Sequence[str], seen: Mapping[Place, Seen], rows: int) ->
 def _follow(blocks: Sequence[str], seen: Mapping[Place, Seen]) -> bool:
     """Return whether any block takes what the one before it gave."""
     pairs = [
-        (seen[before, "output"].tensor, seen[after, "input"].tensor)
+        (gave, took)
         for before, after in pairwise(blocks)
+        for gave in _every(seen[before, "output"])
+        for took in _every(seen[after, "input"])
     ]
-    return not pairs or any(
-        gave is not None and took is not None and torch.equal(gave, took) for gave, took in pairs
-    )
+    return not pairs or any(torch.equal(gave, took) for gave, took in pairs)
+
+
+def _every(seen: Seen) -> list[Tensor]:
+    """Return the activation of each call, as far as they were kept."""
+    return [each for each in (seen.tensors or (seen.tensor,)) if each is not None]
 
 
 def _shape(seen: Mapping[Place, Seen], path: str, side: str) -> tuple[int, ...]:
