@@ -142,6 +142,8 @@ def test_identity_edits_are_exact(dtype) -> None:
              head=1 if name in HEAD_COMPONENTS else None)
         for name in model.components for layer in ((0,) if name == "embedding" else (0, 2))
     ]  # fmt: skip
+    # Within attention the kernel is another one, so only places between modules are bit for bit.
+    sites = [site for site in sites if isinstance(model.access(site).side, str)]
     found: dict[str, Tensor] = {}
     score_identity(
         model, sites, PAIRS, lambda output: found.update({output.row.pair.id: output.logits}) or 0.0

@@ -100,7 +100,9 @@ def test_a_quantised_network_is_that_of_its_numbers(family, both, tiny) -> None:
     with intervene(model, edit, PAIR) as run, intervene(plain, edit, PAIR) as wanted_run:
         assert torch.equal(run(PAIR.base).logits, wanted_run(PAIR.base).logits)
     found: list[Tensor] = []
-    score_identity(model, sites, [PAIR], lambda output: found.append(output.logits) or 0.0)
+    # Within attention the kernel is another one, so only places between modules are bit for bit.
+    between = [site for site in sites if isinstance(model.access(site).side, str)]
+    score_identity(model, between, [PAIR], lambda output: found.append(output.logits) or 0.0)
     assert torch.equal(found[0], plain.run([PAIR])[0].logits)
     texts = [
         each.generate(
