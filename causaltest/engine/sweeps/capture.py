@@ -22,6 +22,7 @@ from causaltest.errors import CausaltestError
 _CACHES = ("past_key_values", "past_key_value", "layer_past")
 _MASKS = ("attention_mask", "causal_mask", "mask")
 _MASK_AXES = 4
+_ALIBI = "alibi"
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -307,12 +308,34 @@ def _of_tokens(name: str, value: Tensor, track: Track, places: slice | Tensor) -
 
 def _of_rows(name: str, value: Tensor, track: Track, part: Slice) -> Tensor:
     pairs = track.pairs
-    if name == "alibi":
+    if name == _ALIBI:
         heads = value.shape[0] // pairs
         return value[:heads].repeat(part.count, *[1] * (value.ndim - 1))
-    if value.ndim > 1 and value.shape[0] == pairs > 1 and part.rows is not None:
-        # Prompts of one length share masks and positions; one row then stands for all.
-        value = value[:1] if bool((value == value[:1]).all()) else value[part.rows]
+    if value.ndim > 1 and value.shape[0] == pairs > 1:
+        if not same_in_rows(name, value, pairs):
+            raise Unfit(f"the block argument {name} depends on the prompt")
+        value = value[:1]
     if value.ndim == _MASK_AXES and value.shape[0] == 1:
         return value.expand(part.count, *value.shape[1:])
     return value
+
+
+def same_in_rows(name: str, value: Any, rows: int) -> bool:
+    """Return whether an argument of a block is the same for all rows, as masks and positions are.
+
+    Parameters
+    ----------
+    name
+        Of the argument.
+    value
+        Tensors in it are looked at.
+    rows
+        Number of rows of the run.
+    """
+    if isinstance(value, (tuple, list)):
+        return all(same_in_rows(name, each, rows) for each in value)
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return True
+    if name == _ALIBI:
+        value = value.unflatten(0, (rows, -1))
+    return value.shape[0] != rows or bool((value == value[:1]).all())

@@ -9,7 +9,7 @@ from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.readout import Readout, find_readout
 from causaltest.engine.sweeps.batched import run_batched
-from causaltest.engine.sweeps.capture import Unfit
+from causaltest.engine.sweeps.capture import Unfit, capture, same_in_rows
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
@@ -20,6 +20,7 @@ _SAME = 1e-5
 
 _READOUTS: WeakKeyDictionary[Model, Readout] = WeakKeyDictionary()
 _CAUSAL: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
+_TOLD: WeakKeyDictionary[Model, str] = WeakKeyDictionary()
 
 
 def readout_of(model: Model) -> Readout:
@@ -58,6 +59,41 @@ def causal(model: Model, ids: Sequence[int]) -> bool:
     return _CAUSAL[model]
 
 
+def check_arguments(model: Model, ids: Sequence[int]) -> None:
+    """Make sure that blocks hear of a prompt through the stream alone, once for each model.
+
+    What else is handed to them would be that of the base run, whatever is edited further up.
+
+    Parameters
+    ----------
+    model
+        The model.
+    ids
+        Some prompt.
+
+    Raises
+    ------
+    Unfit
+        An argument of a block depends on the prompt.
+    """
+    if model not in _TOLD:
+        # Two rows must not look like two tokens.
+        ids = (*ids, ids[-1]) if len(ids) == 2 else tuple(ids)
+        others = tuple((each + 1) % model.architecture.vocabulary for each in ids)
+        track, _ = capture(model, model.batch([Row(ids), Row(others)]), remember=False)
+        _TOLD[model] = next(
+            (
+                name
+                for call in track.calls
+                for name, value in call.arguments.items()
+                if not same_in_rows(name, value, 2)
+            ),
+            "",
+        )
+    if _TOLD[model]:
+        raise Unfit(f"the block argument {_TOLD[model]} depends on the prompt")
+
+
 def _causal(model: Model, ids: Sequence[int]) -> bool:
     if len(ids) == 1:
         ids = (*ids, *ids)
@@ -68,18 +104,21 @@ def _causal(model: Model, ids: Sequence[int]) -> bool:
     return bool((one - two).abs().max() <= _SAME * one.abs().max())
 
 
-def to_check(strips: Sequence[tuple[Strip, int, int]]) -> list[Watched]:
+def to_check(strips: Sequence[tuple[Strip, int, int]], layers: int) -> list[Watched]:
     """Choose rows to check: of the first and the last block, and of the last tokens.
 
     Parameters
     ----------
     strips
         Strips with where they join and at which token their pass begins.
+    layers
+        Number of blocks; rows that only join behind the last one say little.
     """
+    some = [each for each in strips if each[1] < 2 * layers - 1] or strips
     chosen = [
-        min(strips, key=lambda each: (each[1], -each[2])),
-        max(strips, key=lambda each: each[1]),
-        max(strips, key=lambda each: (each[2], -each[1])),
+        min(some, key=lambda each: (each[1], -each[2])),
+        max(some, key=lambda each: each[1]),
+        max(some, key=lambda each: (each[2], -each[1])),
     ]
     rows = [(strip.pairs[0], strip.cell, strip.draw) for strip, _, _ in chosen]
     return list(dict.fromkeys(rows))

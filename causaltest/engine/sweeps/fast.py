@@ -8,7 +8,13 @@ from functools import partial
 
 from causaltest.engine.sweeps.base import Base, base_runs
 from causaltest.engine.sweeps.capture import Unfit
-from causaltest.engine.sweeps.checking import causal, difference, readout_of, to_check
+from causaltest.engine.sweeps.checking import (
+    causal,
+    check_arguments,
+    difference,
+    readout_of,
+    to_check,
+)
 from causaltest.engine.sweeps.growing import Walk
 from causaltest.engine.sweeps.known import known_cells
 from causaltest.engine.sweeps.outputs import Unread
@@ -40,7 +46,9 @@ class Fast:
 
     def __post_init__(self) -> None:
         self.readout = readout_of(self.task.model)
-        self.causal = causal(self.task.model, max(self.task.ids, key=len))
+        longest = max(self.task.ids, key=len)
+        check_arguments(self.task.model, longest)
+        self.causal = causal(self.task.model, longest)
         self.places = Places(self.task.model)
         self.joins = [self.places.join(cell) for cell in self.task.cells]
         self.suffixes = False
@@ -137,7 +145,7 @@ class Fast:
         strips = [
             (strip, self._join(strip.cell), start) for start in planned for strip in planned[start]
         ]
-        return to_check(strips) if strips else []
+        return to_check(strips, self.task.model.n_layers) if strips else []
 
     def _check(self, tally: Tally, sources: Sources) -> None:
         if not tally.watched:

@@ -17,7 +17,7 @@ from causaltest.engine.run import Score, means_for
 from causaltest.engine.sweeps.outputs import answers
 from causaltest.interventions import Intervention, Joint
 from causaltest.pairs import Pairs
-from causaltest.sites import Site
+from causaltest.sites import Pos, Site
 
 Watched = tuple[int, int, int]
 """(pair, cell, draw) of a row."""
@@ -62,9 +62,21 @@ class Task:
 
     def edited(self, pair: int, cell: int) -> tuple[int, ...]:
         """Return the tokens of a base prompt that a cell edits, ascending."""
-        asked = dict.fromkeys(site.pos for site in self.cells[cell].sites)
-        locate = self.model.prompts.positions
-        return tuple(sorted({at for pos in asked for at in locate(self.rows[pair], pos)}))
+        key = (pair, self._asked[cell])
+        if key not in self._edited:
+            locate = self.model.prompts.positions
+            found = {at for pos in key[1] for at in locate(self.rows[pair], pos)}
+            self._edited[key] = tuple(sorted(found))
+        return self._edited[key]
+
+    @cached_property
+    def _asked(self) -> tuple[tuple[Pos, ...], ...]:
+        """The positions of each cell's sites."""
+        return tuple(tuple(dict.fromkeys(s.pos for s in cell.sites)) for cell in self.cells)
+
+    @cached_property
+    def _edited(self) -> dict[tuple[int, tuple[Pos, ...]], tuple[int, ...]]:
+        return {}
 
     @cached_property
     def _widths(self) -> tuple[int, int]:

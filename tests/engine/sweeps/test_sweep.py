@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from causaltest.engine.model import Model, Output
 from causaltest.engine.run import score
@@ -30,7 +32,7 @@ from causaltest.interventions import (
 )
 from causaltest.metrics import log_probability, logit_diff
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import block_output, embedding, mlp_activation, mlp_output, module
+from causaltest.sites import Site, block_output, embedding, mlp_activation, mlp_output, module
 
 _ALL_TOKENS = {"bert", "mamba", "jamba"}
 """Architectures whose rows cannot run on a suffix of the tokens alone."""
@@ -367,3 +369,29 @@ def test_cells_that_do_not_fit_are_refused_as_they_are_alone(small, plan, cell, 
         score(small("gpt2"), cell, PLACED, logit_diff)
     with pytest.raises(error, match=message):
         sweep(small("gpt2"), [CELLS["zero"], cell], PLACED, logit_diff, plan=plan)
+
+
+@settings(max_examples=12)
+@given(
+    cells=st.lists(
+        st.tuples(
+            st.sampled_from(["block_output", "mlp_output", "head_key_output", "embedding"]),
+            st.integers(0, 2), st.integers(0, 6),
+        ),
+        min_size=1, max_size=8,
+    ),
+    same=st.integers(0, 6),
+    memory=st.sampled_from([1, 200_000, 1 << 30]),
+)  # fmt: skip
+def test_any_choice_of_cells_gives_what_each_gives_alone(small, some_pairs, cells, same, memory):
+    """Whatever cells are asked for, in whatever order and twice, each has its own run's value."""
+    model, pairs = small("llama"), some_pairs(2, tokens=7, same=same)
+    made = []
+    for component, layer, at in cells:
+        where: dict[str, Any] = {} if component == "embedding" else {"layer": layer}
+        where |= {"head": 1} if component.startswith("head") else {}
+        made.append(zero_ablate(block_output(0, pos=at)))
+        made.append(interchange(Site(component, pos=at, **where)))
+    found = sweep(model, made, pairs, logit_diff, memory=memory)
+    wanted = one_by_one(model, made, pairs, logit_diff)
+    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
