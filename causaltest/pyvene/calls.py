@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from causaltest.engine.hooks import AllRead, Operation, Side, attached
@@ -217,10 +218,13 @@ class Call:
         """Return a source that can be run: a generation gives the decoder nothing to begin with."""
         subject = self.parts.subject
         begun = any(name.startswith("decoder_") or name == "labels" for name in source)
-        ids = source.get("input_ids")
-        if self.clock is None or begun or subject.decoder_start is None or ids is None:
+        start = subject.decoder_start
+        if start is None:
+            start = getattr(subject.network, "decoder_start_token_id", None)
+        if self.clock is None or begun or not isinstance(start, int):
             return source
-        return {**source, "decoder_input_ids": ids[:, :1] * 0 + subject.decoder_start}
+        ids = torch.full((rows_of(source), 1), start, device=subject.device)
+        return {**source, "decoder_input_ids": ids}
 
     def _read_all(
         self,

@@ -370,3 +370,25 @@ def test_checkpointing_and_locations(network):
     assert parameter.grad.abs().sum() > 0
     if network.family != "BLIP":
         network.gradient_checkpointing_disable()
+
+
+@every(["BLIP, question answering"])
+def test_questions_are_answered_under_edits(network):
+    """The question is read once and the answer written in steps; another question can be put in."""
+    base, source = prompts(network, 1), prompts(network, 2)
+    del base["labels"], source["labels"]
+    options = {"max_new_tokens": 5, "do_sample": False}
+    model = pv.IntervenableModel({"layer": 1, "component": "text_encoder.block_output"}, network)
+    _, found = model.generate(base, [source], intervene_on_prompt=True, **options)
+    assert torch.equal(found, network.generate(**source, **options))
+    assert not torch.equal(found, network.generate(**base, **options))
+    push = {
+        "layer": 1, "intervention_type": pv.AdditionIntervention,
+        "source_representation": 6 * torch.linspace(-1, 1, 32),
+    }  # fmt: skip
+    steered = [
+        pv.IntervenableModel(push, network).generate(base, use_cache=cache, **options)[1]
+        for cache in (True, False)
+    ]
+    assert torch.equal(*steered)
+    assert not torch.equal(steered[0], network.generate(**base, **options))
