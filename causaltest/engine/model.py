@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from causaltest.interventions import Intervention
 
 _MOST_ROWS = 256
-_LOGIT_BYTES = 512 * 1024 * 1024
+_LOGIT_BYTES = 128 * 1024 * 1024
 
 Forward = Callable[[nn.Module, Tensor, Tensor], object]
 

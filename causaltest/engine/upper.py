@@ -23,7 +23,8 @@ from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos
 
-_CHUNK = 64
+_LOGITS = 2**24
+"""How many logits the runs of the lower part may give at once."""
 _TOLERANCE = 1e-4
 
 
@@ -203,11 +204,14 @@ class Upper:
             start = 0
         states: list[Tensor] = []
         memory: list[list[Remembered | None]] = []
-        for begin in range(0, len(members), _CHUNK):
-            rows = [self._rows[index] for index in members[begin : begin + _CHUNK]]
+        classes = max(1, self._model.architecture.vocabulary)
+        size = max(1, _LOGITS // (classes * one.tokens))
+        for begin in range(0, len(members), size):
+            rows = [self._rows[index] for index in members[begin : begin + size]]
             track, _ = capture(self._model, self._model.batch(rows))
             states.append(track.states[first][:, start:])
-            memory.append([_head(each, start) for each in track.memory])
+            above = enumerate(track.memory)
+            memory.append([_head(each, start) if layer >= first else None for layer, each in above])
         kept = tuple(_joined(list(each)) for each in zip(*memory, strict=True))
         return Kept(
             Track(one.calls, one.states[:1], kept),
