@@ -19,10 +19,10 @@ def test_the_gender_moves_through_one_head(causal, pronouns):
     assert grid.localised({"layer": 2, "head": 3}, at_least=0.5, contrast=0.5, cold_within=0.3)
 
 
-def test_the_name_beats_any_other_token(causal, pronouns):
-    """In the first two blocks the name carries half the gender more than some other token."""
+def test_it_is_the_gender_and_not_the_name(causal, pronouns):
+    """Up to the middle block a name of the other gender does what one of the same does not."""
     place = {"layers": [0, 1], "positions": ["name"], "on": pronouns, "metric": recovery}
-    placebo = causal.sweep(block_output, placebo="pos", **place)
+    placebo = causal.sweep(block_output, placebo="source", **place)
     assert causal.sweep(block_output, **place).against(placebo).every() > 0.5
 
 

@@ -62,7 +62,7 @@ LAYERS = {
     "looks": layer(RUN | {"controls"}, TORCH),
     "progress": layer(set(), {"tqdm"}),
     "grids": layer(LEAVES | {"stats"}, {"numpy", "pandas", "altair", "vl_convert"}),
-    "sweeps": layer(RUN | {"grids", "progress"}, TORCH | {"pandas"}),
+    "sweeps": layer(RUN | {"controls", "grids", "progress"}, TORCH | {"pandas"}),
     "experiment": layer(
         RUN | {"alignments", "completeness", "controls", "doses", "health", "looks", "sweeps", "texts"},
         TORCH | {"scipy", "msgspec", "tqdm"},

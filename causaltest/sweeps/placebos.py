@@ -1,4 +1,4 @@
-"""Placebos of a sweep: the same edits at places drawn afresh for each pair."""
+"""Placebos of a sweep: the same edits from other sources or at other places, drawn by pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from causaltest.engine.prompts import Row
 from causaltest.errors import InterventionError, PairError
 from causaltest.pairs import Pair, Pairs, Position, Tokens
 
-Vary = Literal["pos", "layer", "head"]
+Vary = Literal["source", "pos", "layer", "head"]
 
 
 def at_other_tokens(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from causaltest.controls.pairings import same_answer_sources
 from causaltest.errors import InterventionError
 from causaltest.grids import SweepGrid
-from causaltest.interventions import interchange
+from causaltest.interventions import Interchange, interchange
 from causaltest.metrics import Metric, as_metric, logit_diff
 from causaltest.pairs import Pairs
 from causaltest.sites import Site
@@ -66,8 +67,10 @@ class Sweeping(Tracing, Estimating):
             Makes the edit of one or more sites: `interchange`, `zero_ablate`, `mean_ablate`, a
             function of sites, or `causal.paths_to(...)`.
         placebo
-            Measure a placebo instead, for `grid.against(placebo)`: the same edits at places drawn
-            afresh for each pair; `pos`: at other tokens, `layer` or `head`: at others of the map.
+            Measure a placebo instead, for `grid.against(placebo)`. `source`: the same edits from
+            sources that have the base's own answer, drawn afresh for each pair. Or at other places
+            drawn afresh: `pos` other tokens, `layer` or `head` others of the map; these are
+            weaker, since places differ in how much they respond to anything.
         seed
             Root of the placebo's draw.
         plan
@@ -115,10 +118,22 @@ class Sweeping(Tracing, Estimating):
                 seed=seed,
                 plan=plan,
             )
-        swept = self._swept(cells.interventions, pairs, score_of, cells.name, plan)
+        given_to = pairs
+        if placebo == "source":
+            every = Interchange(cells.sites)
+            for edit in cells.interventions:
+                if not edit.needs_source:
+                    raise InterventionError(
+                        f"{edit} takes nothing from a source, so placebo='source' changes nothing; "
+                        "say placebo='pos', 'layer' or 'head'"
+                    )
+            given_to = same_answer_sources(self.model, every, pairs, seed=seed)
+        swept = self._swept(cells.interventions, given_to, score_of, cells.name, plan)
         values = swept.values
         subject = f"{score_of} of {verb_of(intervention, component)}({cells.name})"
-        if placebo is not None:
+        if placebo == "source":
+            subject += " from sources of the same answer"
+        elif placebo is not None:
             values = placebos.along(values, cells.axes, placebo, pairs, seed)
             subject = f"{score_of} of other {placebo}s than {cells.name}"
         return self._grid(cells, pairs, score_of, values, subject=subject, plan=swept.plan)

@@ -10,6 +10,8 @@ import pytest
 
 from causaltest import (
     Circuit,
+    Pair,
+    Pairs,
     attention_output,
     block_output,
     embedding,
@@ -23,6 +25,7 @@ from causaltest import (
     zero_ablate,
 )
 from causaltest.errors import InterventionError, MetricError, PairError, SiteError
+from causaltest.pairs import Position
 from causaltest.sites import head_attention_pattern
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -181,6 +184,32 @@ def test_placebos_of_positions_are_other_tokens(instrument, pronouns):
     assert (0, "name") in difference.significant().cells
 
 
+def test_placebos_of_sources_have_the_same_answer(instrument, pronouns):
+    """The source is that of another pair with the base's own answer; the scale stays."""
+    given = {"positions": ["name", "end"], "on": pronouns, "metric": recovery}
+    grid = instrument.sweep(block_output, **given)
+    placebo = instrument.sweep(block_output, placebo="source", **given)
+    np.testing.assert_array_equal(placebo.scale, grid.scale)
+    pair = pronouns[3]
+    donors = [other for other in pronouns if other.base_answer == pair.base_answer]
+    changed = [
+        Pair(
+            pair.base,
+            other.base,
+            pair.base_answer,
+            pair.source_answer,
+            positions={"name": Position(pair.positions["name"].base, other.positions["name"].base)},
+        )
+        for other in donors
+        if other.base != pair.base
+    ]
+    alone = Pairs(changed, name="each donor", cluster=None)
+    edit = interchange(block_output(0, pos="name"))
+    values = -instrument.effect(edit, on=alone).values
+    assert np.abs(values - placebo.values[3, 0, 0]).min() < 1e-4
+    assert (0, "name") in grid.against(placebo).significant().cells
+
+
 def _base(pair):
     from causaltest.engine.prompts import Row
 
@@ -261,6 +290,11 @@ def test_placebos_of_heads_are_other_heads_of_the_layer(instrument, pronouns):
             {"component": block_output, "positions": "end", "placebo": "pos"},
             InterventionError,
             "placebo='pos' draws other tokens than positions=",
+        ),
+        (
+            {"component": block_output, "intervention": zero_ablate, "placebo": "source"},
+            InterventionError,
+            "takes nothing from a source, so placebo='source' changes nothing",
         ),
         (
             {"component": block_output, "positions": "end", "placebo": "head"},
