@@ -64,7 +64,8 @@ LAYERS = {
     "grids": layer(LEAVES | {"stats"}, {"numpy", "pandas", "altair", "vl_convert"}),
     "sweeps": layer(RUN | {"controls", "grids", "progress"}, TORCH | {"pandas"}),
     "experiment": layer(
-        RUN | {"alignments", "completeness", "controls", "doses", "health", "looks", "sweeps", "texts"},
+        RUN
+        | {"alignments", "completeness", "controls", "doses", "health", "looks", "sweeps", "texts"},
         TORCH | {"scipy", "msgspec", "tqdm"},
     ),
     "pyvene": layer(RUN | {"experiment", "sharing"}, TORCH | {"msgspec", "tqdm"}),
