@@ -6,10 +6,26 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access, Keys, Places, take
+from causaltest.engine.prompts import Batch
 from causaltest.engine.softmax import Softmax, fused, hidden_keys
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention
 from causaltest.sites import Site
+
+
+def check_unpadded(site: Site, rows: Batch) -> None:
+    """Refuse rows that are padded: their keys would not be the tokens of the prompts.
+
+    Raises
+    ------
+    InterventionError
+        Some row is shorter than the batch.
+    """
+    if any(length != rows.ids.shape[1] for length in rows.lengths):
+        raise InterventionError(
+            f"{site} has one number for each key, so the prompts that are run together must be of "
+            f"equal length; these have {min(rows.lengths)} to {rows.ids.shape[1]} tokens"
+        )
 
 
 def check_lengths(site: Site, widths: list[int]) -> None:

@@ -15,7 +15,14 @@ from causaltest.engine.access import Access, Places, put, take
 from causaltest.engine.apply import Edit, donors, edited, has_source, own_input
 from causaltest.engine.calls import Turns
 from causaltest.engine.hooks import Operation, Side
-from causaltest.engine.keys import check_keys, check_lengths, check_mean, seen_only, switched
+from causaltest.engine.keys import (
+    check_keys,
+    check_lengths,
+    check_mean,
+    check_unpadded,
+    seen_only,
+    switched,
+)
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model, Output, as_row, for_each_row
 from causaltest.engine.prompts import Batch, Row
@@ -359,6 +366,8 @@ class Applied:
             return tensor
         self.fired += 1
         tensor = for_each_row(tensor, self.rows)
+        if self.site.component in KEYED:
+            check_unpadded(self.site, self.rows)
         where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
         where = self._without_skipped(where)
         self.check_spans()

@@ -39,7 +39,8 @@ def _run(task: Task, piece: Sequence[Strip], sources: Sources, tally: Tally) -> 
     part = Part()
     items = [(strip.cell, strip.draw, pair) for strip in piece for pair in strip.pairs]
     rows = [task.rows[pair] for _, _, pair in items]
-    for indices, batch in task.model.batches(rows):
+    sites = [site for strip in piece for site in task.cells[strip.cell].sites]
+    for indices, batch in task.model.batches(rows, sites):
         chosen = [items[index] for index in indices]
         placed: list[Placed] = []
         edits = []

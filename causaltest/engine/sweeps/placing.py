@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 
 from causaltest.engine.model import Model
+from causaltest.engine.softmax import Softmax
 from causaltest.engine.survey import survey
 from causaltest.interventions import Intervention
 
@@ -61,11 +62,13 @@ class Places:
             something that is no part of the way from the first to the last block.
         """
         found: list[int] = []
+        shared = len(set(self._blocks)) < len(self._blocks)
         for part in cell.parts:
             for site in part.sites:
                 access = self._model.access(site)
                 layer = self.layer(access.path)
-                if layer is None:
+                # Blocks that are run apart are given the masks of the usual attention.
+                if layer is None or shared or isinstance(access.side, Softmax):
                     return None
                 behind = (
                     layer != BEFORE and access.path == self._blocks[layer]
