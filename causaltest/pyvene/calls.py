@@ -159,9 +159,15 @@ class Call:
             return frame
         if host is not None and host.runs_once(self.parts.targets[key].access.path):
             return frame
-        # The mask is that of what is read before the first step, where there is such.
-        mask = None if host is not None and host.once else frame.mask
-        return Frame(frame.rows, mask, self.clock)
+        if host is None or not host.once:
+            return Frame(frame.rows, frame.mask, self.clock)
+        # Which of its own tokens the writer was given is not said by the mask of the whole call.
+        if frame.mask is not None and self.unit_locations is not None:
+            raise InterventionError(
+                f"{self.parts.targets[key].name}: rows are padded, and places of padded rows "
+                f"cannot be told in {type(host.network).__name__}; generate for rows of one length"
+            )
+        return Frame(frame.rows, None, self.clock)
 
     def _setter(self, key: str, spot: Spot, source: Tensor | None) -> Setter:
         self._check_heads(key, spot)

@@ -5,7 +5,7 @@ import torch
 import transformers
 
 import causaltest.pyvene as pv
-from causaltest.errors import SiteError
+from causaltest.errors import InterventionError, SiteError
 
 _IDS = {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 _SMALL = {
@@ -392,3 +392,20 @@ def test_questions_are_answered_under_edits(network):
     ]
     assert torch.equal(*steered)
     assert not torch.equal(steered[0], network.generate(**base, **options))
+
+
+@every(["BLIP"])
+def test_places_of_padded_captions_are_refused(network):
+    """The writer is given its own part of the prompt, so that padding cannot be told there."""
+    base = prompts(network, 1)
+    base["attention_mask"] = torch.ones_like(base["input_ids"])
+    base["attention_mask"][0, 4:] = 0
+    model = pv.IntervenableModel({"layer": 1, "intervention_type": pv.ZeroIntervention}, network)
+    with pytest.raises(InterventionError) as caught:
+        model.generate(
+            base, unit_locations={"base": -1}, intervene_on_prompt=True, max_new_tokens=2
+        )
+    assert str(caught.value) == (
+        "block_output[1]: rows are padded, and places of padded rows cannot be told in "
+        "BlipTextLMHeadModel; generate for rows of one length"
+    )
