@@ -6,6 +6,8 @@ patched from the clean into the corrupt run, through the public call a user woul
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import peer_common as pc  # pyright: ignore[reportMissingImports] - the peers' own
 
@@ -19,7 +21,6 @@ from causaltest import (  # noqa: E402
     Pairs,
     block_output,
     head_attention_value_output,
-    logit_diff,
 )
 
 network = pc.load_hf(args)
@@ -34,20 +35,22 @@ pairs = Pairs(
 )
 layers = range(network.config.num_hidden_layers)
 heads = args.variant.startswith("heads")
-plan = {"sweep": "auto", "heads": "auto"}.get(args.variant, args.variant.removeprefix("heads-"))
+plan: Any = {"sweep": "auto", "heads": "auto"}.get(
+    args.variant, args.variant.removeprefix("heads-")
+)
 said: list[str] = []
 
 
 def sweep() -> np.ndarray:
     """Measure all cells with nothing kept from an earlier call but the network itself."""
     causal = Causal(Model(network))
-    over = (
-        {"layers": layers, "heads": range(network.config.num_attention_heads)}
-        if heads
-        else {"layers": layers, "positions": "all"}
-    )
-    component = head_attention_value_output if heads else block_output
-    grid = causal.sweep(component, on=pairs, metric=logit_diff, plan=plan, **over)
+    if heads:
+        every = range(network.config.num_attention_heads)
+        grid = causal.sweep(
+            head_attention_value_output, layers=layers, heads=every, on=pairs, plan=plan
+        )
+    else:
+        grid = causal.sweep(block_output, layers=layers, positions="all", on=pairs, plan=plan)
     said[:] = [str(grid.plan)]
     base = [run.at()[right] - run.at()[wrong] for run, right, wrong in zip(
         causal.model.run([pair.base for pair in pairs]), target, foil, strict=True
