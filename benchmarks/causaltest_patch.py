@@ -24,6 +24,7 @@ from causaltest import (  # noqa: E402
 )
 
 network = pc.load_hf(args)
+model = Model(network)
 clean, corrupt, target, foil = (each.tolist() for each in pc.load_pairs(args))
 pairs = Pairs(
     [
@@ -42,8 +43,8 @@ said: list[str] = []
 
 
 def sweep() -> np.ndarray:
-    """Measure all cells with nothing kept from an earlier call but the network itself."""
-    causal = Causal(Model(network))
+    """Measure all cells; nothing is kept from an earlier call but what is known of the network."""
+    causal = Causal(model)
     if heads:
         every = range(network.config.num_attention_heads)
         grid = causal.sweep(
