@@ -18,6 +18,8 @@ from causaltest.pairs import Prompt
 from causaltest.spelling import did_you_mean
 from small_settings import OFF_BY_DEFAULT, SMALL, TWEAKS
 
+_PLACE = 63  # the token that stands for part of an image
+
 KINDS: dict[str, tuple[str, ...]] = {
     "causal language models": ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",),
     "encoders": ("MODEL_FOR_MASKED_LM_MAPPING_NAMES",),
@@ -151,9 +153,14 @@ def _sounds(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
     return network(**{main: given}).logits.flatten(1)
 
 
-def _image_and_text(network: nn.Module, ids: Tensor, mask: Tensor) -> object:
+def _image_and_text(network: Any, ids: Tensor, mask: Tensor) -> object:
     pixels = drawn(ids[:, 0], image_shape(network))
-    return network(pixel_values=pixels, input_ids=ids, attention_mask=mask).logits
+    given, seen = ids, mask
+    if network.config.model_type == "blip-2":  # what its queries see stands in their places
+        queries = ids.new_full((len(ids), network.config.num_query_tokens), _PLACE)
+        given, seen = torch.cat([queries, ids], 1), torch.cat([torch.ones_like(queries), mask], 1)
+    logits = network(pixel_values=pixels, input_ids=given, attention_mask=seen).logits
+    return logits[:, -ids.shape[1] :]  # what stands before the text is the image
 
 
 _FORWARDS: dict[str, Forward] = {

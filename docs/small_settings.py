@@ -92,10 +92,19 @@ OFF_BY_DEFAULT = frozenset(
 # Multi-head latent attention, whose head_dim is that of its rotary part.
 _LATENT = {"head_dim": 8, "num_key_value_heads": 4}
 _WINDOWS = {"embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2}
+# Rotary angles in sections that make up half of the heads' width of 16.
+_SECTIONS = {
+    "text_config": {
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3],
+        }
+    }
+}  # fmt: skip
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 
 TWEAKS: Mapping[str, Mapping[str, Any]] = {
     "axk1": _LATENT,
+    "blip-2": {"image_token_index": 63, "num_query_tokens": 4},
     "axk2": _LATENT,
     "bamba": {"attn_layer_indices": [1]},
     "deepseek_v2": _LATENT,
@@ -107,7 +116,21 @@ TWEAKS: Mapping[str, Mapping[str, Any]] = {
     "falcon_h1": {"mamba_d_ssm": 128},
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "glm4_moe_lite": _LATENT,
+    "glm46v": _SECTIONS,
+    "glm4v": _SECTIONS,
+    "glm4v_moe": {
+        "text_config": {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.5,
+                "mrope_section": [1, 1, 2],
+            }
+        }
+    },
     "glm_moe_dsa": _LATENT,
+    "glm_ocr": _SECTIONS,
+    "glmga": _SECTIONS,
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "granitemoehybrid": _HYBRID,
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
@@ -116,6 +139,10 @@ TWEAKS: Mapping[str, Mapping[str, Any]] = {
     "longcat_flash": _LATENT,
     "mamba2": {"num_heads": 8},
     "minicpm3": _LATENT,
+    "mistral4": {"num_key_value_heads": 4},
+    "paddleocr_vl": _SECTIONS,
+    "qwen2_5_vl": _SECTIONS,
+    "qwen2_vl": _SECTIONS,
     "qwen3_5": {"text_config": _HYBRID},
     "qwen3_5_moe": {"text_config": _HYBRID},
     "qwen3_5_moe_text": _HYBRID,

@@ -245,9 +245,13 @@ class Model:
     @cached_property
     def _padding(self) -> int:
         """Token id that fills up short rows; some networks look for it to find a prompt's end."""
-        for source in (getattr(self.network, "config", None), self.prompts.tokenizer):
+        config = getattr(self.network, "config", None)
+        text = getattr(config, "text_config", None)
+        ids = getattr(config if text is None else text, "vocab_size", None) or float("inf")
+        for source in (config, text, self.prompts.tokenizer):
             token = getattr(source, "pad_token_id", None)
-            if isinstance(token, int) and token >= 0:
+            # Configurations of images and text may name one that only another vocabulary has.
+            if isinstance(token, int) and 0 <= token < ids:
                 return token
         return 0
 

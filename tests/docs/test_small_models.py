@@ -27,6 +27,10 @@ REPRESENTATIVE = {
     Subject(VISION, "vit", "ViTForImageClassification"): {"attention_output", "mlp_output"},
     Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"): {"mlp_activation"},
     Subject(SEEING, "blip", "BlipForConditionalGeneration"): {"attention_value_output"},
+    # Its text stands behind tokens that stand for the image.
+    Subject(SEEING, "blip-2", "Blip2ForConditionalGeneration"): {"block_output"},
+    # Its configuration names a padding token beyond its vocabulary.
+    Subject(SEEING, "idefics3", "Idefics3ForConditionalGeneration"): {"mlp_output"},
 }
 
 
