@@ -300,7 +300,7 @@ def test_c10_catches_other_heads_as_placebos(placebo, calibration):
     wrong, limit = any_head(draw, 1_000, 20), limit_of(0.05, 1_000)
     calibration.mutant(
         "C10", "less another head (replaced)", wrong, bound=limit, runs=1_000,
-        quantity=f"{LESS}, drawn among the heads",
+        quantity=f"{PLACEBOS} as they are, less another head",
     )  # fmt: skip
     assert wrong > limit
 
