@@ -294,7 +294,7 @@ def _of_tokens(name: str, value: Tensor, track: Track, places: slice | Tensor) -
         return value
     if name in _MASKS and value.ndim < 4:
         raise Unfit(f"the block argument {name} has shape {shape}")
-    if value.ndim >= 3 and shape[-2:] == (tokens, tokens):
+    if shape[-2:] == (tokens, tokens) or (value.ndim == _MASK_AXES and shape[-2] == tokens):
         return value[..., places, :]
     if value.ndim >= 2 and shape[1] == tokens and shape[0] in {1, track.pairs}:
         return value[:, places]

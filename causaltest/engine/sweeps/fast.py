@@ -52,7 +52,7 @@ class Fast:
         self.places = Places(self.task.model)
         self.joins = [self.places.join(cell) for cell in self.task.cells]
         self.suffixes = False
-        self._remember = True
+        self._hindrance = "" if self.causal else "tokens see later ones"
         self.checked: list[int] = []
         self.difference: float | None = None
         self._lengths: set[int] = set()
@@ -60,13 +60,10 @@ class Fast:
     @property
     def reason(self) -> str:
         """Why this plan, for readers."""
-        if not self.causal:
-            return (
-                "tokens see later ones, so each row runs all tokens of the blocks behind its edit"
-            )
-        if not self.suffixes:
-            return "keys and values are not to be had, so each row runs all tokens"
-        return "the model is causal: rows run only the blocks and tokens behind their first edit"
+        if self.suffixes:
+            return "rows run only the blocks and tokens behind their first edit"
+        why = self._hindrance or "keys and values are not to be had"
+        return f"rows run all tokens of the blocks behind their first edit: {why}"
 
     def jobs(self) -> list[Job]:
         """Return independent jobs: pairs of one length, and all cells that lie on the way.
@@ -104,6 +101,14 @@ class Fast:
         Unfit
             The model does not run in the way that is needed, or the check failed.
         """
+        if not self._hindrance:
+            try:
+                return self._read_as_needed(job)
+            except Unfit as reason:
+                self._hindrance = str(reason)
+        return self._read_as_needed(job)
+
+    def _read_as_needed(self, job: Job) -> Tally:
         try:
             return self._run(job, everywhere=False)
         except Unread:
@@ -112,7 +117,8 @@ class Fast:
     def _run(self, job: Job, *, everywhere: bool) -> Tally:
         tally = self.tally.part()
         sources = Sources(self.task, tally, job.pairs, job.cells)
-        base = self._base(job, everywhere=everywhere)
+        remember = not self._hindrance
+        base = base_runs(self.task, job.pairs, everywhere=everywhere, remember=remember)
         tally.work += len(job.pairs)
         tally.reads = dict(base.reads)
         known = {pair: self._known(pair, job) for pair in job.pairs}
@@ -131,15 +137,6 @@ class Fast:
         self._check(tally, sources)
         self._lengths.add(base.track.tokens)
         return tally
-
-    def _base(self, job: Job, *, everywhere: bool) -> Base:
-        """Run the base prompts, without keys and values where blocks do not give them."""
-        if self._remember:
-            try:
-                return base_runs(self.task, job.pairs, everywhere=everywhere)
-            except Unfit:
-                self._remember = False
-        return base_runs(self.task, job.pairs, everywhere=everywhere, remember=False)
 
     def _to_check(self, planned: Mapping[int, Sequence[Strip]]) -> list[Watched]:
         strips = [

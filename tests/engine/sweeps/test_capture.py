@@ -114,7 +114,10 @@ def test_blocks_without_a_cache_are_walked_down_on_all_tokens():
     plan = swept(Network())
     assert (plan.name, plan.reasons) == (
         "growing",
-        ("keys and values are not to be had, so each row runs all tokens",),
+        (
+            "rows run all tokens of the blocks behind their first edit: keys and values are not "
+            "to be had",
+        ),
     )
     assert plan.known > 0
 

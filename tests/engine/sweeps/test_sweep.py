@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from causaltest.engine.model import Model, Output
 from causaltest.engine.run import score
-from causaltest.engine.sweeps import prefix, sweep
+from causaltest.engine.sweeps import fast, prefix, sweep
 from causaltest.errors import InterventionError, PairError, SiteError
 from causaltest.interventions import (
     add,
@@ -177,7 +178,7 @@ def test_passes_are_halved_where_memory_runs_out(own, some_pairs, plan):
 
 
 def test_a_fast_plan_that_is_wrong_is_found_out(small, some_pairs, monkeypatch):
-    """Wrong keys of earlier tokens fail the check, and the sweep is batched and says why."""
+    """Wrong keys of earlier tokens fail the check; all tokens are run, and the plan says why."""
     model, pairs = small("llama"), some_pairs(2, same=0)
     cells = grid(model, 9)
     right = prefix.Prefix._joined
@@ -187,10 +188,28 @@ def test_a_fast_plan_that_is_wrong_is_found_out(small, some_pairs, monkeypatch):
 
     monkeypatch.setattr(prefix.Prefix, "_joined", wrong)
     found = sweep(model, cells, pairs, logit_diff)
+    assert found.plan.name == "growing"
+    assert found.plan.reasons[0].startswith(
+        "rows run all tokens of the blocks behind their first edit: its logits differ from those "
+        "of a plain forward pass by "
+    )
+    wanted = one_by_one(model, cells, pairs, logit_diff)
+    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
+
+
+def test_a_fast_plan_that_stays_wrong_is_given_up(small, some_pairs, monkeypatch):
+    """Where the check fails on all tokens too, the sweep is batched and says why."""
+    model, pairs = small("llama"), some_pairs(2, same=0)
+    cells = grid(model, 9)
+    right = fast.readout_of
+
+    monkeypatch.setattr(fast, "readout_of", lambda model: replace(right(model), factor=1.5))
+    found = sweep(model, cells, pairs, logit_diff)
     assert found.plan.name == "batched"
     assert found.plan.reasons[0].startswith(
         "not growing: its logits differ from those of a plain forward pass by "
     )
+    assert (found.plan.checked, found.plan.difference) == ((), None)
     wanted = one_by_one(model, cells, pairs, logit_diff)
     np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
 
