@@ -197,8 +197,6 @@ def _bound(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
         raise Unfit("which argument of a block is the residual stream cannot be told")
     named = (*signature.parameters, *arguments)
     cache = next((name for name in _CACHES if name in named), "")
-    if arguments.get(cache) is not None:
-        cache = ""
     given = arguments[stream]
     return Call(block, signature, {**arguments, stream: None}, stream, cache), given
 
@@ -261,7 +259,7 @@ def step(call: Call, track: Track, stream: Tensor, part: Slice, cache: Cache | N
     arguments = {
         name: _fitted(name, value, track, part)
         for name, value in call.arguments.items()
-        if name != call.stream
+        if name not in {call.stream, call.cache}
     }
     if cache is not None:
         mask = next((name for name in _MASKS if name in call.signature.parameters), "")
