@@ -32,6 +32,7 @@ from causaltest.texts import Writing
 _IDENTITY_PAIRS = 16
 _IDENTITY_TOLERANCE = 1e-3
 _WEAK_BASELINE = 0.8
+_KEPT_BYTES = 64 * 1024 * 1024
 
 Ablation = Callable[..., Intervention]
 
@@ -100,6 +101,7 @@ class Causal(Aligning, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping
         self.trail = Trail()
         self._judge = judge or Judge
         self._clean: dict[tuple[str, Metric, str], tuple[float, ...]] = {}
+        self._kept: dict[tuple[str, str], list[Output]] = {}
         self._floors: dict[tuple[tuple[Site, ...], str, Metric], float] = {}
         self._is_twin = False
         self._sequential = sequential
@@ -434,9 +436,20 @@ class Causal(Aligning, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping
         """Score plain runs, once for each pair set, metric and side."""
         key = (pairs.sha256, metric, side)
         if key not in self._clean:
-            outputs = self.model.run([Row.of(pair, side) for pair in pairs])
-            self._clean[key] = tuple(metric(output) for output in outputs)
+            self._clean[key] = tuple(metric(output) for output in self._outputs(pairs, side))
         return self._clean[key]
+
+    def _outputs(self, pairs: Pairs, side: Literal["base", "source"]) -> list[Output]:
+        """Run prompts plainly; where outputs are small the last set's are kept for more metrics."""
+        key = (pairs.sha256, side)
+        if key not in self._kept:
+            outputs = self.model.run([Row.of(pair, side) for pair in pairs])
+            size = sum(each.logits.numel() * each.logits.element_size() for each in outputs)
+            if size > _KEPT_BYTES:
+                return outputs
+            self._kept = {known: each for known, each in self._kept.items() if known[0] == key[0]}
+            self._kept[key] = outputs
+        return self._kept[key]
 
     def _floor(
         self,
