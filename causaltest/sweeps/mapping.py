@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -132,6 +133,10 @@ class Mapped(ABC):
                 self._scores(metric, pairs, "source"), self._scores(metric, pairs, "base")
             )
         scale = None if total is None else tuple(map(float, total))
+        floor = max(
+            self._floor(_covering(cells.sites), pairs, metric, scale),
+            self._rounding(plan, pairs, scale),
+        )
         self.trail.counted_in[subject] = metric.unit or metric.name
         shape = tuple(map(len, cells.axes.values()))
         facts: dict[str, Any] = {
@@ -143,7 +148,7 @@ class Mapped(ABC):
             "pair_set": (pairs.name, pairs.sha256),
             "subject": subject,
             "metric": str(metric),
-            "floor": self._floor(_covering(cells.sites), pairs, metric, scale),
+            "floor": floor,
             "judge": self._judge,
             "counted_in": metric.unit,
             "plan": plan,
@@ -155,6 +160,15 @@ class Mapped(ABC):
         return EstimatedGrid(
             changed, estimates=guessed.reshape(changed.shape), exact=exact.reshape(shape), **facts
         )
+
+    def _rounding(self, plan: object, pairs: Pairs, scale: Sequence[float] | None) -> float:
+        """Return how far the plan's logits are off, in units of an effect of two of them."""
+        off = getattr(plan, "difference", None) or 0.0
+        total = 1.0 if scale is None else abs(math.fsum(scale)) / len(scale)
+        if not off or not total:
+            return 0.0
+        (output,) = self.model.run(pairs[:1])
+        return 2.0 * off * float(output.logits.abs().max()) / total
 
 
 def verb_of(intervention: Edit, component: Places) -> str:

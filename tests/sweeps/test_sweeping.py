@@ -47,6 +47,14 @@ def test_layers_by_positions_are_a_loop_of_effects(instrument, pronouns):
         assert cell.floor == pytest.approx(alone.floor, rel=0.5, abs=1e-5)
 
 
+def test_the_floor_covers_what_the_plan_is_off(instrument, pronouns):
+    """Effects no larger than the plan's own inexactness, twice, count as 0."""
+    grid = instrument.sweep(block_output, positions=["name", "end"], on=pronouns, metric=recovery)
+    largest = float(instrument.model.run([pronouns[0]])[0].logits.abs().max())
+    assert grid.plan.difference > 0
+    assert grid.floor >= 2 * grid.plan.difference * largest / grid.scale.mean() * 0.999
+
+
 def test_heads_at_one_position(instrument, pronouns):
     """Layers and heads default to all of them; a bare position is no axis."""
     grid = instrument.sweep(head_attention_value_output, positions="end", on=pronouns)
