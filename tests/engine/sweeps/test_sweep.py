@@ -414,3 +414,15 @@ def test_any_choice_of_cells_gives_what_each_gives_alone(small, some_pairs, cell
     found = sweep(model, made, pairs, logit_diff, memory=memory)
     wanted = one_by_one(model, made, pairs, logit_diff)
     np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("plan", ["growing", "batched"])
+def test_edits_of_sources_that_change_nothing_are_refused(small, plan):
+    """If what is done to the source runs changes nothing, the cells are not what they say."""
+    same = scale(mlp_output(0), 1.0)
+    cell = from_source("source", interchange(block_output(2, pos="end")), under=same)
+    with pytest.raises(InterventionError) as caught:
+        sweep(small("gpt2"), [cell], PLACED, logit_diff, plan=plan)
+    assert str(caught.value).startswith(
+        "what the cells do to their sources changed no activation in any of 2 runs: "
+    )
