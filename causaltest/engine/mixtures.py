@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from causaltest.engine.access import Access, primary
 from causaltest.engine.experts import ExpertPart, RouterScores, expert_part, routed
 from causaltest.engine.hooks import attached, evaluating
+from causaltest.engine.turns import callers_hooks, muted
 from causaltest.errors import InterventionError
 
 _COMPONENTS = ("router_output", "expert_output")
@@ -88,13 +89,30 @@ def find_mixtures(
             found[path] = Found({}, dict.fromkeys(_COMPONENTS, mixture))
     if not mixtures:
         return found
+    try:
+        trials = _tried(network, mixtures, run, muted(network))
+    except Exception:
+        # A network that cannot run without the caller's hooks is explored with them.
+        if not any(True for _ in callers_hooks(network)):
+            raise
+        trials = _tried(network, mixtures, run, nullcontext())
+    return found | {path: trial.outcome() for path, trial in trials.items()}
+
+
+def _tried(
+    network: nn.Module,
+    mixtures: Mapping[str, Mixture],
+    run: Callable[[], object],
+    silence: AbstractContextManager[None],
+) -> dict[str, _Trial]:
+    """Watch mixtures in one forward pass."""
     trials = {path: _Trial(network, mixture) for path, mixture in mixtures.items()}
-    with torch.no_grad(), evaluating(network), ExitStack() as stack:
+    with torch.no_grad(), evaluating(network), silence, ExitStack() as stack:
         for trial in trials.values():
             target = network.get_submodule(trial.mixture.path)
             stack.callback(target.register_forward_hook(trial.watch, with_kwargs=True).remove)
         run()
-    return found | {path: trial.outcome() for path, trial in trials.items()}
+    return trials
 
 
 def _mixture(block: nn.Module, path: str, prefer: Sequence[str]) -> Mixture | str:

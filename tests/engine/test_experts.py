@@ -442,3 +442,12 @@ def test_text_of_sites() -> None:
         Site.parse("expert_output[3]")
     with pytest.raises(SiteError, match="router_output takes no expert; got expert=2"):
         Site("router_output", layer=1, expert=2)
+
+
+def test_exploring_a_mixture_is_not_seen_by_the_callers_hooks() -> None:
+    """A caller's hook does not fire while routers and experts are looked for."""
+    model = build("mixtral")
+    seen: list[str] = []
+    model.network.model.layers[0].mlp.register_forward_hook(lambda *_: seen.append("fired"))
+    assert "router_output" in model.components
+    assert seen == []
