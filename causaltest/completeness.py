@@ -10,7 +10,7 @@ import numpy as np
 
 from causaltest.circuits import Circuit
 from causaltest.engine.apply import random_stream
-from causaltest.engine.model import Output
+from causaltest.engine.output import Output
 from causaltest.engine.run import Scores
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention, mean_ablate

@@ -13,7 +13,8 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.run import score
 from causaltest.errors import InterventionError, MetricError
 from causaltest.interventions import Intervention

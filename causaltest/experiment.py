@@ -10,19 +10,20 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from causaltest.alignments.aligning import Aligning
+from causaltest.alignments.gridding import AligningOver
 from causaltest.circuits import Circuit
 from causaltest.completeness import CircuitParts, Runs, proper_part
 from causaltest.controls import CircuitOrigin, Controlled, Origin, Weights, twin
 from causaltest.doses import DoseResponse
 from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import Scores, score, score_identity
 from causaltest.errors import CausaltestError, InterventionError, MetricError, PairError
 from causaltest.interventions import Intervention, mean_ablate
 from causaltest.looks import InLooks
-from causaltest.metrics import Metric, answers_with, as_metric, logit_diff
+from causaltest.metrics import Metric, as_metric, correctness, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import END, Pos, Site
 from causaltest.stats import Effect, Judge, Rate, Ratio
@@ -58,7 +59,7 @@ class Trail:
         return next((unit for known, unit in self.counted_in.items() if known in subject), "")
 
 
-class Causal(Aligning, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing):
+class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing):
     """Measures causal effects on one model.
 
     Parameters
@@ -215,7 +216,7 @@ class Causal(Aligning, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping
         Interchange-intervention accuracy: Geiger et al. 2021 (arXiv 2106.02997), section 3.
         """
         wanted = expect or ("base_answer" if intervention is None else "source_answer")
-        metric = Metric("accuracy", "fraction", _correctness(wanted), position=at)
+        metric = correctness(wanted, at=at)
         if intervention is not None:
             return cast("Rate", self._measured(Origin(intervention, on, metric, is_rate=True)))
         pairs = self._check_pairs(on, gate=True)
@@ -512,7 +513,7 @@ class Causal(Aligning, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping
         return on
 
     def _note_weak_baseline(self, pairs: Pairs, at: Pos) -> None:
-        metric = Metric("accuracy", "fraction", _correctness("base_answer"), position=at)
+        metric = correctness("base_answer", at=at)
         try:
             right = self._scores(metric, pairs, "base")
         except CausaltestError:
@@ -528,29 +529,6 @@ class Causal(Aligning, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping
 
 def _mean_size(values: Sequence[float]) -> float:
     return math.fsum(map(abs, values)) / len(values)
-
-
-@dataclass(frozen=True)
-class _Correct:
-    """Scores 1 where the top answer is the expected one; equal to another that expects the same."""
-
-    expect: str | Callable[[Pair], str | int]
-
-    def __call__(self, output: Output, pair: Pair, pos: Pos) -> float:
-        if callable(self.expect):
-            return answers_with(output, self.expect(pair), pos)
-        answer = pair.base_answer if self.expect == "base_answer" else pair.source_answer
-        if answer is None:
-            raise MetricError(f"pair {pair.id} has no {self.expect}; accuracy needs it")
-        return answers_with(output, answer, pos)
-
-
-def _correctness(expect: object) -> _Correct:
-    if callable(expect) or expect in ("base_answer", "source_answer"):
-        return _Correct(cast("str", expect))
-    raise MetricError(
-        f"expect is {expect!r}; expected 'base_answer', 'source_answer' or a function of the pair"
-    )
 
 
 def _check_different(pairs: Pairs) -> None:

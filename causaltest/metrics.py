@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causaltest.engine.model import Output
+from causaltest.engine.output import Output
 from causaltest.errors import MetricError
 from causaltest.pairs import Pair
 from causaltest.sites import Pos
@@ -173,3 +173,49 @@ log_probability = Metric("log_probability", "nats", _log_probability)
 def answers_with(output: Output, answer: str | int, pos: Pos = "end") -> float:
     """Return 1.0 if the most probable class at a position is the answer, else 0.0."""
     return float(int(output.at(pos).argmax()) == output.answer_id(answer))
+
+
+def correctness(
+    expect: str | Callable[[Pair], str | int], *, at: Pos = "end", name: str = "accuracy"
+) -> Metric:
+    """Return the metric that is 1 where the top answer is the expected one, else 0.
+
+    Parameters
+    ----------
+    expect
+        `base_answer`, `source_answer` or a function of the pair.
+    at
+        Position at which the answer is read.
+    name
+        Of the metric.
+
+    Raises
+    ------
+    MetricError
+        `expect` is something else.
+
+    Examples
+    --------
+    >>> correctness("source_answer") == correctness("source_answer")
+    True
+    """
+    if callable(expect) or expect in ("base_answer", "source_answer"):
+        return Metric(name, "fraction", _Correct(expect), position=at)
+    raise MetricError(
+        f"expect is {expect!r}; expected 'base_answer', 'source_answer' or a function of the pair"
+    )
+
+
+@dataclass(frozen=True)
+class _Correct:
+    """Scores 1 where the top answer is the expected one; equal to another that expects the same."""
+
+    expect: str | Callable[[Pair], str | int]
+
+    def __call__(self, output: Output, pair: Pair, pos: Pos) -> float:
+        if callable(self.expect):
+            return answers_with(output, self.expect(pair), pos)
+        answer = pair.base_answer if self.expect == "base_answer" else pair.source_answer
+        if answer is None:
+            raise MetricError(f"pair {pair.id} has no {self.expect}; accuracy needs it")
+        return answers_with(output, answer, pos)

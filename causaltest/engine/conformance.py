@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.run import score, score_identity
 from causaltest.engine.softmax import eager
 from causaltest.engine.surroundings import other_inputs

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 
 from causaltest.engine.hooks import attached, edited_now
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import declared, means_for, reads_for
 from causaltest.engine.turns import turn

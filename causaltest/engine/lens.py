@@ -17,7 +17,8 @@ from causaltest.pairs import Pair
 from causaltest.sites import Pos, Site
 
 if TYPE_CHECKING:
-    from causaltest.engine.model import Model, Output
+    from causaltest.engine.model import Model
+    from causaltest.engine.output import Output
 
 Over = Literal["components", "heads"] | Iterable[Site]
 

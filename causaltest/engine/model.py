@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from causaltest.engine.access import Access, Places, carried, take
+from causaltest.engine.access import Access, Places, carried
 from causaltest.engine.architecture import Architecture, discover
-from causaltest.engine.calls import Turns
-from causaltest.engine.hooks import AllRead, Operation, Side, attached, evaluating
+from causaltest.engine.company import Company
+from causaltest.engine.hooks import Operation, Side, attached, evaluating
 from causaltest.engine.loading import device_of, fingerprint, load_network
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
+from causaltest.engine.reading import read_batch
+from causaltest.engine.rows import as_row, as_rows
 from causaltest.engine.survey import Place, Seen, survey
-from causaltest.engine.turns import callers_hooks
 from causaltest.errors import InterventionError, MetricError, ModelError, SiteError
 from causaltest.pairs import Pair, Prompt
 from causaltest.sites import END, KEYED, MODULE, Pos, Site
@@ -36,62 +36,6 @@ _MOST_ROWS = 256
 _LOGIT_BYTES = 128 * 1024 * 1024
 
 Forward = Callable[[nn.Module, Tensor, Tensor], object]
-
-
-@dataclass(frozen=True)
-class Output:
-    """What the model said about one prompt.
-
-    Parameters
-    ----------
-    logits
-        (tokens, classes) for a model that answers at every token, (classes,) for one that answers
-        once for each prompt.
-    row
-        The prompt it belongs to.
-    model
-        The model that said it.
-    """
-
-    logits: Tensor
-    row: Row
-    model: Model
-
-    def at(self, pos: Pos = "end") -> Tensor:
-        """Return the logits at one position, (classes,).
-
-        Raises
-        ------
-        MetricError
-            The position covers several tokens.
-        """
-        if self.logits.ndim == 1:
-            return self.logits
-        found = self.model.prompts.positions(self.row, pos)
-        if len(found) != 1:
-            text = self.model.prompts.text(self.row.prompt)
-            raise MetricError(
-                f"position {pos!r} covers {len(found)} tokens of {text!r}; a metric reads the "
-                "answer at one: use '<name>.first' or '<name>.last'"
-            )
-        return self.logits[found[0]]
-
-    def answer_id(self, answer: str | int) -> int:
-        """Return the class index of an answer: a token, or a class number."""
-        pair = self.row.pair
-        assert pair is not None
-        index = self.model.prompts.answer_id(self.row.prompt, answer, pair)
-        if not 0 <= index < self.classes:
-            raise MetricError(
-                f"pair {pair.id}: answer {answer!r} is class {index}, but {self.model.name} has "
-                f"classes 0-{self.classes - 1}"
-            )
-        return index
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return self.logits.shape[-1]
 
 
 class Model:
@@ -140,8 +84,6 @@ class Model:
         self.name = name or type(network).__name__
         self.prompts = Prompts(tokenizer, self.name)
         self._forward = forward
-        self._checked: set[str] = set()
-        self._checked_under: frozenset[int] = frozenset()
         self._survey: tuple[int, dict[Place, Seen]] | None = None
 
     @staticmethod
@@ -181,7 +123,7 @@ class Model:
         """Components and where they live, found and verified on first use."""
         return discover(
             self.network,
-            lambda ids: self.forward(ids, torch.ones_like(ids) if self._pads else None),
+            lambda ids: self.forward(ids, torch.ones_like(ids) if self.company.pads else None),
             self.name,
         )
 
@@ -238,9 +180,10 @@ class Model:
         return self._forward is None
 
     @cached_property
-    def _pads(self) -> bool:
-        """Whether rows of unequal length can share a batch; settled by the first that are to."""
-        return self._forward is not None or "attention_mask" in self._parameters
+    def company(self) -> Company:
+        """Which rows may share a batch."""
+        pads = self._forward is not None or "attention_mask" in self._parameters
+        return Company(self, pads=pads)
 
     @cached_property
     def _padding(self) -> int:
@@ -342,9 +285,9 @@ class Model:
             The indices say which of `rows` are in the batch.
         """
         order = sorted(range(len(rows)), key=lambda i: len(self.prompts.ids(rows[i].prompt)))
-        self._check_rows(rows, order)
+        self.company.prove([rows[index] for index in order])
         classes = max(1, int(getattr(getattr(self.network, "config", None), "vocab_size", 1) or 1))
-        pads = self._pads and not any(site.component in KEYED for site in sites)
+        pads = self.company.pads and not any(site.component in KEYED for site in sites)
         start = 0
         while start < len(order):
             stop = start + 1
@@ -364,57 +307,6 @@ class Model:
         """Return rows as one batch."""
         return batch(rows, self.prompts, self.device, self._padding)
 
-    def _check_rows(self, rows: Sequence[Row], order: Sequence[int]) -> None:
-        """Prove once that a row of a batch gets the answer it gets alone, and once with padding.
-
-        Raises
-        ------
-        ModelError
-            Rows of one length depend on each other. Where only padding is at fault, rows of
-            unequal length are run apart from then on. The proof holds for the hooks that the
-            caller has on the network; with others it is made anew.
-        """
-        hooks = frozenset(key for _, key in callers_hooks(self.network))
-        if hooks != self._checked_under:
-            self._checked.clear()
-            self.__dict__.pop("_pads", None)
-            self._checked_under = hooks
-        by_length: dict[int, Row] = {}
-        for index in order:
-            row, length = rows[index], len(self.prompts.ids(rows[index].prompt))
-            first = by_length.setdefault(length, row)
-            if "equal" not in self._checked and first.prompt != row.prompt:
-                self._checked.add("equal")
-                off, size = self._moved_by_company((first, row))
-                if off > self._tolerance * size:
-                    raise ModelError(
-                        f"{self.name} answers a prompt differently in a batch than alone (by "
-                        f"{off:.3g}, where logits reach {size:.3g})\n"
-                        "Rows of a batch must not touch each other. A recurrent module without "
-                        "batch_first=True takes rows for tokens; a network that is not "
-                        "deterministic in eval mode cannot be tested"
-                    )
-        if self._pads and len(by_length) > 1 and "padded" not in self._checked:
-            self._checked.add("padded")
-            kinds = list(by_length.values())
-            off, size = self._moved_by_company((kinds[0], kinds[-1]))
-            if off > self._tolerance * size:
-                self.__dict__["_pads"] = False
-
-    @property
-    def _tolerance(self) -> float:
-        return max(1e-3, 32 * torch.finfo(self.dtype).eps)
-
-    def _moved_by_company(self, rows: Sequence[Row]) -> tuple[float, float]:
-        """Return how far logits move if rows share a batch, and how large logits are."""
-        moved = size = 0.0
-        with torch.no_grad():
-            for row, shared in zip(rows, self.run_batch(self.batch(rows)), strict=True):
-                alone = self.run_batch(self.batch([row]))[0].logits.double()
-                moved = max(moved, float((alone - shared.logits.double()).abs().max()))
-                size = max(size, float(alone.abs().max()))
-        return moved, size
-
     def run_batch(
         self, rows: Batch, operations: Sequence[tuple[str, Side, Operation]] = ()
     ) -> list[Output]:
@@ -432,7 +324,7 @@ class Model:
         list of Output
             One for each row, without padding.
         """
-        mask = rows.mask if self._pads and rows.ragged else None
+        mask = rows.mask if self.company.pads and rows.ragged else None
         with evaluating(self.network), attached(self.network, operations):
             logits = self.forward(rows.ids, mask)
         per_token = logits.ndim == 3
@@ -509,66 +401,12 @@ class Model:
         collected: dict[Site, dict[int, Tensor]] = {site: {} for site in wanted}
         with torch.no_grad():
             for indices, each in self.batches(rows, wanted):
-                for site, (flat, counts) in self.read_batch(wanted, each).items():
+                for site, (flat, counts) in read_batch(self, wanted, each).items():
                     parts = torch.split(flat, counts)
                     collected[site].update(zip(indices, parts, strict=True))
         return {
             site: [found[index] for index in range(len(rows))] for site, found in collected.items()
         }
-
-    def read_batch(
-        self,
-        sites: Sequence[Site],
-        rows: Batch,
-        edits: Sequence[tuple[str, Side, Operation]] = (),
-    ) -> dict[Site, tuple[Tensor, list[int]]]:
-        """Read one batch: each site's (entries, width) and the number of entries of each row.
-
-        With edits, what is read is what they leave.
-        """
-        # A module that may run again must be watched to the end.
-        stops = self.verify(sites, rows)
-        wanted = len(set(sites))
-        reads: dict[Site, tuple[Tensor, list[int]]] = {}
-        operations = list(edits)
-
-        turns: dict[Site, Turns] = {}
-
-        def reader(site: Site, access: Access) -> Operation:
-            turn = turns[site] = Turns(access.call)
-
-            def operation(tensor: Tensor) -> None:
-                if not turn.comes():
-                    return
-                if site in reads:
-                    raise InterventionError(
-                        f"{site} cannot be read: {access.path} runs several times in one forward "
-                        f"pass of {self.name}, and which of them is meant is not said\n"
-                        f"say which: module({access.path!r}, call=0), or choose a site whose "
-                        "module runs once"
-                    )
-                tensor = for_each_row(tensor, rows)
-                where, counts = self.places(site, access, tensor, rows)
-                reads[site] = (take(tensor, where, access), counts)
-                if stops and len(reads) == wanted:
-                    raise AllRead
-
-            return operation
-
-        for site in dict.fromkeys(sites):
-            access = self.access(site)
-            operations.append((access.path, access.side, reader(site, access)))
-        with suppress(AllRead):
-            self.run_batch(rows, operations)
-        for site, turn in turns.items():
-            if wrong := turn.missed(site, self.access(site).path, self.name):
-                raise InterventionError(wrong)
-        unread = [str(site) for site in sites if site not in reads]
-        if unread:
-            raise InterventionError(
-                f"{', '.join(unread)} could not be read: {self.name} never called the module"
-            )
-        return reads
 
     def places(
         self, site: Site, access: Access, tensor: Tensor, rows: Batch
@@ -875,35 +713,3 @@ def _check_dims(site: Site, shape: tuple[int, ...], name: str) -> None:
     if max(site.dims) >= width:
         has = f"dims 0-{width - 1}" if width else f"no dims, only shape {shape},"
         raise SiteError(f"{site.at(None)} does not exist: {name} has {has} there")
-
-
-def for_each_row(tensor: Tensor, rows: Batch) -> Tensor:
-    """Give every row its own of what a network computes once for all, as position embeddings."""
-    shared = tensor.ndim >= 3 and tensor.shape[0] == 1 and len(rows.rows) > 1
-    return tensor.expand(len(rows.rows), *tensor.shape[1:]) if shared else tensor
-
-
-def as_row(prompt: Prompt | Pair | Row) -> Row:
-    """Return a prompt, or a pair's base, as a row."""
-    if isinstance(prompt, Row):
-        return prompt
-    if isinstance(prompt, Pair):
-        return Row.of(prompt, "base")
-    return Row(prompt if isinstance(prompt, str) else tuple(prompt))
-
-
-def as_rows(prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row]) -> list[Row]:
-    """Return one prompt or several as rows; a text or a tuple of token ids is one prompt.
-
-    Raises
-    ------
-    ModelError
-        There is none.
-    """
-    ids = isinstance(prompts, tuple) and all(isinstance(each, int) for each in prompts)
-    if isinstance(prompts, (str, Pair, Row)) or (ids and prompts):
-        return [as_row(prompts)]  # pyright: ignore[reportArgumentType]
-    rows = [as_row(prompt) for prompt in prompts]  # pyright: ignore[reportArgumentType]
-    if not rows:
-        raise ModelError("there is no prompt; give one or several")
-    return rows

@@ -24,8 +24,11 @@ from causaltest.engine.keys import (
     switched,
 )
 from causaltest.engine.ledger import Entry, check_changed, total
-from causaltest.engine.model import Model, Output, as_row, for_each_row
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch, Row
+from causaltest.engine.reading import read_batch
+from causaltest.engine.rows import as_row, for_each_row
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import (
     FromSource,
@@ -131,7 +134,7 @@ def score_identity(
     values: dict[int, float] = {}
     with torch.no_grad():
         for indices, each in model.batches(rows, sites):
-            own = model.read_batch(part.sites, each)
+            own = read_batch(model, part.sites, each)
             outputs, _ = _edited(model, part, each, draw=0, stored=Stored({part: own}), means={})
             values.update((i, metric(output)) for i, output in zip(indices, outputs, strict=True))
     return [values[index] for index in range(len(rows))]
@@ -228,7 +231,7 @@ def _read_under(
             pairs = [row.pair or Pair(row.prompt) for row in each.rows]
             stored = reads_for(model, under, pairs, over, draw)
             edits, operations = declared(model, under, each, draw=draw, stored=stored, means=means)
-            for site, (flat, counts) in model.read_batch(sites, each, operations).items():
+            for site, (flat, counts) in read_batch(model, sites, each, operations).items():
                 parts = torch.split(flat, counts)
                 found[site].update(zip(indices, parts, strict=True))
             ledger += [*stored.ledger, *(edit.entry() for edit in edits)]

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import put
 from causaltest.engine.hooks import Operation, Side, evaluating
-from causaltest.engine.model import Model, as_row
+from causaltest.engine.model import Model
 from causaltest.engine.prompts import Batch
+from causaltest.engine.reading import read_batch
+from causaltest.engine.rows import as_row
 from causaltest.pairs import Prompt
 from causaltest.sites import Site
 
@@ -48,7 +50,7 @@ def other_inputs(
         later.extend(found.blocks[(site.layer or 0) + 1 :])
     one, other = (model.batch([as_row(prompt)]) for prompt in (base, source))
     with torch.no_grad():
-        streams = model.read_batch(sites, other)
+        streams = read_batch(model, sites, other)
         swaps: list[tuple[str, Side, Operation]] = []
         for site in sites:
             access = model.access(site)

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.run import Scores
 from causaltest.engine.sweeps import Swept
 from causaltest.engine.sweeps import sweep as run_sweep

@@ -9,7 +9,8 @@ from typing import cast
 
 import torch
 
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.errors import InterventionError
 from causaltest.grids import SweepGrid

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.run import score
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs

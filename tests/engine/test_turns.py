@@ -369,9 +369,9 @@ def test_padding_is_proved_anew_for_other_hooks(fresh) -> None:
             alone = model.network(torch.tensor([prompt])).logits[0]
         torch.testing.assert_close(output.logits, alone)
     handle.remove()
-    assert not model._pads
+    assert not model.company.pads
     model.run(prompts)
-    assert model._pads
+    assert model.company.pads
 
 
 # Interrupts and random states

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import carried
 from causaltest.engine.hooks import evaluating
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch
 from causaltest.engine.sweeps.pieces import out_of_memory
 from causaltest.engine.sweeps.prefix import Recorder, Remembered, causal_mask, remembered

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.sites import Pos
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from causaltest.engine.model import Output
+from causaltest.engine.output import Output
 from causaltest.engine.readout import Readout
 from causaltest.engine.sweeps.base import Base
 from causaltest.engine.sweeps.outputs import Partial

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from causaltest.engine.hooks import Operation, Side
-from causaltest.engine.model import for_each_row
 from causaltest.engine.prompts import Batch
+from causaltest.engine.rows import for_each_row
 from causaltest.errors import InterventionError
 
 

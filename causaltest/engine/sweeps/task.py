@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import Score, means_for
 from causaltest.engine.sweeps.outputs import answers

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causaltest.engine.model import Model, Output
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.run import score
 from causaltest.engine.sweeps import fast, prefix, sweep
 from causaltest.errors import InterventionError, PairError, SiteError

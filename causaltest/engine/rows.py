@@ -1,0 +1,43 @@
+"""Whatever a caller gives as prompts, as rows; and one tensor for all rows as one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from causaltest.engine.prompts import Batch, Row
+from causaltest.errors import ModelError
+from causaltest.pairs import Pair, Prompt
+
+
+def for_each_row(tensor: Tensor, rows: Batch) -> Tensor:
+    """Give every row its own of what a network computes once for all, as position embeddings."""
+    shared = tensor.ndim >= 3 and tensor.shape[0] == 1 and len(rows.rows) > 1
+    return tensor.expand(len(rows.rows), *tensor.shape[1:]) if shared else tensor
+
+
+def as_row(prompt: Prompt | Pair | Row) -> Row:
+    """Return a prompt, or a pair's base, as a row."""
+    if isinstance(prompt, Row):
+        return prompt
+    if isinstance(prompt, Pair):
+        return Row.of(prompt, "base")
+    return Row(prompt if isinstance(prompt, str) else tuple(prompt))
+
+
+def as_rows(prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row]) -> list[Row]:
+    """Return one prompt or several as rows; a text or a tuple of token ids is one prompt.
+
+    Raises
+    ------
+    ModelError
+        There is none.
+    """
+    ids = isinstance(prompts, tuple) and all(isinstance(each, int) for each in prompts)
+    if isinstance(prompts, (str, Pair, Row)) or (ids and prompts):
+        return [as_row(prompts)]  # pyright: ignore[reportArgumentType]
+    rows = [as_row(prompt) for prompt in prompts]  # pyright: ignore[reportArgumentType]
+    if not rows:
+        raise ModelError("there is no prompt; give one or several")
+    return rows
