@@ -7,11 +7,14 @@ from typing import Any
 import click
 
 import causaltest
+from causaltest.cli.baseline import baseline
 from causaltest.cli.check import check
+from causaltest.cli.compare import compare
 from causaltest.cli.components import components
 from causaltest.cli.init import init
 from causaltest.cli.plan import plan
 from causaltest.cli.register import register
+from causaltest.cli.replay import replay
 from causaltest.cli.report import report
 from causaltest.errors import CausaltestError
 from causaltest.spelling import did_you_mean
@@ -37,13 +40,16 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CausaltestError as error:
-            raise click.ClickException(str(error)) from error
+            from causaltest.report.text import visible
+
+            # Names in a message may come from a file that somebody else wrote.
+            raise click.ClickException(visible(str(error), block=True)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(causaltest.__version__, prog_name="causaltest")
 def main() -> None:
-    """Causal hypotheses about neural networks: start, plan, register, report.
+    """Causal hypotheses about neural networks: start, plan, register, report, compare.
 
     Hypotheses themselves run with pytest: `pytest hypotheses/`.
 
@@ -55,8 +61,11 @@ def main() -> None:
       causaltest plan --pilot reports/results.json
       causaltest register hypotheses/      freeze the claims before the data are seen
       causaltest report reports/results.json
+      causaltest baseline reports/results.json
+      causaltest compare baseline.json reports
+      causaltest replay reports/results.json
     """  # noqa: D301 - click reads \b
 
 
-for _command in (init, check, components, plan, register, report):
+for _command in (init, check, components, plan, register, report, baseline, compare, replay):
     main.add_command(_command)

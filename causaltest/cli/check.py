@@ -17,7 +17,12 @@ def check(*, model: str, as_json: bool, device: str, dtype: str) -> None:
 
     Exits with 0 if everything that applies holds, with 1 if anything fails, with 2 if the model
     cannot be loaded or run.
-    """
+
+    \b
+    Examples:
+      causaltest check gpt2
+      causaltest check ./my-model --json
+    """  # noqa: D301 - click reads \b
     from causaltest.engine.conformance import conformance
     from causaltest.engine.model import Model
     from causaltest.errors import ModelError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -58,7 +59,7 @@ def write(results: Results, path: Path) -> None:
     run = cast("dict[str, object]", tree["run"])
     run["claim_seconds"] = {name: spent for name, spent in seconds.items() if spent}
     tree["claims"] = claims
-    _replace(path, _pretty(tree) + "\n")
+    put_in_place(path, pretty(tree) + "\n")
 
 
 def read(path: Path) -> Results:
@@ -79,15 +80,11 @@ def read(path: Path) -> Results:
     RecordError
         The file is missing, truncated, not ours, of another version, or contradicts itself.
     """
-    data = _bytes(path)
-    try:
-        tree = cast(object, msgspec.json.decode(data))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(
-            f"{path} is not whole JSON: {error}.\n"
-            "The run was killed while it ended, or the file was edited. Run the hypotheses again, "
-            f"or read the running file beside it ({path.with_suffix('.jsonl').name})."
-        ) from error
+    tree = decoded(
+        path,
+        "The run was killed while it ended, or the file was edited. Run the hypotheses again, "
+        f"or read the running file beside it ({path.with_suffix('.jsonl').name}).",
+    )
     if not isinstance(tree, dict) or "schema_version" not in tree:
         found = (
             f"an object with {_listed(cast('dict[str, object]', tree))}"
@@ -190,13 +187,18 @@ def read_jsonl(path: Path) -> Running:
         place = f"{path}, line {number}"
         try:
             tree = cast(object, msgspec.json.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             notes.append(
                 f"line {number} of {path.name} is cut off, probably because the run was killed; "
                 "the claim on it is missing"
             )
             continue
         if isinstance(tree, dict) and "schema_version" in tree:
+            if run is not None:
+                notes.append(
+                    f"two runs wrote to {path.name}, so its claims may be of either; give each run "
+                    "its own folder with --causal-report"
+                )
             run = _run_line(cast("dict[str, object]", tree), place)
         else:
             claim = typed(cast(object, tree), Claim, place)
@@ -246,6 +248,21 @@ def _run_line(tree: dict[str, object], place: str) -> Run:
     return typed(tree["run"], Run, place)
 
 
+def decoded(path: Path, advice: str) -> object:
+    """Decode a JSON file, with an error that says what to do.
+
+    Raises
+    ------
+    RecordError
+        The file is missing, not whole JSON, or nested or numbered beyond reason.
+    """
+    data = _bytes(path)
+    try:
+        return cast(object, msgspec.json.decode(data))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise RecordError(f"{path} is not whole JSON: {error}.\n{advice}") from error
+
+
 def _bytes(path: Path) -> bytes:
     """Read a file whole, with an error that says what to do."""
     try:
@@ -261,7 +278,7 @@ def _bytes(path: Path) -> bytes:
         ) from error
 
 
-def _replace(path: Path, text: str) -> None:
+def put_in_place(path: Path, text: str) -> None:
     """Put a file in place whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -280,23 +297,23 @@ def _replace(path: Path, text: str) -> None:
 
 def _unwritable(path: Path, error: OSError) -> RecordError:
     """Say that a file cannot be written."""
-    return RecordError(
-        f"{path} cannot be written: {error.strerror or error}.\n"
-        "Choose another folder for the report, or make this one writable."
-    )
+    advice = "Choose another folder for the report, or make this one writable."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        advice = "Free some space there, or choose another folder for the report."
+    return RecordError(f"{path} cannot be written: {error.strerror or error}.\n{advice}")
 
 
-def _pretty(value: object, indent: str = "") -> str:
+def pretty(value: object, indent: str = "") -> str:
     """Format JSON for `diff`: one field a line, lists of numbers or words on one line."""
     inner = indent + " "
     if isinstance(value, dict) and value:
         entries = cast("dict[str, object]", value)
-        lines = [f"{json.dumps(k)}: {_pretty(entries[k], inner)}" for k in sorted(entries)]
+        lines = [f"{json.dumps(k)}: {pretty(entries[k], inner)}" for k in sorted(entries)]
         return "{\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}}}"
     if isinstance(value, list) and any(
         isinstance(entry, (dict, list)) for entry in cast("list[object]", value)
     ):
-        lines = [_pretty(entry, inner) for entry in cast("list[object]", value)]
+        lines = [pretty(entry, inner) for entry in cast("list[object]", value)]
         return "[\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}]"
     return msgspec.json.encode(value).decode()
 

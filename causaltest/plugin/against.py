@@ -1,0 +1,86 @@
+"""A run against its baseline: read before anything runs, compared once all claims are in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from causaltest.errors import RecordError
+from causaltest.plugin import options
+
+if TYPE_CHECKING:
+    from causaltest.baseline import Baseline, Comparison
+    from causaltest.records import Claim, Results
+
+
+def path_of(config: pytest.Config) -> Path | None:
+    """Return where the baseline lies; None where none is asked for.
+
+    On the command line a path starts from where pytest was called, in a file from the root.
+    """
+    given = options.text(config, "baseline", "none")
+    if given == "none":
+        return None
+    if config.getoption("causal_baseline", None):
+        return config.invocation_params.dir / given
+    return config.rootpath / given
+
+
+def read(config: pytest.Config) -> Baseline | None:
+    """Read the baseline that a run is compared with.
+
+    Raises
+    ------
+    pytest.UsageError
+        There is none, or it is damaged, foreign or was edited.
+    """
+    path = path_of(config)
+    if path is None:
+        return None
+    from causaltest.baseline import read as read_baseline
+    from causaltest.report.text import visible
+
+    try:
+        return read_baseline(path)
+    except RecordError as error:
+        raise pytest.UsageError(visible(str(error), block=True)) from error
+
+
+def compared(results: Results, baseline: Baseline) -> tuple[Comparison, Results]:
+    """Compare a run with its baseline and write the outcome into its records.
+
+    Raises
+    ------
+    RecordError
+        They have no claim in common.
+    """
+    import msgspec
+
+    from causaltest.baseline import compare, keep
+    from causaltest.report.comparison import counted
+
+    found = compare(baseline, keep(results))
+    told = {each.id: each for each in found.claims if each.state in {"worse", "better"}}
+    claims = tuple(_noted(claim, told.get(claim.id)) for claim in results.claims)
+    notes = (*results.run.notes, f"Against the baseline: {counted(found)}.", *found.notes)
+    run = msgspec.structs.replace(results.run, notes=notes)
+    return found, msgspec.structs.replace(results, claims=claims, run=run)
+
+
+def _noted(claim: Claim, found: object) -> Claim:
+    """Add to a claim what became of it."""
+    import msgspec
+
+    from causaltest.baseline import Compared
+    from causaltest.report.comparison import drift_text
+
+    if not isinstance(found, Compared):
+        return claim
+    told = [f"{found.state} than the baseline"]
+    if found.old != found.new:
+        told.append(f"{found.old} before")
+    if found.drift is not None and (text := drift_text(found.drift)):
+        told.append(text)
+    return msgspec.structs.replace(claim, notes=(*claim.notes, "; ".join(told)))
