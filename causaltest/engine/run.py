@@ -189,18 +189,18 @@ def reads_for(
                 read, ledger = _read_under(model, sites, present, under, over=over, draw=draw)
                 stored.ledger.extend(ledger)
             reads = {site: _aligned(site, read[site], rows) for site in sites}
-            if known is not None and not any(map(_drawn, parts)):
+            if known is not None and not any(map(drawn, parts)):
                 known[rows, under, sites] = reads
         for part in parts:
             stored[part] = {site: reads[site] for site in part.sites}
     return stored
 
 
-def _drawn(part: Intervention) -> bool:
+def drawn(part: Intervention) -> bool:
     """Return whether what a part reads is another thing in each draw."""
     if isinstance(part, FromSource):
         inner = () if part.under is None else part.under.parts
-        return any(isinstance(each, Noise) or _drawn(each) for each in inner)
+        return any(isinstance(each, Noise) or drawn(each) for each in inner)
     return isinstance(part, ResampleAblation)
 
 

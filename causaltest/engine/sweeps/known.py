@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from causaltest.engine.prompts import Row
 from causaltest.engine.sweeps.planning import same_so_far
 from causaltest.engine.sweeps.task import Task
-from causaltest.interventions import FromSource, Interchange, Intervention
+from causaltest.interventions import (
+    Autoencoder,
+    FromSource,
+    Interchange,
+    Intervention,
+    PrincipalComponents,
+    Subspace,
+)
 from causaltest.sites import Pos
 
 
@@ -48,6 +55,10 @@ def known_cells(task: Task, pair: int, cells: Sequence[int]) -> list[int]:
 def takes_source(part: Intervention) -> bool:
     """Return whether a part does nothing but put in what the plain source run has there."""
     if isinstance(part, FromSource):
-        plain = part.source == "source" and part.under is None
-        return plain and isinstance(part.taken, Interchange)
-    return isinstance(part, Interchange)
+        return part.source == "source" and part.under is None and takes_source(part.taken)
+    return isinstance(part, Interchange) and _keeps_error(part.subspace)
+
+
+def _keeps_error(subspace: Subspace | None) -> bool:
+    """Return whether equal activations are left alone, not replaced by their reconstruction."""
+    return not isinstance(subspace, (Autoencoder, PrincipalComponents)) or subspace.keep_error

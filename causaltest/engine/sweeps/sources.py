@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.apply import donors
-from causaltest.engine.run import Stored, reads_for
+from causaltest.engine.run import Stored, drawn, reads_for
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.task import Tally, Task, together
-from causaltest.interventions import FromSource, Intervention, ResampleAblation
+from causaltest.interventions import Intervention
 
 
 class Sources:
@@ -41,7 +41,7 @@ class Sources:
                 parts[part] = max(parts.get(part, 0), cell.draws)
         needing = [task.pairs[index] for index in self._pairs]
         self._parts = {
-            part: draws if _drawn(part) else 1
+            part: draws if drawn(part) else 1
             for part, draws in parts.items()
             if donors(part, needing[:1], task.pairs, 0) is not None
         }
@@ -51,7 +51,7 @@ class Sources:
         found = Stored()
         for part in self._task.cells[strip.cell].parts:
             if part in self._parts:
-                read = self._of_draw(strip.draw if _drawn(part) else 0)[part]
+                read = self._of_draw(strip.draw if drawn(part) else 0)[part]
                 found[part] = {site: self._chosen(*read[site], strip.pairs) for site in part.sites}
         return found
 
@@ -73,9 +73,3 @@ class Sources:
             return flat, list(counts)
         split = torch.split(flat, list(counts))
         return torch.cat([split[place] for place in places]), [counts[place] for place in places]
-
-
-def _drawn(part: Intervention) -> bool:
-    """Return whether what a part puts in depends on the random draw."""
-    under = part.under if isinstance(part, FromSource) else None
-    return isinstance(part, ResampleAblation) or (under is not None and under.draws > 1)

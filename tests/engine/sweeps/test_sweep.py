@@ -19,12 +19,14 @@ from causaltest.errors import InterventionError, PairError, SiteError
 from causaltest.interventions import (
     add,
     apply_function,
+    autoencoder,
     constant,
     freeze,
     from_source,
     interchange,
     mean_ablate,
     noise,
+    pca,
     resample_ablate,
     rotated,
     scale,
@@ -139,6 +141,40 @@ def test_every_kind_of_intervention_gives_what_it_gives_alone(small, plan):
         for each in (found.ledger, loop.ledger)
     ]
     assert shown[0] == shown[1]
+
+
+_ENCODER = torch.randn(24, 30, generator=torch.Generator().manual_seed(5))
+_DRAWN_ONCE = noise(block_output(0, pos=1), sd=0.5, draws=1)
+_DRAWN_OFTEN = noise(block_output(0, pos=2), sd=0.5, draws=3)
+
+SAME_AT_FIRST = {
+    "autoencoder": autoencoder(_ENCODER, 0.2 * _ENCODER.T, keep_error=False),
+    "pca": pca(torch.eye(24)[:3], mean=[0.1] * 24, k=2, keep_error=False),
+}
+
+
+@pytest.mark.parametrize("plan", ["batched", "growing"])
+@pytest.mark.parametrize("subspace", SAME_AT_FIRST)
+def test_a_reconstruction_is_an_edit_where_base_and_source_agree(small, some_pairs, plan, subspace):
+    """What drops the error changes tokens before the first that differs, and is run there."""
+    model, pairs = small("gpt2"), some_pairs(2)
+    lossy = SAME_AT_FIRST[subspace]
+    cells = [interchange(block_output(1, pos=at), subspace=lossy) for at in (1, "end")]
+    found = sweep(model, cells, pairs, logit_diff, plan=plan)
+    assert found.plan.known == 0
+    wanted = one_by_one(model, cells, pairs, logit_diff)
+    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("under", [_DRAWN_ONCE, resample_ablate(mlp_output(0, pos=1), draws=1)])
+def test_sources_are_drawn_anew_in_each_draw_of_their_cell(small, some_pairs, under):
+    """An edited source that is drawn once by itself is drawn as often as its cell is run."""
+    model, pairs = small("gpt2"), some_pairs(2)
+    taken = from_source("source", interchange(block_output(1, pos="end")), under=under)
+    cells = [taken + _DRAWN_OFTEN]
+    found = sweep(model, cells, pairs, logit_diff)
+    wanted = one_by_one(model, cells, pairs, logit_diff)
+    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
 
 
 def test_cells_behind_the_blocks_are_batched(small):
