@@ -57,15 +57,17 @@ LAYERS = {
     "controls": layer(RUN, TORCH),
     "texts": layer(RUN, TORCH),
     "completeness": layer(RUN, TORCH),
-    "alignments": layer(RUN | {"sharing"}, TORCH | {"msgspec"}),
+    "alignments": layer(RUN | {"grids", "progress", "sharing", "sweeps"}, TORCH | {"msgspec"}),
     "doses": layer(RUN, TORCH),
     "looks": layer(RUN | {"controls"}, TORCH),
+    "cache": layer(RUN | {"sharing"} | {PACKAGE_ITSELF}, TORCH | {"msgspec"}),
     "progress": layer(set(), {"tqdm"}),
     "grids": layer(LEAVES | {"stats"}, {"numpy", "pandas", "altair", "vl_convert"}),
-    "sweeps": layer(RUN | {"controls", "grids", "progress"}, TORCH | {"pandas"}),
+    "sweeps": layer(RUN | {"cache", "controls", "grids", "progress"}, TORCH | {"pandas"}),
     "experiment": layer(
         RUN
-        | {"alignments", "completeness", "controls", "doses", "health", "looks", "sweeps", "texts"},
+        | {"alignments", "completeness", "controls", "doses", "health", "looks", "sweeps", "texts"}
+        | {"cache"},
         TORCH | {"scipy", "msgspec", "tqdm"},
     ),
     "pyvene": layer(RUN | {"experiment", "sharing"}, TORCH | {"msgspec", "tqdm"}),
@@ -73,7 +75,7 @@ LAYERS = {
     "plugin": layer(
         RUN
         | {"experiment", "health", "baseline", "registration", "report", "progress"}
-        | {PACKAGE_ITSELF},
+        | {"cache", PACKAGE_ITSELF},
         TORCH | {"pytest", "_pytest", "pluggy", "xdist", "msgspec", "tqdm", "hypothesis"},
     ),
     "cli": layer(

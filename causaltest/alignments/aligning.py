@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import Any, Literal
 
 from causaltest.alignments.alignment import Alignment, Fit, Origin, Split
 from causaltest.alignments.fitting import Fitting
 from causaltest.alignments.recipe import Loss, Method, Recipe
+from causaltest.alignments.resuming import Finished
 from causaltest.engine.model import Model
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pair, Pairs
+from causaltest.progress import progress
 from causaltest.sites import Pos, Site
 from causaltest.stats import Rate
 from causaltest.stats.splits import check_unseen
@@ -55,6 +59,7 @@ class Aligning(ABC):
         seeds: Iterable[int] = (0, 1, 2, 3, 4),
         at: Pos = "end",
         loss: Loss | None = None,
+        keep_in: str | os.PathLike[str] | None = None,
         **recipe: Any,
     ) -> Alignment:
         """Learn in which subspace of a site the network holds a variable of a causal model.
@@ -78,6 +83,9 @@ class Aligning(ABC):
             As in `Recipe`.
         at
             Where the answer is read, one token.
+        keep_in
+            A folder that takes each seed's fit as it is finished: the same call again goes on from
+            there.
         **recipe
             epochs, patience, batch, accumulation, learning_rate, warmup, temperature,
             boundary_weight, as in `Recipe`.
@@ -94,6 +102,8 @@ class Aligning(ABC):
             Training and dev pairs share a value of the label.
         InterventionError, PairError, SiteError
             A recipe, pair or site that does not fit.
+        RecordError
+            The folder holds fits of another search.
 
         Notes
         -----
@@ -106,12 +116,8 @@ class Aligning(ABC):
         train, held = Split.of(on, by), Split.of(dev, by)
         check_unseen(train.values, held.values, what="a fit", unit=by)
         fitting = Fitting(self.model, sites, variables, width, on, dev, at, how)
-        found: dict[int, tuple[Intervention, float]] = {}
-        fits: list[Fit] = []
-        for seed in how.seeds:
-            learned, curve = fitting.fit(seed)
-            fits.append(Fit(seed, curve.dev[curve.best], curve.losses[curve.best], len(curve.dev)))
-            found[seed] = learned, curve.losses[curve.best]
+        found = _fits(fitting, Finished(keep_in, fitting))
+        fits = [fit for _, fit in found.values()]
         kept = max(fits, key=lambda fit: (fit.dev_accuracy, -fit.loss)).seed
         self._report(variables, fits, kept, (train, held), by)
         origin = Origin(
@@ -135,6 +141,26 @@ class Aligning(ABC):
             f"{train.name}, kept apart by {by!r}; dev accuracy on {dev.pairs} pairs by seed: "
             f"{scores}; seed {kept} kept"
         )
+
+
+def _fits(fitting: Fitting, finished: Finished) -> dict[int, tuple[Intervention, Fit]]:
+    """Learn from each seed that is not finished yet."""
+    found: dict[int, tuple[Intervention, Fit]] = {}
+    seeds = fitting.recipe.seeds
+    with progress(f"alignment of {' and '.join(fitting.variables)}") as advance:
+        for index, seed in enumerate(seeds):
+            done = count(index * fitting.steps + 1)
+            known = finished.get(seed)
+            if known is None:
+                learned, curve = fitting.fit(
+                    seed, tick=lambda done=done: advance(next(done), len(seeds) * fitting.steps)
+                )
+                best = curve.best
+                known = learned, Fit(seed, curve.dev[best], curve.losses[best], len(curve.dev))
+                finished.add(*known)
+            found[seed] = known
+            advance((index + 1) * fitting.steps, len(seeds) * fitting.steps)
+    return found
 
 
 def _recipe(**given: Any) -> Recipe:

@@ -175,7 +175,7 @@ class Alignment:
         EvidenceError
             The alignment has seen some of these pairs.
         """
-        self._check_unseen(on)
+        self.check_unseen(on)
         return self._causal.accuracy(self.intervention, on=on, at=self.origin.at)
 
     def unchanged(self, *, on: Pairs) -> Rate:
@@ -184,7 +184,7 @@ class Alignment:
         A network that ignores the exchange scores this; `accuracy > unchanged` is the least that
         an alignment must do.
         """
-        self._check_unseen(on)
+        self.check_unseen(on)
         return self._causal.accuracy(on=on, expect="source_answer", at=self.origin.at)
 
     def controls(
@@ -219,7 +219,7 @@ class Alignment:
         EvidenceError
             The alignment has seen some of these pairs, or k is below 5.
         """
-        self._check_unseen(on)
+        self.check_unseen(on)
         known = ("random directions", "shuffled labels")
         if rival not in known:
             raise InterventionError(
@@ -250,7 +250,7 @@ class Alignment:
         weights, seed
             As for `causal.twin`.
         """
-        self._check_unseen(on)
+        self.check_unseen(on)
         fitting = self._refit()
         other = self._causal.twin(weights, seed=seed)
         there = replace(fitting, model=other.model)
@@ -268,7 +268,7 @@ class Alignment:
         InterventionError
             The sites are not the inputs of one linear map, or the subspace is no rotation.
         """
-        self._check_unseen(on)
+        self.check_unseen(on)
         part = row_space_part(self._causal.model, self.intervention)
         return self._causal.accuracy(part, on=on, at=self.origin.at)
 
@@ -284,17 +284,16 @@ class Alignment:
 
         return save(self, self._causal.model, folder)
 
-    # What follows serves the methods above
+    def check_unseen(self, on: Pairs) -> None:
+        """Refuse pairs that the alignment has seen, or in which something else is exchanged.
 
-    def _refit(self) -> Fitting:
-        if self._fitting is None:
-            raise InterventionError(
-                "an alignment that was loaded holds no training pairs, so it cannot be learned "
-                "again for a control\nlearn it anew with causal.align(...)"
-            )
-        return self._fitting
-
-    def _check_unseen(self, on: Pairs) -> None:
+        Raises
+        ------
+        EvidenceError
+            They share a value of the splitting label with what it was learned from.
+        PairError
+            They lack that label, or exchange other variables.
+        """
         if not isinstance(on, Pairs):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise PairError(f"on= takes a pair set (Pairs); got {type(on).__name__}")
         check_variables(self.origin.variables, on)
@@ -308,3 +307,13 @@ class Alignment:
             )
             if role.sha256 == judged.sha256:
                 raise EvidenceError(f"{on.name} is the pair set {role.name} it was learned from")
+
+    # What follows serves the methods above
+
+    def _refit(self) -> Fitting:
+        if self._fitting is None:
+            raise InterventionError(
+                "an alignment that was loaded holds no training pairs, so it cannot be learned "
+                "again for a control\nlearn it anew with causal.align(...)"
+            )
+        return self._fitting

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
 
@@ -46,8 +46,6 @@ class Fitting:
         Where the answer is read.
     recipe
         How.
-    tick
-        Called after each step.
     """
 
     model: Model
@@ -58,7 +56,6 @@ class Fitting:
     dev: Pairs
     at: Pos
     recipe: Recipe
-    tick: Callable[[], None] = field(default=lambda: None, compare=False)
 
     def __post_init__(self) -> None:
         for pairs in (self.train, self.dev):
@@ -75,7 +72,9 @@ class Fitting:
         """Number of gradients of one fit, at most."""
         return self.recipe.epochs * -(-len(self.train) // self.recipe.batch)
 
-    def fit(self, seed: int, *, shuffled: bool = False) -> tuple[Intervention, Curve]:
+    def fit(
+        self, seed: int, *, shuffled: bool = False, tick: Callable[[], None] = lambda: None
+    ) -> tuple[Intervention, Curve]:
         """Learn from one seed.
 
         Parameters
@@ -85,6 +84,8 @@ class Fitting:
         shuffled
             Learn from answers that are dealt out anew among the pairs, so that there is nothing
             to learn but the pairs themselves.
+        tick
+            Called after each step.
         """
         on, dev = self._examples
         if shuffled:
@@ -94,9 +95,24 @@ class Fitting:
         def build(temperature: float) -> Intervention:
             return self._joined(part.subspace(temperature) for part in parts)
 
-        curve = train(parts, build, on, dev, self.recipe, seed=seed, tick=self.tick)
+        curve = train(parts, build, on, dev, self.recipe, seed=seed, tick=tick)
         found = self._joined(part.frozen(curve.temperature) for part in parts)
         return found.frozen(), curve
+
+    def plain(self) -> dict[str, object]:
+        """Return what decides the outcome of a fit, seeds left out; a loss counts by its name."""
+        recipe = self.recipe.plain()
+        del recipe["seeds"]
+        return {
+            "model": self.model.sha256,
+            "sites": [str(site) for site in self.sites],
+            "variables": list(self.variables),
+            "width": self.width,
+            "train": self.train.sha256,
+            "dev": self.dev.sha256,
+            "at": self.at,
+            "recipe": recipe,
+        }
 
     def drawn(self, seed: int) -> Intervention:
         """Return a first guess: directions that nothing was learned of."""

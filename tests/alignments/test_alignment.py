@@ -26,7 +26,6 @@ from causaltest import (
 from causaltest.alignments import Alignment, Recipe
 from causaltest.alignments.rowspace import row_space_part
 from causaltest.alignments.saving import load
-from causaltest.causal_models import CausalModel
 from causaltest.engine.subspaces import as_held
 from causaltest.interventions import low_rank
 from causaltest.sharing import load as load_intervention
@@ -66,33 +65,8 @@ def equality():
     return Causal(Model(Equality(), name="equality"))
 
 
-def pairs_of(name, entities, count, *, of=("left",), seed=0):
-    """Draw pairs among some entities; the label `entities` says which."""
-    hypothesis = CausalModel(
-        dict.fromkeys("wxyz", entities),
-        {
-            "left": lambda w, x: w == x,
-            "right": lambda y, z: y == z,
-            "answer": lambda left, right: left == right,
-        },
-    )
-    drawn = Pairs.from_causal_model(
-        hypothesis, of, count,
-        prompt=lambda s: (s["w"], s["x"], s["y"], s["z"]),
-        answer=lambda s: int(s["answer"]), name=name, cluster=None, seed=seed,
-    )  # fmt: skip
-    labelled = [
-        Pair(
-            pair.base, pair.source, pair.base_answer, pair.source_answer,
-            labels={**pair.labels, "entities": name},
-        )
-        for pair in drawn
-    ]  # fmt: skip
-    return Pairs(labelled, name=name, cluster=None)
-
-
 @pytest.fixture(scope="module")
-def split():
+def split(pairs_of):
     """Training, dev and test pairs of entities that differ."""
     return (
         pairs_of("train", range(12), 120),
@@ -159,6 +133,19 @@ def test_the_same_seeds_learn_the_same_numbers(alignment, equality, split):
         assert parameter.grad is None
 
 
+def test_gradients_that_no_step_waits_for_change_little(equality, split):
+    """An epoch of one batch is one step, whatever is to be accumulated: Adam knows no size."""
+    train, dev, _ = split
+    one, many = (
+        equality.align(
+            HIDDEN, variable="left", on=train, dev=dev, by="entities", width=1, seeds=(0,),
+            epochs=12, batch=120, learning_rate=0.05, accumulation=accumulation,
+        )
+        for accumulation in (1, 6)
+    )  # fmt: skip
+    assert torch.allclose(_direction(one), _direction(many), atol=1e-3)
+
+
 def test_every_seed_is_reported(alignment, equality):
     """The trail tells the dev accuracy of each seed and which was kept."""
     assert [fit.seed for fit in alignment.origin.fits] == [0, 1]
@@ -176,7 +163,7 @@ def test_it_is_not_judged_on_what_it_was_learned_from(alignment, split):
         alignment.controls("random directions", on=split[0])
 
 
-def test_other_data_is_refused_by_name(alignment, equality, split):
+def test_other_data_is_refused_by_name(alignment, equality, split, pairs_of):
     """Pairs without the label, or in which another variable is exchanged, do not fit."""
     train, dev, test = split
     plain = Pairs([Pair((1, 2, 3, 4), (4, 3, 2, 1))], name="plain", cluster=None)
@@ -216,7 +203,7 @@ def test_unknown_rivals_are_named(alignment, split):
         alignment.controls("random direction", on=split[2])
 
 
-def test_several_variables_share_a_basis(equality):
+def test_several_variables_share_a_basis(equality, pairs_of):
     """Each pair exchanges the directions of its own variable."""
     both = ("left", "right")
     train = pairs_of("train", range(12), 160, of=both)
