@@ -271,19 +271,6 @@ def test_an_output_that_does_not_add_up_is_not_offered(fresh) -> None:
     assert model.access(mlp_output(0)).path == "transformer.h.0.mlp.c_proj"
 
 
-def test_blocks_that_share_weights_are_not_offered() -> None:
-    """ALBERT runs one block three times: no layer's components are offered, and the reason is."""
-    import transformers
-
-    config = transformers.AlbertConfig(
-        embedding_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=3,
-        num_attention_heads=4, vocab_size=50,
-    )  # fmt: skip
-    model = Model(transformers.AlbertForMaskedLM(config).eval(), name="albert")
-    with pytest.raises(SiteError, match=r"albert has no block_output: .* runs 3 times in one"):
-        model.access(block_output(0))
-
-
 class _Attention(nn.Module):
     """Attention without a configuration to name its heads."""
 

@@ -88,12 +88,12 @@ def asked(pair, side="base"):
 
 
 def drawn(make, *, seed, name):
-    """N pairs from a function of a random stream that returns None where its draw does not fit."""
+    """N pairs, all different, from a function that returns None where its draw does not fit."""
     draw = random.Random(seed)
     pairs = []
     while len(pairs) < N:
         pair = make(draw)
-        if pair is not None:
+        if pair is not None and pair not in pairs:
             pairs.append(pair)
     return Pairs(pairs, name=name, cluster=None)
 
