@@ -97,7 +97,8 @@ def train(
     """
     parameters = [each for part in learned for each in part.parameters]
     optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate)
-    steps = -(-recipe.epochs * -(-len(on) // recipe.batch) // recipe.accumulation)
+    # Each epoch ends with a step, however few gradients are left for it.
+    steps = recipe.epochs * -(-len(on) // (recipe.batch * recipe.accumulation))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _ramp(steps, recipe.warmup))
     order = torch.Generator().manual_seed(seed)
     losses: list[float] = []

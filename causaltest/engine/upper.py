@@ -15,7 +15,7 @@ from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.readout import Readout
 from causaltest.engine.run import Stored, declared, reads_for
 from causaltest.engine.sweeps.capture import Call, Slice, Track, Unfit, capture, step
-from causaltest.engine.sweeps.checking import causal, readout_of
+from causaltest.engine.sweeps.checking import causal, check_arguments, readout_of
 from causaltest.engine.sweeps.placing import BEFORE, Places
 from causaltest.engine.sweeps.prefix import Prefix, Remembered
 from causaltest.errors import InterventionError
@@ -87,7 +87,8 @@ class Upper:
     Raises
     ------
     InterventionError
-        The intervention draws at random or averages over prompts, or logits are read before it.
+        The intervention draws at random or averages over prompts, or logits are read at several
+        tokens.
     """
 
     def __init__(self, model: Model, intervention: Intervention, pairs: Pairs, at: Pos) -> None:
@@ -177,7 +178,9 @@ class Upper:
 
     def _keep(self, intervention: Intervention) -> None:
         self._readout = readout_of(self._model)
-        forwards = causal(self._model, self._model.prompts.ids(self._rows[0].prompt))
+        some = self._model.prompts.ids(self._rows[0].prompt)
+        check_arguments(self._model, some)
+        forwards = causal(self._model, some)
         join = Places(self._model).join(intervention)
         if join is None or join == BEFORE:
             raise Unfit("an edit is made before or beside the blocks")
@@ -194,12 +197,13 @@ class Upper:
         # One row stands for all: prompts of one length are called alike.
         one, _ = capture(self._model, self._model.batch([self._rows[members[0]]]))
         first = (join + 1) // 2
-        start = min(
+        edited = (
             place
             for index in members
             for site in intervention.sites
             for place in self._model.prompts.positions(self._rows[index], site.pos)
         )
+        start = min(*edited, *(self._read[index] for index in members))
         if not causal or any(memory is None for memory in one.memory[first:]):
             start = 0
         states: list[Tensor] = []
