@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from causaltest import Model
+from causaltest import Model, Pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHOOLBOOK = ROOT / "hypotheses" / "schoolbook"
@@ -111,12 +111,20 @@ def test_suites_pass(page, pytester):
     (folder / "conftest.py").write_text("\n\n".join([fixtures, *added]), encoding="utf-8")
     suites = [each for each in blocks_of(page) if is_suite(each) and each.title != "conftest.py"]
     (folder / "test_page.py").write_text("\n\n".join(each.body for each in suites))
+    pytester.makeini(f"[pytest]\ncausal_models = {SCHOOLBOOK}\naddopts = --import-mode=importlib")
     result = pytester.runpytest_inprocess(
-        folder, "--causal-model", SCHOOLBOOK, "-p", "no:cacheprovider",
-        "--causal-report", "none", "--strict-markers",
-    )  # fmt: skip
+        "suite", "-p", "no:cacheprovider", "--causal-report", "none", "--strict-markers"
+    )
     assert result.ret == 0, result.stdout.str()
     assert result.parseoutcomes().get("passed", 0) >= len(suites)
+
+
+def test_pairs_on_the_pages_are_pairs(tmp_path):
+    """Each line of JSON on the page about pairs is read as a pair."""
+    lines = [each.body for each in blocks_of(ROOT / "docs" / "pairs.md") if each.language == "json"]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(lines), encoding="utf-8")
+    assert len(Pairs.read(path, cluster="template")) == len(lines) == 1
 
 
 def test_output_that_differs_is_found(tmp_path, monkeypatch):
