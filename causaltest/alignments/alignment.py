@@ -202,7 +202,9 @@ class Alignment:
         ----------
         rival
             `random directions`: as many, drawn at random. `shuffled labels`: learned as the
-            alignment was, from answers dealt out anew among the training pairs.
+            alignment was, from answers dealt out anew among the training pairs and among the dev
+            pairs; each from as many seeds, the best on its dev pairs kept, so that the alignment
+            owes nothing to having been chosen.
         on
             The pairs that the accuracy is measured on.
         k
@@ -230,9 +232,7 @@ class Alignment:
         found: list[Rate] = []
         for index in range(seed, seed + k):
             each = (
-                fitting.drawn(index)
-                if rival == "random directions"
-                else fitting.fit(index, shuffled=True)[0]
+                fitting.drawn(index) if rival == "random directions" else fitting.best(dealt=index)
             )
             found.append(self._causal.accuracy(each, on=on, at=self.origin.at))
         kind = rival if rival == "random directions" else "refits on shuffled labels"
@@ -242,6 +242,8 @@ class Alignment:
         self, *, on: Pairs, weights: Literal["shuffled", "untrained"] = "untrained", seed: int = 0
     ) -> Rate:
         """Learn the same alignment in a twin of the model that learned nothing, and measure it.
+
+        As for the alignment, the best of all seeds is kept.
 
         Parameters
         ----------
@@ -254,8 +256,7 @@ class Alignment:
         fitting = self._refit()
         other = self._causal.twin(weights, seed=seed)
         there = replace(fitting, model=other.model)
-        found, _ = there.fit(self.origin.kept)
-        return other.accuracy(found, on=on, at=self.origin.at)
+        return other.accuracy(there.best(), on=on, at=self.origin.at)
 
     def row_space(self, *, on: Pairs) -> Rate:
         """Measure the part of the alignment that the next linear map can see at all.

@@ -73,7 +73,7 @@ class Fitting:
         return self.recipe.epochs * -(-len(self.train) // self.recipe.batch)
 
     def fit(
-        self, seed: int, *, shuffled: bool = False, tick: Callable[[], None] = lambda: None
+        self, seed: int, *, dealt: int | None = None, tick: Callable[[], None] = lambda: None
     ) -> tuple[Intervention, Curve]:
         """Learn from one seed.
 
@@ -81,15 +81,15 @@ class Fitting:
         ----------
         seed
             Of the first guess and the order of the pairs.
-        shuffled
-            Learn from answers that are dealt out anew among the pairs, so that there is nothing
-            to learn but the pairs themselves.
+        dealt
+            Seed by which answers are dealt out anew among the pairs, so that there is nothing to
+            learn but the pairs themselves; None learns from the answers as they are.
         tick
             Called after each step.
         """
         on, dev = self._examples
-        if shuffled:
-            on, dev = (self._dealt(each, seed) for each in (on, dev))
+        if dealt is not None:
+            on, dev = (self._dealt(each, dealt) for each in (on, dev))
         parts = self.guess(seed)
 
         def build(temperature: float) -> Intervention:
@@ -98,6 +98,17 @@ class Fitting:
         curve = train(parts, build, on, dev, self.recipe, seed=seed, tick=tick)
         found = self._joined(part.frozen(curve.temperature) for part in parts)
         return found.frozen(), curve
+
+    def best(self, *, dealt: int | None = None) -> Intervention:
+        """Learn from every seed of the recipe, and keep what is best on the dev pairs.
+
+        Parameters
+        ----------
+        dealt
+            As for `fit`.
+        """
+        found = [self.fit(seed, dealt=dealt) for seed in self.recipe.seeds]
+        return max(found, key=lambda each: each[1].rank)[0]
 
     def plain(self) -> dict[str, object]:
         """Return what decides the outcome of a fit, seeds left out; a loss counts by its name."""

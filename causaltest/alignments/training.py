@@ -58,6 +58,11 @@ class Curve:
     best: int
     temperature: float
 
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What the best of several fits has most of: dev score, then a small loss."""
+        return self.dev[self.best], -self.losses[self.best]
+
 
 def train(
     learned: Sequence[Learned],

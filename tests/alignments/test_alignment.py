@@ -24,10 +24,12 @@ from causaltest import (
     module,
 )  # fmt: skip
 from causaltest.alignments import Alignment, Recipe
+from causaltest.alignments.fitting import Fitting
 from causaltest.alignments.rowspace import row_space_part
 from causaltest.alignments.saving import load
+from causaltest.alignments.training import Curve
 from causaltest.engine.subspaces import as_held
-from causaltest.interventions import low_rank
+from causaltest.interventions import Intervention, low_rank
 from causaltest.sharing import load as load_intervention
 
 HIDDEN = module("hidden")
@@ -188,6 +190,32 @@ def test_random_directions_do_worse(alignment, split):
     controls = alignment.controls("random directions", on=test, k=39)
     assert controls.estimates.max() < 1.0
     assert bool(alignment.accuracy(on=test) > controls)
+
+
+def test_rivals_are_chosen_as_the_alignment_was(alignment, split, monkeypatch):
+    """Each refit learns from every seed, as the alignment did, and the best on dev is kept."""
+    asked: list[tuple[int, int | None]] = []
+    learned: dict[tuple[int, int | None], tuple[Intervention, Curve]] = {}
+    plain = Fitting.fit
+
+    def fit(self, seed, *, dealt=None, **_):
+        asked.append((seed, dealt))
+        learned[seed, dealt] = plain(self, seed, dealt=dealt)
+        return learned[seed, dealt]
+
+    monkeypatch.setattr(Fitting, "fit", fit)
+    test = split[2]
+    controls = alignment.controls("shuffled labels", on=test, k=5, seed=30)
+    assert asked == [(seed, dealt) for dealt in range(30, 35) for seed in (0, 1)]
+    wanted: list[float] = []
+    for dealt in range(30, 35):
+        fits = [learned[seed, dealt] for seed in (0, 1)]
+        kept, _ = max(fits, key=lambda fit: (max(fit[1].dev), -fit[1].losses[fit[1].best]))
+        wanted.append(Causal(Model(Equality())).accuracy(kept, on=test).estimate)
+    assert sorted(controls.estimates) == sorted(wanted)
+    asked.clear()
+    alignment.untrained(on=test, weights="shuffled")
+    assert asked == [(0, None), (1, None)]
 
 
 def test_shuffled_labels_teach_nothing(alignment, split):
