@@ -14,7 +14,7 @@ WORKERS ?= 2
 # More arguments for pytest, e.g. make hypotheses ARGS="--causal-model gpt2"
 ARGS ?=
 
-.PHONY: hypotheses test check slow calibrate conformance help
+.PHONY: hypotheses test check slow calibrate conformance docs help
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make check        lint and types only"
 	@echo "make conformance  try every model class of transformers; write docs/conformance.md"
 	@echo "make calibrate    check all error rates in full; write docs/calibration.md"
+	@echo "make docs         build the documentation into site/"
 	@echo "make slow         all tests, the slow ones included"
 
 hypotheses: $(READY)
@@ -42,6 +43,12 @@ slow: $(READY)
 # A quarter of an hour on two cores, so no part of `make test`.
 conformance: $(READY)
 	@$(BIN)/python docs/make_conformance.py $(ARGS)
+
+# Its tools are an extra of their own, since the tests do without.
+docs: $(READY)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@echo "site/index.html"
 
 check: $(READY)
 	@$(BIN)/ruff check

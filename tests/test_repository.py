@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from causaltest.pairs import Pairs
-
 LARGEST = 2_000_000  # bytes
 
 PRIVATE = re.compile(
@@ -91,7 +89,8 @@ def test_every_dependency_has_an_exact_version(repository):
     """Each package that pyproject.toml asks for is pinned in constraints.txt."""
     tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = project["dependencies"] + project["optional-dependencies"]["dev"]
+    extras = project["optional-dependencies"]
+    asked = project["dependencies"] + extras["dev"] + extras["docs"]
     pinned = re.findall(
         r"^([\w.-]+)==[\w.]+$", (repository / "constraints.txt").read_text(), re.MULTILINE
     )
@@ -117,30 +116,3 @@ def test_the_licence_is_the_whole_licence(repository):
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
     assert "APPENDIX: How to apply the Apache License to your work." in text
-
-
-def blocks(repository, language):
-    """Return the README's blocks of code in a language."""
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
-
-
-def test_the_pairs_in_the_readme_are_pairs(repository, tmp_path):
-    """The README's line of JSON is read, and its templates make the sets that it splits."""
-    path = tmp_path / "children.jsonl"
-    path.write_text(blocks(repository, "json")[0], encoding="utf-8")
-    assert Pairs.read(path, cluster="template").n_units == 1
-    (templates,) = (each for each in blocks(repository, "python") if "from_templates" in each)
-    names: dict[str, Pairs] = {}
-    exec(templates, names)
-    assert (len(names["train"]), len(names["test"])) == (1, 1)
-
-
-def test_the_script_in_the_readme_runs(repository, monkeypatch, capsys):
-    """Without pytest, the README's script prints an estimate and a supported verdict."""
-    monkeypatch.chdir(repository)
-    (script,) = (each for each in blocks(repository, "python") if "Causal(model)" in each)
-    exec(script, {})
-    effect, verdict = capsys.readouterr().out.splitlines()
-    assert "16 templates" in effect
-    assert "supported" in verdict
