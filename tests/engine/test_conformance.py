@@ -15,7 +15,7 @@ from causaltest.engine import conformance as module_under_test
 from causaltest.engine.access import put
 from causaltest.engine.conformance import Check, Report, conformance
 from causaltest.engine.model import Model
-from causaltest.errors import ModelError
+from causaltest.errors import InterventionError, ModelError
 
 
 def statuses(report: Report, words: str) -> set[str]:
@@ -37,6 +37,42 @@ def test_sound_models_pass(family, tiny) -> None:
         assert statuses(report, words) == {"passed"}
     ahead = statuses(report, "tokens before it")
     assert ahead == ({"not applicable"} if family == "bert" else {"passed"})
+
+
+def test_a_decoder_of_one_token_weighs_nothing() -> None:
+    """BART's decoder begins with one token, whose queries, keys and scores cannot matter."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BartConfig(
+        d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=40, decoder_ffn_dim=40, vocab_size=60,
+        max_position_embeddings=40,
+    )  # fmt: skip
+    report = conformance(Model(transformers.BartForConditionalGeneration(config).eval()))
+    assert report.passed, str(report)
+    weighed = {
+        each.subject: each for each in report.checks if "changes the logits" in each.property
+    }
+    assert weighed["query_output[0]"].status == "not applicable"
+    assert "attends to itself alone whatever this is" in weighed["key_output[0]"].detail
+    assert weighed["value_output[0]"].status == "passed"
+
+
+def test_heads_that_cannot_be_edited_are_told(monkeypatch, tiny) -> None:
+    """An edit of heads that fails is a failed check, not the end of the suite."""
+    edited = module_under_test._Trial.edited
+
+    def fails(self, intervention):
+        if len(intervention.sites) > 1 and intervention.sites[0].head is not None:
+            raise InterventionError("no heads today")
+        return edited(self, intervention)
+
+    monkeypatch.setattr(module_under_test._Trial, "edited", fails)
+    report = conformance(tiny("gpt2"))
+    assert not report.passed
+    assert statuses(report, "all heads") == {"failed"}
+    assert "no heads today" in str(report)
 
 
 class Reading(nn.Module):
