@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from causaltest.stats import Verdict
 
 _PAYLOAD = "causal_payload"
+_NOTHING_LEFT = 1_000_000
+"""More shares than any resamples resolve."""
 _PACKAGE = str(Path(__file__).parents[1])
 _FIXTURES = str(Path(__file__).parent / "__init__.py")
 
@@ -69,15 +71,21 @@ class Hearing:
     def parts(self) -> int:
         """Share of the error rate for refuting the comparison asked next: one in so many.
 
-        Of comparisons whose number is known, each gets an equal share. Else the j-th gets
-        6 / (pi j)^2, which add up to 1 however many there are. What gates pass on is for support
-        only: a gate that is true is not used up by its own support, so that refutations of its
-        dependants would come on top of its own.
+        What gates pass on is for support only: a gate that is true is not used up by its own
+        support, so that refutations of its dependants would come on top of its own.
         """
-        shares: float = self.comparisons
-        if self.loops or len(self.verdicts) >= self.comparisons:
-            shares = math.pi**2 / 6 * (len(self.verdicts) + 1) ** 2
-        return math.ceil(shares * self.passed_on - 1e-9)
+        return math.ceil(self.shares(len(self.verdicts)) * self.passed_on - 1e-9)
+
+    def shares(self, index: int) -> float:
+        """Return in how many shares the error rate is cut for one comparison to get one.
+
+        Of comparisons whose number is known, each gets an equal share. Else the j-th gets
+        6 / (pi j)^2, which add up to 1 however many there are. One that is asked beyond those
+        that are written finds nothing left: it can be supported, but refuted by certainty only.
+        """
+        if self.loops:
+            return math.pi**2 / 6 * (index + 1) ** 2
+        return self.comparisons if index < self.comparisons else _NOTHING_LEFT
 
 
 def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -> None:
@@ -291,6 +299,9 @@ def _claim(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -
                 "n_units", "unit", "p_support", "p_refute",
             )
         }  # fmt: skip
+        # Any comparison may fail: as for one joint claim, the p-value counts them.
+        shares = hearing.shares(hearing.deciding)
+        numbers["p_refute"] = min(1.0, chosen.p_refute * shares)
     return Claim(
         **_identity(item),
         verdict=hearing.name,

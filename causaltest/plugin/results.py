@@ -60,7 +60,8 @@ def assemble(
     -------
     Results
     """
-    claims = ordered(adjusted([*heard, *left_out], settings.alpha, shares))
+    gated = settings.correction != "none"
+    claims = ordered(adjusted([*heard, *left_out], settings.alpha, shares, gated=gated))
     run = Run(
         alpha=settings.alpha,
         correction=settings.correction,
@@ -79,7 +80,11 @@ def assemble(
 
 
 def adjusted(
-    claims: Iterable[Claim], alpha: float = 0.05, shares: Mapping[str, float] | None = None
+    claims: Iterable[Claim],
+    alpha: float = 0.05,
+    shares: Mapping[str, float] | None = None,
+    *,
+    gated: bool = True,
 ) -> list[Claim]:
     """Add adjusted p-values within each family: Holm, or along the gates where there are any.
 
@@ -96,6 +101,9 @@ def adjusted(
         Level of each family.
     shares
         As for `assemble`; by default all of one family have the same.
+    gated
+        Whether gates passed their level on. Without a correction there was nothing to pass on, and
+        Holm says what would have survived one.
 
     Returns
     -------
@@ -110,13 +118,14 @@ def adjusted(
         chosen = [claims[index] for index in members]
         if exploratory:
             changed = _with_q_values(chosen)
-        elif any(claim.requires for claim in chosen):
+        elif gated and any(claim.requires for claim in chosen):
             changed = _along_gates(chosen, alpha)
             known = shares or {}
             equal = [known.get(claim.id, 1.0 / claim.family_size) for claim in chosen]
             changed = _by_holm(changed, equal, ("p_refute",))
         else:
-            changed = _by_holm(chosen, _levels(chosen), ("p_support", "p_refute"))
+            levels = [shares[c.id] for c in chosen] if shares else _levels(chosen)
+            changed = _by_holm(chosen, levels, ("p_support", "p_refute"))
         for index, claim in zip(members, changed, strict=True):
             claims[index] = claim
     return claims

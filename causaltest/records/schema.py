@@ -147,7 +147,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = ""
     """The test function as written."""
     parts: tuple[Part, ...] = ()
-    """In the order asked. The claim's own numbers are those of the part that decided it."""
+    """In the order asked. The claim's own numbers are those of the part that decided it; only
+    `p_refute` is that of the part times the comparisons, any of which may fail."""
     deciding: int | None = None
     """Index into `parts` of the part that decided the verdict."""
     family: str = ""

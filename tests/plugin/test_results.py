@@ -47,3 +47,15 @@ def test_weights_count_and_so_do_hypotheses_that_were_not_run():
         [claim("gate", "supported", 0.9, family_size=2), gated], 0.05, {"a": 0.25, "gate": 0.75}
     )
     assert both[1].p_adjusted == pytest.approx(0.004)
+
+
+def test_without_a_correction_gates_pass_nothing_on():
+    """Holm says what would have survived a correction: 2p, then p, also behind a gate."""
+    claims = [
+        claim("gate", "supported", 1 - 0.02, alpha=0.05, family_size=2),
+        claim("a", "supported", 1 - 0.01, alpha=0.05, requires=("gate",), family_size=2),
+    ]
+    found = adjusted(claims, 0.05, {"gate": 0.5, "a": 0.5}, gated=False)
+    assert [each.p_adjusted for each in found] == [pytest.approx(0.02), pytest.approx(0.02)]
+    weighted = adjusted(claims, 0.05, {"gate": 0.8, "a": 0.2}, gated=False)
+    assert [each.p_adjusted for each in weighted] == [pytest.approx(0.025), pytest.approx(0.025)]

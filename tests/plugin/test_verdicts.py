@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
+from causaltest.plugin.source import count_comparisons, has_loop
 from causaltest.stats import Judge
 
 
@@ -192,6 +195,91 @@ def test_single(causal, strong):
         Judge.__post_init__ = original
     assert seen == [2, 7, 15, 2, 2, 1]
     assert sum(1 / parts for parts in (2, 7, 15, 27, 42, 60)) < 1
+
+
+COUNTED = """
+def bare(grid, effect):
+    assert grid.localised([1])
+    assert effect > 0.5
+
+def branched(effect):
+    if effect > 0.5:
+        assert effect < 2
+
+def comprehended(effects):
+    assert all(effect > 0.5 for effect in effects)
+
+def helped(effect):
+    check(effect)
+
+def chained(effect):
+    assert 0.5 < effect < 1.5
+"""
+
+
+@pytest.mark.parametrize(
+    "name, count, loops",
+    [
+        ("bare", 2, False),
+        ("branched", 2, False),
+        ("comprehended", 1, True),
+        ("helped", 1, True),
+        ("chained", 2, False),
+    ],
+)
+def test_comparisons_are_counted_as_they_are_written(tmp_path, name, count, loops):
+    """Also without a comparison sign, in a branch, in a comprehension, or asked elsewhere."""
+    path = tmp_path / "counted.py"
+    path.write_text(COUNTED)
+    spec = importlib.util.spec_from_file_location("counted", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = getattr(module, name)
+    assert (count_comparisons(function), has_loop(function)) == (count, loops)
+
+
+def test_comparisons_beyond_those_written_have_no_error_rate_left(suite):
+    """All shares of a claim's error rate together are at most one, whoever asks."""
+    suite.write("""
+def elsewhere(effect):
+    return bool(effect > 0.5) and bool(effect > 0.25)
+
+def test_more(causal, strong):
+    effect = causal.effect(EMBEDDING, on=strong, metric=written)
+    assert effect > 0.75
+    elsewhere(effect)
+""")
+    seen = []
+    original = Judge.__post_init__
+
+    def note(judge):
+        original(judge)
+        seen.append(judge.parts)
+
+    Judge.__post_init__ = note
+    try:
+        suite.run().assert_outcomes(passed=1)
+    finally:
+        Judge.__post_init__ = original
+    assert seen[0] == 1
+    assert sum(1 / parts for parts in seen[1:]) < 1e-5
+
+
+def test_p_of_a_refuted_claim_counts_its_comparisons(suite):
+    """Any of two may fail, so the claim's p is twice that of the part, and Holm's rests on it."""
+    suite.write("""
+def test_both(causal, mixed):
+    effect = causal.effect(EMBEDDING, on=mixed, metric=written)
+    assert effect > 1.2
+    assert effect < 3
+""")
+    suite.run()
+    claim = suite.claims()["test_both"]
+    assert claim["verdict"] == "refuted"
+    assert claim["p_refute"] == pytest.approx(2 * claim["parts"][0]["p_refute"])
+    assert claim["p_adjusted"] == claim["p_refute"]
 
 
 def test_parametrised_claims_say_their_parameters(suite):
