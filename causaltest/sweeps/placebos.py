@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +10,12 @@ import numpy as np
 from causaltest.engine.apply import random_stream
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
+from causaltest.engine.sweeps.checking import causal
+from causaltest.engine.sweeps.known import known_cells
+from causaltest.engine.sweeps.task import Task
 from causaltest.errors import InterventionError, PairError
+from causaltest.interventions import Intervention
+from causaltest.metrics import Metric
 from causaltest.pairs import Pair, Pairs, Position, Tokens
 
 Vary = Literal["source", "pos", "layer", "head"]
@@ -37,6 +42,38 @@ def at_other_tokens(
         for pair in pairs
     ]
     return Pairs(made, name=f"{pairs.name}/placebo", cluster=pairs.cluster), dict(names)
+
+
+def inert_alike(
+    model: Model,
+    cells: Sequence[Intervention],
+    pairs: Pairs,
+    metric: Metric,
+    *,
+    values: np.ndarray,
+    before: Sequence[float],
+) -> np.ndarray:
+    """Give a placebo the base value wherever the real edit cannot change anything either.
+
+    Before the first token at which base and source differ the real edit does nothing, while
+    another source does: their difference would be the placebo's own effect.
+
+    Parameters
+    ----------
+    model, cells, pairs, metric
+        As the real edits are run.
+    values
+        Of the placebo, (pairs, cells).
+    before
+        Of the base runs.
+    """
+    task = Task(model, tuple(cells), pairs, metric, 1)
+    if not causal(model, max(task.ids, key=len)):
+        return values
+    alike = values.copy()
+    for pair, value in enumerate(before):
+        alike[pair, known_cells(task, pair, range(len(cells)))] = value
+    return alike
 
 
 def _elsewhere(model: Model, pair: Pair, pos: Any, seed: int) -> Position:

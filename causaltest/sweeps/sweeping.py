@@ -68,7 +68,8 @@ class Sweeping(Tracing, Estimating):
             function of sites, or `causal.paths_to(...)`.
         placebo
             Measure a placebo instead, for `grid.against(placebo)`. `source`: the same edits from
-            sources that have the base's own answer, drawn afresh for each pair. Or at other places
+            sources that have the base's own answer, drawn afresh for each pair; 0 where the edit
+            itself changes nothing, since base and source agree up to there. Or at other places
             drawn afresh: `pos` other tokens, `layer` or `head` others of the map; these are
             weaker, since places differ in how much they respond to anything.
         seed
@@ -133,6 +134,10 @@ class Sweeping(Tracing, Estimating):
         subject = f"{score_of} of {verb_of(intervention, component)}({cells.name})"
         if placebo == "source":
             subject += " from sources of the same answer"
+            before = self._scores(score_of, pairs, "base")
+            values = placebos.inert_alike(
+                self.model, cells.interventions, pairs, score_of, values=values, before=before
+            )
         elif placebo is not None:
             values = placebos.along(values, cells.axes, placebo, pairs, seed)
             subject = f"{score_of} of other {placebo}s than {cells.name}"

@@ -224,6 +224,21 @@ def _base(pair):
     return Row.of(pair, "base")
 
 
+def test_placebos_of_sources_do_nothing_where_the_edit_cannot(instrument, even):
+    """Before the first other token of a pair, edit less placebo is 0; behind it, it is not."""
+    given = {"positions": "all", "layers": [0, 1], "on": even, "metric": logit_diff}
+    grid = instrument.sweep(block_output, **given)
+    placebo = instrument.sweep(block_output, placebo="source", **given)
+    tokens = instrument.model.prompts.ids
+    for index, pair in enumerate(even):
+        both = zip(tokens(pair.base), tokens(pair.source), strict=True)
+        first = next(at for at, (one, other) in enumerate(both) if one != other)
+        assert first > 0
+        assert (placebo.values[index, :, :first] == 0).all()
+        assert (grid.against(placebo).values[index, :, :first] == 0).all()
+    assert (placebo.values[..., -1] != 0).any()
+
+
 def test_placebos_of_heads_are_other_heads_of_the_layer(instrument, pronouns):
     """Each value is that of another head of the same layer, for the same pair."""
     given = {"positions": "end", "on": pronouns}
