@@ -366,10 +366,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         ModelError
             The model has no such twin.
         """
-        other = Causal(
-            twin(self.model, weights, seed=seed), judge=self._judge, sequential=self._sequential
-        )
-        other.trail = self.trail
+        other = self._on(twin(self.model, weights, seed=seed))
         other._is_twin = True
         self.trail.notes[f"measured also on a twin: {other.model.name}, seed {seed}"] = None
         return other
@@ -424,6 +421,11 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
             self.trail.edits.append(entry)
             if entry.note:
                 self.trail.notes[entry.note] = None
+
+    def _on(self, model: Model) -> Causal:
+        other = Causal(model, judge=self._judge, sequential=self._sequential)
+        other.trail = self.trail
+        return other
 
     def _note(self, text: str) -> None:
         self.trail.notes[text] = None

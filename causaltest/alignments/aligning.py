@@ -43,6 +43,10 @@ class Aligning(ABC):
         """Return what measures the same on a twin of the model that learned nothing."""
 
     @abstractmethod
+    def _on(self, model: Model) -> Any:
+        """Return what measures the same on another model."""
+
+    @abstractmethod
     def _note(self, text: str) -> None:
         """Add a remark to what is reported."""
 
@@ -112,7 +116,7 @@ class Aligning(ABC):
         """
         sites = (site,) if isinstance(site, Site) else tuple(site)
         variables = (variable,) if isinstance(variable, str) else tuple(variable)
-        how = _recipe(method=method, seeds=tuple(seeds), loss=loss, **recipe)
+        how = recipe_of("align", method=method, seeds=tuple(seeds), loss=loss, **recipe)
         train, held = Split.of(on, by), Split.of(dev, by)
         check_unseen(train.values, held.values, what="a fit", unit=by)
         fitting = Fitting(self.model, sites, variables, width, on, dev, at, how)
@@ -163,8 +167,15 @@ def _fits(fitting: Fitting, finished: Finished) -> dict[int, tuple[Intervention,
     return found
 
 
-def _recipe(**given: Any) -> Recipe:
+def recipe_of(call: str, **given: Any) -> Recipe:
+    """Return a recipe of the settings of a call.
+
+    Raises
+    ------
+    InterventionError
+        There is no such setting, or its value makes no sense.
+    """
     try:
         return Recipe(**given)
     except TypeError as error:
-        raise InterventionError(f"align: {error}") from None
+        raise InterventionError(f"{call}: {error}") from None

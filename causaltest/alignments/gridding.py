@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from causaltest.alignments.aligning import Aligning
 from causaltest.alignments.alignment import Alignment
+from causaltest.alignments.teaching import Teaching
 from causaltest.errors import InterventionError
 from causaltest.grids import SweepGrid
 from causaltest.interventions import interchange
@@ -131,7 +131,7 @@ class Alignments(Mapping[Labelled, Alignment]):
         )  # fmt: skip
 
 
-class AligningOver(Aligning, Mapped):
+class AligningOver(Teaching, Mapped):
     """What learns alignments can learn them over a grid of places."""
 
     def align_over(

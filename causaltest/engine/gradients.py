@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-from causaltest.engine.hooks import attached, edited_now
+from causaltest.engine.hooks import Operation, Side, attached, edited_now
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
@@ -20,14 +22,20 @@ from causaltest.pairs import Pairs
 
 @contextmanager
 def differentiable(
-    model: Model, intervention: Intervention, pairs: Pairs, *, over: Pairs | None = None
+    model: Model,
+    intervention: Intervention,
+    pairs: Pairs,
+    *,
+    over: Pairs | None = None,
+    sources: Literal["constant", "live"] = "constant",
 ) -> Iterator[list[Output]]:
     """Run an intervention on the base prompts of a batch of pairs, with gradients.
 
     Call `backward` inside the context: a network that recomputes activations (gradient
     checkpointing) then recomputes them with the edits in place. Gradients flow to the tensors that
     the intervention refers to and to the weights of the network; what is read from source and
-    reference prompts is a constant. Runs of the model within the context are without these edits.
+    reference prompts is a constant, unless sources are live. Runs of the model within the context
+    are without these edits.
 
     Parameters
     ----------
@@ -40,6 +48,9 @@ def differentiable(
         One batch. Where the network cannot take padding its prompts must be of equal length.
     over
         Where means and resampled prompts come from; None takes `pairs`.
+    sources
+        `live`: gradients flow through the source runs too, as training the network on exchanges
+        needs. Activations cannot be recomputed then.
 
     Yields
     ------
@@ -50,7 +61,8 @@ def differentiable(
     ------
     InterventionError
         The pairs do not fit one batch, an edit did not happen exactly once, nothing can have a
-        gradient, or another such context is open for the network.
+        gradient, another such context is open for the network, or live sources are themselves
+        intervened on or recomputed.
 
     Examples
     --------
@@ -77,16 +89,43 @@ def differentiable(
     ((indices, batch),) = batches
     chosen = [pairs[index] for index in indices]
     means = means_for(model, intervention, over or pairs)
-    stored = reads_for(model, intervention, chosen, over or pairs, 0)
+    live = sources == "live"
+    stored = reads_for(model, intervention, chosen, over or pairs, 0, gradients=live)
     edits, operations = declared(model, intervention, batch, draw=0, stored=stored, means=means)
     with _alone(model, intervention):
         outputs = dict(zip(indices, model.run_batch(batch, operations), strict=True))
         for edit in edits:
             edit.entry()
         _check_differentiable(model, intervention, list(outputs.values()))
-        # For what is computed anew in `backward`.
-        with attached(model.network, operations, give_way=True):
-            yield [outputs[index] for index in range(len(rows))]
+        found = [outputs[index] for index in range(len(rows))]
+        if live:
+            with _not_recomputed(model, [(path, side) for path, side, _ in operations]):
+                yield found
+        else:
+            # For what is computed anew in `backward`.
+            with attached(model.network, operations, give_way=True):
+                yield found
+
+
+@contextmanager
+def _not_recomputed(model: Model, places: Sequence[tuple[str, Side]]) -> Iterator[None]:
+    """Refuse gradients of runs computed anew: whether a base or a source is run is not known."""
+
+    def refuse(path: str) -> Operation:
+        def operation(_: Tensor) -> None:
+            raise InterventionError(
+                f"{model.name} computed {path} anew for its gradients, where base and source runs "
+                "cannot be told apart\nswitch gradient checkpointing off, or take sources as "
+                "constants"
+            )
+
+        return operation
+
+    watched: list[tuple[str, Side, Operation]] = [
+        (path, side, refuse(path)) for path, side in places
+    ]
+    with attached(model.network, watched, give_way=True):
+        yield
 
 
 @contextmanager

@@ -363,7 +363,11 @@ class Model:
         return [outputs[index] for index in range(len(rows))]
 
     def read(
-        self, sites: Site | Iterable[Site], prompts: Iterable[Prompt | Pair | Row]
+        self,
+        sites: Site | Iterable[Site],
+        prompts: Iterable[Prompt | Pair | Row],
+        *,
+        gradients: bool = False,
     ) -> dict[Site, list[Tensor]]:
         """Read activations at any number of sites in one pass over the prompts.
 
@@ -375,6 +379,8 @@ class Model:
             Where to read.
         prompts
             Texts, token ids, or pairs (their base prompt is read).
+        gradients
+            Whether gradients flow from what is read to the weights.
 
         Returns
         -------
@@ -399,7 +405,7 @@ class Model:
         wanted = (sites,) if isinstance(sites, Site) else tuple(sites)
         rows = [as_row(prompt) for prompt in prompts]
         collected: dict[Site, dict[int, Tensor]] = {site: {} for site in wanted}
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             for indices, each in self.batches(rows, wanted):
                 for site, (flat, counts) in read_batch(self, wanted, each).items():
                     parts = torch.split(flat, counts)

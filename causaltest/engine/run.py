@@ -166,10 +166,12 @@ def reads_for(
     draw: int,
     *,
     known: Known | None = None,
+    gradients: bool = False,
 ) -> Stored:
     """Read what the parts put in, one pass for all parts that read the same prompts.
 
-    With `known`, what does not depend on the draw is read once for all draws.
+    With `known`, what does not depend on the draw is read once for all draws. With `gradients`,
+    they flow to what is read.
     """
     wanted: dict[tuple[tuple[Row | None, ...], Intervention | None], list[Intervention]] = {}
     for part in intervention.parts:
@@ -184,7 +186,12 @@ def reads_for(
         if reads is None:
             present = [row for row in rows if row is not None]
             if under is None:
-                read = model.read(sites, present)
+                read = model.read(sites, present, gradients=gradients)
+            elif gradients:
+                raise InterventionError(
+                    f"{parts[0]} reads runs that are themselves intervened on, through which no "
+                    "gradients flow\ntake sources from plain runs, or as constants"
+                )
             else:
                 read, ledger = _read_under(model, sites, present, under, over=over, draw=draw)
                 stored.ledger.extend(ledger)
