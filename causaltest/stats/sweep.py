@@ -412,8 +412,9 @@ class Grid:
         )
 
     def _select(self, cells: object, labels: Mapping[str, object]) -> NDArray[np.intp]:
-        refuse_seen(cells, self._columns.units, self._columns.unit)
-        return select(self._axes, cells, labels)
+        named = cells.cells if isinstance(cells, Significance) else cells
+        refuse_seen(named, self._columns.units, self._columns.unit)
+        return select(self._axes, named, labels)
 
     def _cells(self, flat: Iterable[int]) -> Cells:
         return Cells(tuple(self._axes), labels_at(self._axes, flat))

@@ -321,8 +321,10 @@ def test_what_was_found_is_judged_on_other_pairs():
     for claim in (discover.mean_over, discover.localised, discover.every):
         with pytest.raises(EvidenceError, match="cannot be judged on the data it rests on"):
             claim(hot)
-    with pytest.raises(EvidenceError) as caught:
-        discover.every(discover.significant().cells)
+    found = discover.significant()
+    for same in (found, found.cells):
+        with pytest.raises(EvidenceError) as caught:
+            discover.every(same)
     message = str(caught.value)
     assert message.startswith("1 cell chosen by grid.significant() cannot be judged on the data")
     assert "10 templates were used for it, e.g. 't00'" in message
