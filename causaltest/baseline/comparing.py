@@ -17,8 +17,8 @@ from causaltest.stats.regression import Change
 
 RELATIVE = 0.1
 """Share of the old estimate (of the bound, for claims of a negligible effect) that matters."""
-_DIGITS = 5e-7
-"""Half a unit in the last digit that records keep, relative to the value."""
+_DIGITS = 5e-6
+"""Half a unit in the last of six digits that records keep: of 1.00000 that is 5e-6."""
 
 
 @dataclass(frozen=True)

@@ -135,16 +135,21 @@ def _kept_part(part: Part, results: Results) -> KeptPart:
         subject=part.subject,
         verdict=part.verdict,
         relation=part.relation,
-        bound=part.bound,
-        estimate=part.estimate,
-        alpha=part.alpha,
-        floor=part.floor,
+        bound=_rounded(part.bound),
+        estimate=_rounded(part.estimate),
+        alpha=_rounded(part.alpha),
+        floor=_rounded(part.floor),
         unit=part.unit,
-        values=part.values,
+        values=tuple(map(_rounded, part.values)),
         pair_set_sha256=pair_set.sha256 if whole and pair_set is not None else "",
         units=() if whole else part.units,
         stopped=stopped,
     )
+
+
+def _rounded(value: float) -> float:
+    """Round as `records.write` does, so that a run in memory equals the same run on disk."""
+    return float(f"{value:.6g}") + 0.0
 
 
 def _digest(pair: PairRecord) -> str:

@@ -90,7 +90,7 @@ def _within_floor(old: KeptPart, new: KeptPart) -> bool:
     if len(old.values) != len(new.values) or old.verdict != new.verdict:
         return False
     return all(
-        abs(a - b) <= max(old.floor, new.floor) + 1e-6 * max(abs(a), abs(b))
+        abs(a - b) <= max(old.floor, new.floor) + 1e-5 * max(abs(a), abs(b))
         for a, b in zip((old.estimate, *old.values), (new.estimate, *new.values), strict=True)
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -78,6 +79,42 @@ causal_models = ["{model}"]
 addopts = ["--import-mode=importlib"]
 """
 
+_WORKFLOW = """name: hypotheses
+on:
+  push:
+    branches: [main]
+  pull_request:
+permissions:
+  contents: read
+jobs:
+  hypotheses:
+    runs-on: ubuntu-latest
+    timeout-minutes: 60
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - name: Keep models between runs
+        uses: actions/cache@v4
+        with:
+          path: ~/.cache/huggingface
+          key: models-${{{{ hashFiles('.github/workflows/hypotheses.yml') }}}}
+      - name: Install
+        run: python -m pip install causaltest
+      - name: Run the hypotheses
+        run: |
+          baseline=hypotheses/baseline.json
+          [ -f "$baseline" ] || baseline=none
+          python -m pytest hypotheses --import-mode=importlib --causal-model={model} --causal-baseline="$baseline" --junitxml=reports/junit.xml
+      - name: Keep the report
+        if: always()
+        uses: actions/upload-artifact@v4
+        with:
+          name: causal-report
+          path: reports/
+"""  # noqa: E501 - one command
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path())
@@ -85,7 +122,9 @@ addopts = ["--import-mode=importlib"]
 def init(folder: Path, model: str) -> None:
     """Write a first hypothesis, its pairs and a conftest.py into FOLDER/hypotheses.
 
-    Nothing is overwritten. The settings for pyproject.toml are printed.
+    A workflow for GitHub Actions is written to FOLDER/.github: it runs the hypotheses, compares
+    them with hypotheses/baseline.json if there is one, and keeps the report. Nothing is
+    overwritten. The settings for pyproject.toml are printed.
 
     \b
     Examples:
@@ -97,6 +136,9 @@ def init(folder: Path, model: str) -> None:
         home / "conftest.py": _CONFTEST,
         home / "test_pronouns.py": _TEST,
         home / "pairs" / "pronouns.jsonl": _pairs(),
+        folder / ".github" / "workflows" / "hypotheses.yml": _WORKFLOW.format(
+            model=shlex.quote(model)
+        ),
     }
     there = [str(path) for path in files if path.exists()]
     if there:

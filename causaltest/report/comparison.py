@@ -18,7 +18,7 @@ WORDS = {
     "untested": "not comparable",
     "same": "not worse",
 }
-_LEAST_NAME = 24
+_LEAST_NAME = 16
 
 
 def shown(comparison: Comparison, *, everything: bool = False) -> list[Compared]:
@@ -51,7 +51,7 @@ def cells(claim: Compared) -> tuple[str, str, str, str]:
 
 def remarks(claim: Compared) -> list[str]:
     """List what a reader must know of one claim beside its numbers."""
-    found = list(dict.fromkeys(each.reason for each in claim.drifts if each.reason))
+    found: list[str] = list(dict.fromkeys(each.reason for each in claim.drifts if each.reason))
     found = [f"not compared pair by pair: {reason}" for reason in found]
     if claim.lost and claim.drift is not None and claim.drift.name in {"unclear", "held", "same"}:
         found.append("the verdict was lost, but no change of its estimate was shown")
@@ -80,7 +80,8 @@ def closing(comparison: Comparison) -> list[str]:
     if comparison.tests:
         level = numbers.percent(1 - comparison.alpha)
         tests = numbers.plural(comparison.tests, "comparison")
-        lines.append(f"brackets: the change, {level} for all {tests} at once, on the same pairs")
+        together = "" if comparison.tests == 1 else " for all at once"
+        lines.append(f"brackets: the change on the same pairs, {level}{together} ({tests})")
     return lines
 
 
@@ -109,8 +110,8 @@ def table(comparison: Comparison, *, width: int = 100, everything: bool = False)
     claims = shown(comparison, everything=everything)
     lines: list[str] = []
     if claims:
-        rows = [(WORDS[each.state], *cells(each)) for each in claims]
-        head = ("", "before", "now", "change", "verdict")
+        rows = [(WORDS[each.state], *cells(each)[:3]) for each in claims]
+        head = ("", "before", "now", "change")
         widths = [max(map(width_of, column)) for column in zip(head, *rows, strict=True)]
         room = max(_LEAST_NAME, width - sum(widths) - 2 * len(widths))
         names = [cut(visible(each.id), room) for each in claims]
@@ -118,15 +119,17 @@ def table(comparison: Comparison, *, width: int = 100, everything: bool = False)
         lines.append(_row(head, "claim", widths, room))
         for claim, row, name in zip(claims, rows, names, strict=True):
             lines.append(_row(row, name, widths, room))
-            lines += [f"{'':{widths[0]}}  {visible(remark)}" for remark in remarks(claim)]
+            changed = [f"{claim.old} -> {claim.new}"] if claim.old != claim.new else []
+            said = [*changed, *remarks(claim)]
+            lines += [f"{'':{widths[0]}}  {visible(remark)}" for remark in said]
     return "\n".join([*lines, *(visible(line) for line in closing(comparison))])
 
 
 def _row(row: tuple[str, ...], name: str, widths: list[int], room: int) -> str:
-    state, *texts, verdicts = row
-    middle = "  ".join(f"{text:>{width}}" for text, width in zip(texts, widths[1:], strict=False))
+    state, *texts = row
+    middle = "  ".join(f"{text:>{width}}" for text, width in zip(texts, widths[1:], strict=True))
     padded = name + " " * (room - width_of(name))
-    return f"{state:<{widths[0]}}  {padded}  {middle}  {verdicts}".rstrip()
+    return f"{state:<{widths[0]}}  {padded}  {middle}".rstrip()
 
 
 def drift_text(drift: Drift) -> str:
