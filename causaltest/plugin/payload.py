@@ -13,6 +13,8 @@ class Payload(msgspec.Struct, frozen=True):
     claim: Claim
     models: tuple[ModelRecord, ...] = ()
     pair_sets: tuple[PairSetRecord, ...] = ()
+    share: float | None = None
+    """Of its family's level by its weight alone; a process that only controls cannot know it."""
 
 
 def encode(payload: Payload) -> str:

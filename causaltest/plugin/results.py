@@ -120,12 +120,10 @@ def adjusted(
             changed = _with_q_values(chosen)
         elif gated and any(claim.requires for claim in chosen):
             changed = _along_gates(chosen, alpha)
-            known = shares or {}
-            equal = [known.get(claim.id, 1.0 / claim.family_size) for claim in chosen]
-            changed = _by_holm(changed, equal, ("p_refute",))
+            changed = _by_holm(changed, _weights(chosen, shares or {}), ("p_refute",))
         else:
-            levels = [shares[c.id] for c in chosen] if shares else _levels(chosen)
-            changed = _by_holm(chosen, levels, ("p_support", "p_refute"))
+            weights = _weights(chosen, shares) if shares else _levels(chosen)
+            changed = _by_holm(chosen, weights, ("p_support", "p_refute"))
         for index, claim in zip(members, changed, strict=True):
             claims[index] = claim
     return claims
@@ -134,6 +132,13 @@ def adjusted(
 def _spoken(claim: Claim) -> str:
     """Name the p-value of a claim's own direction."""
     return "p_refute" if claim.verdict == "refuted" else "p_support"
+
+
+def _weights(claims: Sequence[Claim], shares: Mapping[str, float]) -> list[float]:
+    """Return the share of each claim; the mean for one that is not known."""
+    known = [shares[claim.id] for claim in claims if claim.id in shares]
+    typical = sum(known) / len(known) if known else 1.0
+    return [shares.get(claim.id, typical) for claim in claims]
 
 
 def _levels(claims: Sequence[Claim]) -> list[float]:
