@@ -28,6 +28,11 @@ class CircuitParts(ABC):
     """What scores circuits can score them with parts taken out."""
 
     _judge: Callable[[], Judge]
+    _sequential: bool
+
+    @abstractmethod
+    def _note(self, text: str) -> None:
+        """Add a remark to what is reported."""
 
     @abstractmethod
     def _extremes(
@@ -189,6 +194,11 @@ class Runs:
         metric: Metric | Callable[[Output, Pair], float],
         ablation: Ablation,
     ) -> None:
+        if causal._sequential:  # noqa: SLF001
+            causal._note(  # noqa: SLF001
+                "not sequential: a circuit's share of the behaviour is a ratio of means, for which "
+                "there is no sequential procedure; all pairs were run"
+            )
         found = causal._extremes(everything, on, metric, ablation)  # noqa: SLF001
         self.metric, self.pairs, model, nothing = found
         self._causal = causal

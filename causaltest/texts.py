@@ -29,6 +29,7 @@ class Writing(ABC):
 
     model: Model
     _judge: Callable[[], Judge]
+    _sequential: bool
 
     @abstractmethod
     def _check(self, intervention: Intervention, on: Pairs, *, at: Pos) -> Pairs:
@@ -41,6 +42,10 @@ class Writing(ABC):
     @abstractmethod
     def _keep(self, ledger: Iterable[Entry]) -> None:
         """Add edits to what is reported."""
+
+    @abstractmethod
+    def _note(self, text: str) -> None:
+        """Add a remark to what is reported."""
 
     def says(
         self,
@@ -99,6 +104,10 @@ class Writing(ABC):
             raise MetricError(
                 "says() scores one text for each pair; leave num_return_sequences out, and take "
                 "more pairs for a narrower interval"
+            )
+        if self._sequential:
+            self._note(
+                "not sequential: texts are written for all pairs at once; all pairs were run"
             )
         written = self.model.generate(
             pairs, max_new_tokens=max_new_tokens, intervention=intervention, when=when, **settings

@@ -139,8 +139,21 @@ def test_every_hypothesis_has_its_own_order(network, pairs):
             "not sequential: the means that mean_ablate(0.output@-1) puts in are those of all "
             "pairs; all pairs were run",
         ),
+        (
+            lambda causal, on: (
+                causal.faithfulness([EMBEDDING], among=[EMBEDDING, module("0", pos=0)], on=on) > 0.5
+            ),
+            "not sequential: a circuit's share of the behaviour is a ratio of means, for which "
+            "there is no sequential procedure; all pairs were run",
+        ),
+        (
+            lambda causal, on: (
+                causal.says(lambda new, _: bool(new.ids), on=on, max_new_tokens=1) > 0.5
+            ),
+            "not sequential: texts are written for all pairs at once; all pairs were run",
+        ),
     ],
-    ids=["recovery", "mean ablation"],
+    ids=["recovery", "mean ablation", "faithfulness", "says"],
 )
 def test_what_has_no_sequential_procedure_says_so(network, pairs, claim, note):
     """Such claims are measured on all pairs, as ever, with a note."""
