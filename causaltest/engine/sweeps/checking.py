@@ -13,6 +13,7 @@ from causaltest.engine.sweeps.capture import Unfit, capture, same_in_rows
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
+from causaltest.engine.turns import callers_hooks
 from causaltest.errors import ModelError
 from causaltest.sites import Site
 
@@ -60,9 +61,10 @@ def causal(model: Model, ids: Sequence[int]) -> bool:
 
 
 def check_arguments(model: Model, ids: Sequence[int]) -> None:
-    """Make sure that blocks hear of a prompt through the stream alone, once for each model.
+    """Make sure that blocks hear of a prompt through the stream alone.
 
-    What else is handed to them would be that of the base run, whatever is edited further up.
+    What else is handed to them would be that of the base run, whatever is edited further up. What
+    they are handed is found out once for each model; hooks come and go.
 
     Parameters
     ----------
@@ -74,8 +76,10 @@ def check_arguments(model: Model, ids: Sequence[int]) -> None:
     Raises
     ------
     Unfit
-        An argument of a block depends on the prompt.
+        An argument of a block depends on the prompt, or the caller has hooks in the network.
     """
+    if any(True for _ in callers_hooks(model.network)):
+        raise Unfit("the network has hooks of yours, which may count tokens")
     if model not in _TOLD:
         # Two rows must not look like two tokens.
         ids = (*ids, ids[-1]) if len(ids) == 2 else tuple(ids)
@@ -120,7 +124,11 @@ def to_check(strips: Sequence[tuple[Strip, int, int]], layers: int) -> list[Watc
         max(some, key=lambda each: each[1]),
         max(some, key=lambda each: (each[2], -each[1])),
     ]
-    rows = [(strip.pairs[0], strip.cell, strip.draw) for strip, _, _ in chosen]
+    # Of different pairs, where there are several.
+    rows = [
+        (strip.pairs[at], strip.cell, strip.draw)
+        for (strip, _, _), at in zip(chosen, (0, -1, -1), strict=True)
+    ]
     return list(dict.fromkeys(rows))
 
 

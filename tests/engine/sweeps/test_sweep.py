@@ -177,6 +177,30 @@ def test_sources_are_drawn_anew_in_each_draw_of_their_cell(small, some_pairs, un
     np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
 
 
+def test_a_hook_of_the_caller_that_counts_tokens_sees_whole_prompts(own, some_pairs):
+    """With hooks of one's own every pass runs all tokens, and the plan says why."""
+    model, pairs = own("gpt2"), some_pairs(3)
+
+    def raise_last(_module: Any, _args: Any, output: torch.Tensor) -> torch.Tensor:
+        raised = output.clone()
+        raised[:, -1] += 3.0
+        return raised
+
+    def metric(output: Output) -> float:
+        return float(output.at(3 + pairs.index(output.row.pair))[5])
+
+    cells = [interchange(block_output(0, pos=3)), zero_ablate(mlp_output(1, pos=2))]
+    handle = model.network.transformer.h[2].mlp.register_forward_hook(raise_last)
+    found = sweep(model, cells, pairs, metric)
+    assert found.plan.reasons == (
+        "not growing: the network has hooks of yours, which may count tokens",
+    )
+    wanted = one_by_one(model, cells, pairs, metric)
+    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
+    handle.remove()
+    assert sweep(model, cells, pairs, metric).plan.name == "growing"
+
+
 def test_cells_behind_the_blocks_are_batched(small):
     """What edits beside the walk is run by plain passes, and the plan says how many cells."""
     cells = [CELLS["behind"], CELLS["named"]]
@@ -207,6 +231,7 @@ def test_passes_are_halved_where_memory_runs_out(own, some_pairs, plan):
         if args[0].shape[0] > 5:
             raise torch.OutOfMemoryError("out of memory")
 
+    refuse.__module__ = "causaltest"  # a caller's own hooks are run on whole prompts
     handle = model.network.transformer.h[1].register_forward_pre_hook(refuse)
     found = sweep(model, cells, pairs, logit_diff, plan=plan)
     handle.remove()
@@ -321,12 +346,16 @@ def test_work_is_what_the_cells_need(small):
     """Blocks in front of an edit and tokens before it are not run again."""
     model = small("gpt2")
     rows: list[tuple[int, tuple[int, int]]] = []
-    handles = [
-        block.register_forward_pre_hook(
-            lambda _m, args, index=index: rows.append((index, tuple(args[0].shape[:2])))
-        )
-        for index, block in enumerate(model.network.transformer.h)
-    ]
+
+    def count(index: int) -> Any:
+        def note(_module: Any, args: Any) -> None:
+            rows.append((index, tuple(args[0].shape[:2])))
+
+        note.__module__ = "causaltest"  # a caller's own hooks are run on whole prompts
+        return note
+
+    blocks = enumerate(model.network.transformer.h)
+    handles = [block.register_forward_pre_hook(count(index)) for index, block in blocks]
     pairs = Pairs([Pair((5, 9, 17, 4), (6, 8, 2, 3), base_answer=1, source_answer=2)],
                   name="one", cluster=None)  # fmt: skip
     sweep(model, grid(model, 4), pairs, logit_diff)
