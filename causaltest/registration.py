@@ -178,7 +178,7 @@ def read(path: Path) -> Lock:
         raise RecordError(f"{path} cannot be read: {error.strerror or error}\n{again}") from error
     try:
         tree = cast("object", msgspec.json.decode(data))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"{path} is not whole JSON: {error}\n{again}") from error
     if not isinstance(tree, dict) or "lock_version" not in tree:
         raise RecordError(f"{path} was not written by causaltest: it has no lock_version\n{again}")
@@ -310,7 +310,7 @@ def look(folder: Path, pair_sets: Mapping[str, str], time: str) -> dict[str, int
         ]
     except OSError as error:
         raise RecordError(f"{path} cannot be written: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(
             f"{path} is no ledger of looks: {error}\n"
             "it counts how often held-out pairs were opened; restore it from version control"

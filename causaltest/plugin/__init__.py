@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import claims, families, models, options, refusals, registered, watching
+from causaltest.plugin import (
+    against,
+    claims,
+    families,
+    models,
+    options,
+    refusals,
+    registered,
+    watching,
+)
 from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
@@ -143,8 +152,9 @@ class _Controller:
         self._config = config
 
     def pytest_sessionstart(self) -> None:
-        """Refuse a damaged lock here: under xdist a worker could not say it as clearly."""
+        """Refuse a damaged lock or baseline here: an xdist worker could not say it as clearly."""
         registered.check(self._config)
+        self._config.stash[STATE].baseline = against.read(self._config)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -211,8 +221,10 @@ def intervene(model: Model) -> Callable[..., AbstractContextManager[Intervened]]
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write results and report once all claims are in."""
-    _ = exitstatus
-    session.config.stash[STATE].finish()
+    state = session.config.stash[STATE]
+    state.finish()
+    if state.is_worse and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -87,6 +87,7 @@ def declare(parser: pytest.Parser) -> None:
         ("report", "DIR", "folder of report.html and results.json, or none; default reports"),
         ("device", "NAME", "torch device, or auto (default)"),
         ("dtype", "NAME", "float32 (default), bfloat16, float16 or float64"),
+        ("baseline", "FILE", "compare with this `causaltest baseline` at the end; default none"),
         ("progress", "MODE", "bars of long sweeps: auto (default, on terminals), on or off"),
     )
     for name, metavar, text in declared:

@@ -110,7 +110,10 @@ def lock_of(config: pytest.Config) -> Lock | None:
     try:
         return read(path)
     except RecordError as error:
-        raise pytest.UsageError(str(error)) from error
+        from causaltest.report.text import visible
+
+        # Names in a lock that was edited may be anything.
+        raise pytest.UsageError(visible(str(error), block=True)) from error
 
 
 def check(config: pytest.Config) -> None:

@@ -15,12 +15,14 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from causaltest.errors import EvidenceError, RecordError
-from causaltest.plugin import families, gates, models, options, registered, source
+from causaltest.plugin import against, families, gates, github, models, options, registered, source
 from causaltest.plugin.claims import Hearing, claim_not_run
 from causaltest.plugin.environment import describe_environment
 from causaltest.plugin.refusals import Refusals
+from causaltest.plugin.streaming import Stream
 
 if TYPE_CHECKING:
+    from causaltest.baseline import Baseline, Comparison
     from causaltest.experiment import Causal
     from causaltest.plugin.payload import Payload
     from causaltest.records import Claim, ModelRecord, PairSetRecord, Results, Run
@@ -57,7 +59,11 @@ class Session:
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
         self._results: Results | None = None
-        self._trouble = ""
+        self.baseline: Baseline | None = None
+        self._comparison: Comparison | None = None
+        self._stream: Stream | None = None
+        self._troubles: list[str] = []
+        self._written = False
 
     @property
     def settings(self) -> options.Settings:
@@ -199,26 +205,19 @@ class Session:
     def receive(self, payload: Payload) -> None:
         """Take in one claim, on the process that writes."""
         claim = payload.claim
-        first = not self._claims
         self._claims[claim.id] = claim
+        if payload.share is not None:
+            self.families.flat[claim.id] = payload.share
         self._models.update({each.name: each for each in payload.models})
         self._pair_sets.update({each.sha256: each for each in payload.pair_sets})
-        if self.settings.report is not None:
-            self._stream(claim, first=first)
-
-    def _stream(self, claim: Claim, *, first: bool) -> None:
-        from causaltest.records import append_jsonl
-
-        assert self.settings.report is not None
-        path = self.settings.report / "results.jsonl"
+        if self.settings.report is None:
+            return
+        if self._stream is None:
+            self._stream = Stream(self.settings.report / "results.jsonl")
         try:
-            if first:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.unlink(missing_ok=True)
-                append_jsonl(path, self._run_so_far())
-            append_jsonl(path, claim)
-        except (OSError, RecordError) as error:
-            self._trouble = f"cannot write {path}: {error}"
+            self._stream.append(claim, self._run_so_far())
+        except RecordError as error:
+            self._troubles.append(str(error))
 
     def _run_so_far(self) -> Run:
         """Describe the run for the running file, so that a killed run can still be read."""
@@ -255,8 +254,30 @@ class Session:
             notes=self._looks(),
             shares=self.families.flat,
         )
+        self._compare()
         if self.settings.report is not None:
             self._write(self._results)
+        trouble = github.write_summary(self._results, self._comparison)
+        if trouble:
+            self._troubles.append(trouble)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the run is worse than its baseline, or could not be compared with it."""
+        if self._comparison is not None:
+            return bool(self._comparison.worse)
+        # A selection may well leave out all that the baseline has.
+        whole = self._results is not None and not self._results.run.partial
+        return whole and self.baseline is not None
+
+    def _compare(self) -> None:
+        """Compare with the baseline and note the outcome in the records."""
+        if self.baseline is None or self._results is None:
+            return
+        try:
+            self._comparison, self._results = against.compared(self._results, self.baseline)
+        except RecordError as error:
+            self._troubles.append(f"cannot compare with the baseline: {error}")
 
     def _looks(self) -> tuple[str, ...]:
         """Enter this run into the ledger of looks, and say how often its pairs were opened."""
@@ -274,7 +295,7 @@ class Session:
         try:
             looks = look(registered.lock_path(self.config).parent, judged, started)
         except RecordError as error:
-            self._trouble = str(error)
+            self._troubles.append(str(error))
             return ()
         told = ", ".join(
             f"{judged[sha256]} {_counted(number, 'time', 'times')}"
@@ -287,33 +308,52 @@ class Session:
         from causaltest.report import html
 
         assert self.settings.report is not None
+        path = self.settings.report / "results.json"
+        if self._stream is not None:
+            self._stream.close()
         try:
-            self.settings.report.mkdir(parents=True, exist_ok=True)
-            write(results, self.settings.report / "results.json")
+            if path.exists() and path.stat().st_mtime > self._started.timestamp():
+                self._troubles.append(
+                    f"another run wrote {path} while this one ran, and was written over\n"
+                    "give each run a folder of its own with --causal-report"
+                )
+            write(results, path)
             html.write(results, self.settings.report / "report.html")
+            self._written = True
         except (OSError, RecordError) as error:
-            self._trouble = f"cannot write to {self.settings.report}: {error}"
+            self._troubles.append(f"cannot write to {self.settings.report}: {error}")
 
     def summarise(self, reporter: Any) -> None:
-        """Print the table of claims and the path of the report."""
+        """Print the table of claims, the comparison with the baseline, where the report is."""
         if self._results is None:
             return
+        from causaltest.report.comparison import table
         from causaltest.report.terminal import claims_table
+        from causaltest.report.text import visible
 
         writer = reporter._tw  # noqa: SLF001 - the only way to its width
         encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        unicode = encoding.lower().replace("-", "") == "utf8"
         reporter.section("causal claims")
-        table = claims_table(
-            self._results,
-            width=writer.fullwidth,
-            unicode=encoding.lower().replace("-", "") == "utf8",
-            colour=writer.hasmarkup,
+        claims = claims_table(
+            self._results, width=writer.fullwidth, unicode=unicode, colour=writer.hasmarkup
         )
-        reporter.write_line(table)
-        if self._trouble:
-            reporter.write_line(f"causaltest: {self._trouble}", red=True)
-        elif self.settings.report is not None:
+        reporter.write_line(claims)
+        if self._comparison is not None:
+            reporter.section("causal baseline")
+            drawn = table(self._comparison, width=writer.fullwidth)
+            reporter.write_line(drawn if unicode else _ascii(drawn))
+        for trouble in self._troubles:
+            shown = visible(trouble, block=True)
+            reporter.write_line(f"causaltest: {shown if unicode else _ascii(shown)}", red=True)
+        if self._written and self.settings.report is not None:
             reporter.write_line(f"report: {_shown(self.settings.report / 'report.html')}")
+        for line in github.marks(self._results, self.config):
+            reporter.write_line(line)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _hypotheses(items: Sequence[pytest.Item]) -> dict[str, pytest.Function]:
