@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
+import pkgutil
 import re
 import shutil
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import causaltest
 from causaltest import Model, Pairs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +137,27 @@ def test_output_that_differs_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AssertionError, match="line 1"):
         test_scripts_run_and_print_what_stands_below(page, tmp_path, monkeypatch)
+
+
+def test_the_site_shows_every_page():
+    """The site's navigation names each page of docs/ once, and no other."""
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    shown = re.findall(r"[\w/-]+\.md$", settings.split("\nnav:\n")[1], re.MULTILINE)
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(shown) == sorted(pages)
+
+
+def test_the_reference_covers_what_is_public():
+    """What reference pages name exists, and each public name is on one of them."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
+    covered = set()
+    for name in re.findall(r"^::: (.+)$", pages, re.MULTILINE):
+        described = pkgutil.resolve_name(name)
+        covered.add(id(described))
+        if inspect.ismodule(described):
+            covered |= {id(each) for each in vars(described).values()}
+    public = {name: getattr(causaltest, name) for name in causaltest.__all__ if name[0] != "_"}
+    assert [name for name, value in public.items() if id(value) not in covered] == []
 
 
 def test_links_between_pages_lead_somewhere():
