@@ -15,7 +15,7 @@ import numpy as np
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
-from causaltest.engine.run import score
+from causaltest.engine.run import Scores
 from causaltest.errors import InterventionError, MetricError
 from causaltest.interventions import Intervention
 from causaltest.interventions.kinds import Addition, Subtraction
@@ -54,6 +54,12 @@ class DoseResponse(ABC):
     @abstractmethod
     def _counts_in(self, subject: str, unit: str) -> None:
         """Note what a subject is counted in."""
+
+    @abstractmethod
+    def _score(
+        self, intervention: Intervention, pairs: Pairs, metric: Metric, *, allow_inert: bool = False
+    ) -> Scores:
+        """Score an intervention."""
 
     @abstractmethod
     def _scores(
@@ -168,7 +174,7 @@ class DoseResponse(ABC):
         if edit is None:
             return np.zeros(len(pairs))
         # Only at dose 0 may an intervention leave everything as it is.
-        measured = score(self.model, edit, pairs, metric, allow_inert=dose == 0)
+        measured = self._score(edit, pairs, metric, allow_inert=dose == 0)
         self._keep(measured.ledger)
         return np.array(measured.values) - base
 

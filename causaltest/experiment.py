@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import nn
 
 from causaltest.alignments.gridding import AligningOver
+from causaltest.cache import Cache, Recall, Recalled
 from causaltest.circuits import Circuit
 from causaltest.completeness import CircuitParts, Runs, proper_part
 from causaltest.controls import CircuitOrigin, Controlled, Origin, Weights, twin
@@ -36,6 +37,7 @@ _WEAK_BASELINE = 0.8
 _KEPT_BYTES = 64 * 1024 * 1024
 
 Ablation = Callable[..., Intervention]
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -71,6 +73,8 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         level 0.05.
     sequential
         Run the pairs of effects and rates in growing looks, and stop where a claim is settled.
+    cache
+        Where numbers are kept for later runs; None measures everything anew. Looks are not kept.
 
     Examples
     --------
@@ -97,13 +101,16 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         *,
         judge: Callable[[], Judge] | None = None,
         sequential: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         super().__init__(model if isinstance(model, Model) else Model(model))
         self.trail = Trail()
         self._judge = judge or Judge
-        self._clean: dict[tuple[str, Metric, str], tuple[float, ...]] = {}
+        self._cache = cache
+        self._recall = Recall(None if sequential else cache, self.model)
+        self._clean: dict[tuple[str, Metric, str], Recalled[tuple[float, ...]]] = {}
         self._kept: dict[tuple[str, str], list[Output]] = {}
-        self._floors: dict[tuple[tuple[Site, ...], str, Metric], float] = {}
+        self._floors: dict[tuple[tuple[Site, ...], str, Metric], Recalled[float]] = {}
         self._is_twin = False
         self._sequential = sequential
 
@@ -412,9 +419,25 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         )
 
     def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
-        measured = score(self.model, intervention, pairs, metric)
+        measured = self._score(intervention, pairs, metric)
         self._keep(measured.ledger)
         return measured
+
+    def _score(
+        self, intervention: Intervention, pairs: Pairs, metric: Metric, *, allow_inert: bool = False
+    ) -> Scores:
+        def measure() -> Scores:
+            return score(self.model, intervention, pairs, metric, allow_inert=allow_inert)
+
+        return self._told(
+            self._recall.scores(intervention, pairs, metric, measure, allow_inert=allow_inert)
+        )
+
+    def _told(self, found: Recalled[Value]) -> Value:
+        """Return a value, and note where it is from if it was measured in an earlier run."""
+        for run in found.runs:
+            self._note(f"re-used from the cache: numbers that the run of {run} measured")
+        return found.value
 
     def _keep(self, ledger: Iterable[Entry]) -> None:
         for entry in ledger:
@@ -423,7 +446,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
                 self.trail.notes[entry.note] = None
 
     def _on(self, model: Model) -> Causal:
-        other = Causal(model, judge=self._judge, sequential=self._sequential)
+        other = Causal(model, judge=self._judge, sequential=self._sequential, cache=self._cache)
         other.trail = self.trail
         return other
 
@@ -437,9 +460,16 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
     ) -> tuple[float, ...]:
         """Score plain runs, once for each pair set, metric and side."""
+        return self._told(self._plain(metric, pairs, side))
+
+    def _plain(
+        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
+    ) -> Recalled[tuple[float, ...]]:
         key = (pairs.sha256, metric, side)
         if key not in self._clean:
-            self._clean[key] = tuple(metric(output) for output in self._outputs(pairs, side))
+            self._clean[key] = self._recall.plain(
+                metric, pairs, side, lambda: tuple(map(metric, self._outputs(pairs, side)))
+            )
         return self._clean[key]
 
     def _outputs(self, pairs: Pairs, side: Literal["base", "source"]) -> list[Output]:
@@ -464,13 +494,17 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         """Measure the numeric floor with the identity edit, in units of the effect."""
         key = (sites, pairs.sha256, metric)
         base = self._scores(metric, pairs, "base")
-        if key not in self._floors:
+
+        def measure() -> float:
             sample = list(pairs)[:: max(1, math.ceil(len(pairs) / _IDENTITY_PAIRS))]
             plain = dict(zip((pair.id for pair in pairs), base, strict=True))
             again = score_identity(self.model, sites, sample, metric)
             moved = max(abs(a - plain[p.id]) for a, p in zip(again, sample, strict=True))
-            self._floors[key] = max(moved, 1e-6 * math.fsum(map(abs, base)) / len(base))
-        floor = self._floors[key]
+            return max(moved, 1e-6 * math.fsum(map(abs, base)) / len(base))
+
+        if key not in self._floors:
+            self._floors[key] = self._recall.floor(sites, pairs, metric, measure)
+        floor = self._told(self._floors[key])
         size = _mean_size(total) if total is not None else _mean_size(base)
         tolerance = max(_IDENTITY_TOLERANCE, 8 * torch.finfo(self.model.dtype).eps)
         if size > 0 and floor > tolerance * size:
@@ -517,7 +551,8 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
     def _note_weak_baseline(self, pairs: Pairs, at: Pos) -> None:
         metric = correctness("base_answer", at=at)
         try:
-            right = self._scores(metric, pairs, "base")
+            # No number of the claim, so nothing is said of where it is from.
+            right = self._plain(metric, pairs, "base").value
         except CausaltestError:
             return  # answers of several tokens: only metrics of the user's own can score them
         share = math.fsum(right) / len(right)

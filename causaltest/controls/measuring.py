@@ -18,7 +18,7 @@ from causaltest.controls.placebos import Vary, moved, placebos, respect
 from causaltest.engine.apply import random_stream
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model
-from causaltest.engine.run import Scores, score, score_identity
+from causaltest.engine.run import Scores, score_identity
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Intervention
 from causaltest.metrics import Metric
@@ -51,6 +51,12 @@ class Controlled(ABC):
     @abstractmethod
     def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
         """Score an intervention and keep its ledger."""
+
+    @abstractmethod
+    def _score(
+        self, intervention: Intervention, pairs: Pairs, metric: Metric, *, allow_inert: bool = False
+    ) -> Scores:
+        """Score an intervention."""
 
     @abstractmethod
     def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect | Rate:
@@ -168,7 +174,7 @@ class Controlled(ABC):
         inert = 0
         # Refused before anything runs where there cannot be enough.
         for each in drawn if count >= k else ():
-            after = score(self.model, each, origin.pairs, origin.metric, allow_inert=True)
+            after = self._score(each, origin.pairs, origin.metric, allow_inert=True)
             if not any(entry.changed for entry in after.ledger):
                 inert += 1
                 continue

@@ -16,6 +16,7 @@ Correction = Literal["bonferroni", "none"]
 
 _CORRECTIONS = ("bonferroni", "none")
 _PROGRESS = ("auto", "on", "off")
+_CACHE = Path(".causaltest") / "cache"
 _INCONCLUSIVE = ("fail", "xfail", "skip")
 
 
@@ -37,6 +38,8 @@ class Settings:
         What an undecided claim does to its test.
     sequential
         Whether pairs run in looks, and stop where a claim is settled.
+    cache
+        Folder of numbers kept for later runs; None for none.
     """
 
     alpha: float
@@ -45,6 +48,7 @@ class Settings:
     report: Path | None
     inconclusive: Inconclusive
     sequential: bool = False
+    cache: Path | None = None
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -71,6 +75,12 @@ def declare(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "causal_sequential", "as --causal-sequential: true or false", type="bool", default=False
+    )
+    group.addoption(
+        "--causal-no-cache",
+        action="store_true",
+        default=False,
+        help="measure everything anew, and keep nothing in .causaltest/cache for later runs",
     )
     # For `causaltest register`: where to write what was collected.
     group.addoption("--causal-entries", default=None, help=argparse.SUPPRESS)
@@ -128,6 +138,7 @@ def read(config: pytest.Config) -> Settings:
         sequential=bool(
             config.getoption("causal_sequential", None) or config.getini("causal_sequential")
         ),
+        cache=None if config.getoption("causal_no_cache", None) else config.rootpath / _CACHE,
     )
 
 

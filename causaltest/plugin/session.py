@@ -22,6 +22,7 @@ from causaltest.plugin.refusals import Refusals
 from causaltest.plugin.streaming import Stream
 
 if TYPE_CHECKING:
+    from causaltest.cache import Cache
     from causaltest.baseline import Baseline, Comparison
     from causaltest.experiment import Causal
     from causaltest.plugin.payload import Payload
@@ -145,7 +146,20 @@ class Session:
         """Return the measuring instrument of one model."""
         from causaltest.experiment import Causal
 
-        return Causal(models.wrap(model), judge=self._judge, sequential=self.settings.sequential)
+        return Causal(
+            models.wrap(model),
+            judge=self._judge,
+            sequential=self.settings.sequential,
+            cache=self.cache,
+        )
+
+    @cached_property
+    def cache(self) -> Cache | None:
+        """Where numbers are kept for later runs; a registration measures nothing."""
+        from causaltest.cache import Cache
+
+        folder = self.settings.cache
+        return None if folder is None or self.collecting is not None else Cache(folder)
 
     def _judge(self) -> Any:
         from causaltest.stats import Judge

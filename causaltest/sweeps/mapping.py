@@ -6,16 +6,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from causaltest.cache import Recall, Recalled
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.run import Scores
 from causaltest.engine.sweeps import Swept
 from causaltest.engine.sweeps import sweep as run_sweep
+from causaltest.engine.sweeps.keeping import Keeper
 from causaltest.grids import EstimatedGrid, SweepGrid
 from causaltest.interventions import Intervention
 from causaltest.metrics import Metric
@@ -27,6 +29,7 @@ from causaltest.sweeps.cells import Cells, Component, Edit
 from causaltest.sweeps.paths import PathTo, Receivers, paths_to
 
 Choice = Literal["auto", "growing", "batched", "loop"]
+Value = TypeVar("Value")
 Scoring = Metric | Callable[[Output, Pair], Any]
 Places = Component | Iterable[Component] | Mapping[Any, Any]
 
@@ -37,6 +40,7 @@ class Mapped(ABC):
     model: Model
     trail: Any
     _judge: Callable[[], Judge]
+    _recall: Recall
 
     @abstractmethod
     def effect(self, intervention: Intervention, *, on: Pairs, metric: Scoring) -> Effect:
@@ -69,6 +73,10 @@ class Mapped(ABC):
     @abstractmethod
     def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
         """Score an intervention and keep its ledger."""
+
+    @abstractmethod
+    def _told(self, found: Recalled[Value]) -> Value:
+        """Return a value, and note where it is from."""
 
     def paths_to(self, receivers: Receivers, *, through: Iterable[Site] = ()) -> PathTo:
         """Return what makes path interventions: senders act through these receivers only.
@@ -107,8 +115,13 @@ class Mapped(ABC):
         name: str,
         plan: Choice,
     ) -> Swept:
-        with progress(f"sweep of {name}") as advance:
-            swept = run_sweep(self.model, cells, pairs, metric, plan=plan, progress=advance)
+        def measure(keeper: Keeper | None) -> Swept:
+            with progress(f"sweep of {name}") as advance:
+                return run_sweep(
+                    self.model, cells, pairs, metric, plan=plan, progress=advance, keeper=keeper
+                )
+
+        swept = self._told(self._recall.sweep(cells, pairs, metric, plan, measure))
         self._keep(swept.ledger)
         self.trail.notes[f"sweep of {name}: " + "; ".join(_lines(str(swept.plan)))] = None
         return swept
@@ -168,8 +181,13 @@ class Mapped(ABC):
         total = 1.0 if scale is None else abs(math.fsum(scale)) / len(scale)
         if not off or not total:
             return 0.0
-        (output,) = self.model.run(pairs[:1])
-        return 2.0 * off * float(output.logits.abs().max()) / total
+
+        def measure() -> float:
+            (output,) = self.model.run(pairs[:1])
+            return float(output.logits.abs().max())
+
+        largest = self._told(self._recall.number("largest logit", None, pairs[:1], measure))
+        return 2.0 * off * largest / total
 
 
 def verb_of(intervention: Edit, component: Places) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -17,7 +17,7 @@ from causaltest.grids import SweepGrid
 from causaltest.interventions import Intervention, freeze, interchange, noise
 from causaltest.metrics import Metric, as_metric, recovery
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import Pos, embedding
+from causaltest.sites import Pos, Site, embedding
 from causaltest.sweeps.cells import Labels, cells_of
 from causaltest.sweeps.mapping import Choice, Mapped, Places, Scoring, differences
 
@@ -44,14 +44,19 @@ def clean_metric(metric: Metric) -> Metric:
 
 
 def corruption(
-    model: Model, corrupt: str | Intervention, pairs: Pairs, *, level: float, draws: int, seed: int
+    spread_of: Callable[[Site], float],
+    corrupt: str | Intervention,
+    *,
+    level: float,
+    draws: int,
+    seed: int,
 ) -> Intervention:
     """Return how the base runs are corrupted.
 
     Parameters
     ----------
-    model, pairs
-        Say how large embeddings are.
+    spread_of
+        Gives the standard deviation of activations at a site.
     corrupt
         A position whose token embeddings get Gaussian noise, or any intervention.
     level
@@ -82,11 +87,16 @@ def corruption(
             "deviation, e.g. 3"
         )
     site = embedding(pos=corrupt)
-    read = model.read(site, [Row.of(pair, "base") for pair in pairs])[site]
-    spread = float(torch.cat(read).double().std())
+    spread = spread_of(site)
     if not spread > 0:
         raise InterventionError(f"{site}: embeddings do not vary, so noise has no size there")
     return noise(site, sd=level * spread, seed=seed, draws=draws)
+
+
+def spread(model: Model, site: Site, pairs: Pairs) -> float:
+    """Return the standard deviation of a site's activations over the base prompts."""
+    read = model.read(site, [Row.of(pair, "base") for pair in pairs])[site]
+    return float(torch.cat(read).double().std())
 
 
 def windows(layers: int, width: int) -> dict[int, range]:
@@ -182,7 +192,14 @@ class Tracing(Mapped):
             before, clean = (self._scores(inner, swapped, side) for side in ("base", "source"))
             values, what = swept.values, "the source prompt"
         else:
-            noisy = corruption(self.model, corrupt, pairs, level=level, draws=draws, seed=seed)
+
+            def spread_of(site: Site) -> float:
+                def measure() -> float:
+                    return spread(self.model, site, pairs)
+
+                return self._told(self._recall.number("spread", site, pairs, measure))
+
+            noisy = corruption(spread_of, corrupt, level=level, draws=draws, seed=seed)
             cells = cells_of(self.model, component, pairs, freeze, **asked)
             both = [noisy + restored for restored in cells.interventions]
             swept = self._swept(both, pairs, score_of, cells.name, plan)

@@ -42,7 +42,7 @@ def test_without_a_lock_nothing_is_said(suite):
     suite.write(BODY)
     suite.run()
     assert set(standings(suite).values()) == {""}
-    assert not (suite.path / ".causaltest").exists()
+    assert not (suite.path / ".causaltest" / "looks.jsonl").exists()
 
 
 def test_a_registered_claim_says_so_and_is_counted(registered):

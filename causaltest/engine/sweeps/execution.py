@@ -16,6 +16,7 @@ from causaltest.engine.sweeps.batched import run_batched
 from causaltest.engine.sweeps.capture import Unfit
 from causaltest.engine.sweeps.checking import causal
 from causaltest.engine.sweeps.fast import Fast
+from causaltest.engine.sweeps.keeping import Finished, Keeper, packed
 from causaltest.engine.sweeps.known import known_cells
 from causaltest.engine.sweeps.plan import Choice, Job, Plan
 from causaltest.engine.sweeps.planning import Strip
@@ -59,6 +60,7 @@ def sweep(
     plan: Choice = "auto",
     memory: int = MEMORY,
     progress: Progress | None = None,
+    keeper: Keeper | None = None,
 ) -> Swept:
     """Run each of many interventions on the base prompt of every pair and score the outputs.
 
@@ -78,6 +80,8 @@ def sweep(
         Bytes that rows of one pass may take, about.
     progress
         Called with (values done, values in all).
+    keeper
+        Keeps each finished job, and knows those of an earlier run that was stopped.
 
     Returns
     -------
@@ -91,10 +95,10 @@ def sweep(
     cells = tuple(cells)
     _check_asked(cells, plan, memory)
     if plan == "loop":
-        return _loop(Task(model, cells, pairs, metric, memory), progress)
+        return _loop(Task(model, cells, pairs, metric, memory), progress, keeper)
     task = Task(model, cells, pairs, metric, memory)
     with torch.no_grad():
-        done = _planned(task, progress, fast=plan != "batched")
+        done = _planned(task, progress, keeper, fast=plan != "batched")
     tally = done.tally
     check_changed(total(tally.given), "what the cells do to their sources")
     inert = _inert(task, tally.changed)
@@ -111,22 +115,27 @@ class _Done:
     """What was run."""
 
     tally: Tally
+    keeper: Keeper | None = None
     jobs: list[Job] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     checked: list[int] = field(default_factory=list)
     difference: float | None = None
 
+    def known(self, job: Job) -> Finished | None:
+        """Return what a job gave in an earlier run."""
+        return None if self.keeper is None else self.keeper.get(job)
 
-def _planned(task: Task, progress: Progress | None, *, fast: bool) -> _Done:
+
+def _planned(task: Task, progress: Progress | None, keeper: Keeper | None, *, fast: bool) -> _Done:
     """Run by the fastest plan that can be used."""
-    done = _Done(Tally(task, progress))
+    done = _Done(Tally(task, progress), keeper)
     everything = tuple(range(len(task.cells)))
     rest = everything
     if fast:
         try:
             rest = _grow(task, done)
         except Unfit as reason:
-            done = _Done(Tally(task, progress), reasons=[f"not growing: {reason}"])
+            done = _Done(Tally(task, progress), keeper, reasons=[f"not growing: {reason}"])
     else:
         done.reasons.append("asked for")
     if rest:
@@ -139,7 +148,15 @@ def _grow(task: Task, done: _Done) -> tuple[int, ...]:
     grower = Fast(task, done.tally)
     jobs = grower.jobs()
     for job in jobs:
-        done.tally.absorb(grower.run(job))
+        finished = done.known(job)
+        if finished is not None:
+            grower.take_up(job, finished)
+            continue
+        before = len(grower.checked)
+        tally = grower.run(job)
+        if done.keeper is not None:
+            done.keeper.put(job, grower.finished(job, tally, before))
+        done.tally.absorb(tally)
     done.jobs += jobs
     done.reasons.append(grower.reason)
     done.checked, done.difference = grower.checked, grower.difference
@@ -155,6 +172,11 @@ def _batch(task: Task, cells: tuple[int, ...], done: _Done) -> None:
     every = range(len(task.pairs))
     for start in range(0, len(every), size):
         job = Job(tuple(every[start : start + size]), cells, "batched")
+        done.jobs.append(job)
+        finished = done.known(job)
+        if finished is not None:
+            done.tally.take_up(job, finished)
+            continue
         tally = done.tally.part()
         away = _known(task, job, tally)
         strips = [
@@ -163,8 +185,9 @@ def _batch(task: Task, cells: tuple[int, ...], done: _Done) -> None:
             for draw in range(task.cells[cell].draws)
         ]
         run_batched(task, strips, Sources(task, tally, job.pairs, cells), tally)
+        if done.keeper is not None:
+            done.keeper.put(job, tally.finished(job))
         done.tally.absorb(tally)
-        done.jobs.append(job)
 
 
 def _known(task: Task, job: Job, tally: Tally) -> dict[int, frozenset[int]]:
@@ -181,24 +204,32 @@ def _known(task: Task, job: Job, tally: Tally) -> dict[int, frozenset[int]]:
     return found
 
 
-def _loop(task: Task, progress: Progress | None) -> Swept:
+def _loop(task: Task, progress: Progress | None, keeper: Keeper | None) -> Swept:
     """Run cell by cell, as `score` does."""
     values = np.zeros((len(task.pairs), len(task.cells)))
     entries: list[Entry] = []
     changed = np.zeros(len(task.cells), dtype=int)
+    pairs = tuple(range(len(task.pairs)))
     for index, cell in enumerate(task.cells):
-        found = score(task.model, cell, task.pairs, task.metric, allow_inert=True)
-        values[:, index] = found.values
-        entries += found.ledger
-        changed[index] = sum(entry.changed for entry in found.ledger)
+        job = Job(pairs, (index,), "loop")
+        finished = None if keeper is None else keeper.get(job)
+        if finished is None:
+            found = score(task.model, cell, task.pairs, task.metric, allow_inert=True)
+            column = np.array(found.values)[:, None]
+            some = sum(entry.changed for entry in found.ledger)
+            finished = Finished(packed(column), (some,), found.ledger)
+            if keeper is not None:
+                keeper.put(job, finished)
+        values[:, index] = finished.matrix(job)[:, 0]
+        entries += finished.entries
+        changed[index] = finished.changed[0]
         if progress is not None:
             progress((index + 1) * len(task.pairs), values.size)
-    every = tuple(range(len(task.pairs))), tuple(range(len(task.cells)))
     work = float(sum(cell.draws * len(task.pairs) for cell in task.cells))
     made = Plan(
         name="loop", reasons=("asked for",), pairs=len(task.pairs), cells=len(task.cells),
-        jobs=(Job(*every, "loop"),), rows=len(task.pairs), forward_equivalents=work,
-        inert=_inert(task, changed),
+        jobs=(Job(pairs, tuple(range(len(task.cells))), "loop"),), rows=len(task.pairs),
+        forward_equivalents=work, inert=_inert(task, changed),
     )  # fmt: skip
     return Swept(values, total(entries), made)
 

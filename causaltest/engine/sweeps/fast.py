@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from causaltest.engine.sweeps.base import Base, base_runs
@@ -16,6 +16,7 @@ from causaltest.engine.sweeps.checking import (
     to_check,
 )
 from causaltest.engine.sweeps.growing import Walk
+from causaltest.engine.sweeps.keeping import Finished
 from causaltest.engine.sweeps.known import known_cells
 from causaltest.engine.sweeps.outputs import Unread
 from causaltest.engine.sweeps.pieces import in_pieces
@@ -107,6 +108,25 @@ class Fast:
             except Unfit as reason:
                 self._hindrance = str(reason)
         return self._read_as_needed(job)
+
+    def finished(self, job: Job, tally: Tally, before: int) -> Finished:
+        """Return what a job gave, and how, as plain data; `before` cells were checked before."""
+        return replace(
+            tally.finished(job),
+            checked=tuple(self.checked[before:]),
+            difference=self.difference,
+            suffixes=self.suffixes,
+            hindrance=self._hindrance,
+        )
+
+    def take_up(self, job: Job, finished: Finished) -> None:
+        """Go on as if a job had just been run."""
+        self.tally.take_up(job, finished)
+        self.checked += finished.checked
+        if finished.difference is not None:
+            self.difference = max(finished.difference, self.difference or 0.0)
+        self.suffixes, self._hindrance = finished.suffixes, finished.hindrance
+        self._lengths.add(len(self.task.ids[job.pairs[0]]))
 
     def _read_as_needed(self, job: Job) -> Tally:
         try:

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causaltest.engine.ledger import Entry
+from causaltest.engine.ledger import Entry, total
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import Score, means_for
+from causaltest.engine.sweeps.keeping import Finished, packed
 from causaltest.engine.sweeps.outputs import answers
+from causaltest.engine.sweeps.plan import Job
 from causaltest.interventions import Intervention, Joint
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos, Site
@@ -189,6 +191,30 @@ class Tally:
                 self.progress(round(self._done) + done, values)
 
         return Tally(self.task, tell)
+
+    def finished(self, job: Job) -> Finished:
+        """Return what a job gave as plain data."""
+        return Finished(
+            packed(self.sums[np.ix_(job.pairs, job.cells)]),
+            changed=tuple(int(self.changed[cell]) for cell in job.cells),
+            entries=total(self.entries),
+            given=total(self.given),
+            rows=self.rows,
+            work=float(self.work),
+            known=self.known,
+        )
+
+    def take_up(self, job: Job, finished: Finished) -> None:
+        """Take in what a job gave in an earlier run."""
+        self.sums[np.ix_(job.pairs, job.cells)] += finished.matrix(job)
+        self.changed[list(job.cells)] += np.array(finished.changed, dtype=int)
+        self.entries += finished.entries
+        self.given += finished.given
+        self.rows = max(self.rows, finished.rows)
+        self.work += finished.work
+        self.known += finished.known
+        self._done += len(job.pairs) * len(job.cells)
+        self._tell()
 
     def _tell(self) -> None:
         if self.progress is not None:
