@@ -22,8 +22,8 @@ from causaltest.plugin.refusals import Refusals
 from causaltest.plugin.streaming import Stream
 
 if TYPE_CHECKING:
-    from causaltest.cache import Cache
     from causaltest.baseline import Baseline, Comparison
+    from causaltest.cache import Cache
     from causaltest.experiment import Causal
     from causaltest.plugin.payload import Payload
     from causaltest.records import Claim, ModelRecord, PairSetRecord, Results, Run
