@@ -323,7 +323,13 @@ def why(part: Part) -> str:
     if part.verdict == "refuted" and (interval.high <= low or interval.low >= high):
         return f"The interval at the deciding level, {shown}, lies outside the claim; {p}."
     if part.verdict == "inconclusive":
-        return f"The interval at the deciding level, {shown}, reaches across the bound; {p}."
+        outside = part.p_refute <= part.alpha / 2.0
+        where = (
+            "lies outside the claim, but not at the level left for refuting this comparison"
+            if outside
+            else "reaches across the bound"
+        )
+        return f"The interval at the deciding level, {shown}, {where}; {p}."
     return f"The interval at the deciding level is {shown}; {p}, one-sided."
 
 

@@ -153,6 +153,9 @@ class Verdict:
             )
         if self.name == "refuted":
             return "it lies on the other side"
+        if self.p_refute <= self.alpha_claim / 2.0:
+            left = 100.0 * (1.0 - self.alpha_claim / self.parts)
+            return f"it lies on the other side, but not at the {left:.8g}% left for refuting this"
         return "it straddles the bound"
 
     def _settling(self) -> str:

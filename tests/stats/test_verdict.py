@@ -77,6 +77,16 @@ def test_supported_in_three_lines(effect_of):
     assert len(lines) == 3
 
 
+def test_beyond_the_bound_but_not_at_the_level_left_for_it(effect_of):
+    """Where comparisons share the level of refutation, an interval beyond does not straddle."""
+    bound = (pronouns(effect_of, judge=Judge(alpha_claim=0.02)) < 0.5).adjusted_interval.low
+    shared = pronouns(effect_of, judge=Judge(parts=10)) < bound
+    assert (shared.name, (pronouns(effect_of) < bound).name) == ("inconclusive", "refuted")
+    told = "\n".join(shared.explain())
+    assert "it lies on the other side, but not at the 99.5% left for refuting this" in told
+    assert "straddles" not in told
+
+
 def test_refuted_and_inconclusive(effect_of):
     """A refuted verdict names the side; an inconclusive one says what would settle it."""
     effect = pronouns(effect_of)
