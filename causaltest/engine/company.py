@@ -62,7 +62,6 @@ class Company:
         for row in rows:
             first = by_length.setdefault(len(self._model.prompts.ids(row.prompt)), row)
             if "equal" not in self._proved and first.prompt != row.prompt:
-                self._proved.add("equal")
                 off, size = self._moved((first, row))
                 if off > self._tolerance * size:
                     raise ModelError(
@@ -72,11 +71,12 @@ class Company:
                         "batch_first=True takes rows for tokens; a network that is not "
                         "deterministic in eval mode cannot be tested"
                     )
+                self._proved.add("equal")
         if self.pads and len(by_length) > 1 and "padded" not in self._proved:
-            self._proved.add("padded")
             kinds = list(by_length.values())
             off, size = self._moved((kinds[0], kinds[-1]))
             self.pads = off <= self._tolerance * size
+            self._proved.add("padded")
 
     @property
     def _tolerance(self) -> float:
