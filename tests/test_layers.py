@@ -79,7 +79,9 @@ LAYERS = {
         TORCH | {"pytest", "_pytest", "pluggy", "xdist", "msgspec", "tqdm", "hypothesis"},
     ),
     "cli": layer(
-        RUN | {"experiment", "health", "baseline", "registration", "report", PACKAGE_ITSELF},
+        RUN
+        | {"alignments", "experiment", "health", "baseline", "registration", "report"}
+        | {PACKAGE_ITSELF},
         TORCH | {"click", "msgspec", "tqdm"},
     ),
 }

@@ -274,7 +274,7 @@ class Alignment:
         return self._causal.accuracy(part, on=on, at=self.origin.at)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Save to a folder that `sharing.load` and `Alignment.load` read.
+        """Save to a folder that `load_alignment`, `sharing.load` and `causaltest judge` read.
 
         Raises
         ------
@@ -284,6 +284,23 @@ class Alignment:
         from causaltest.alignments.saving import save
 
         return save(self, self._causal.model, folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, client: Any = None) -> str:
+        """Upload the folder that `save` writes to the Hub, and return where the commit is.
+
+        Parameters
+        ----------
+        repo_id, private, client
+            As for `sharing.push_to_hub`.
+
+        Raises
+        ------
+        RecordError
+            The Hub refuses.
+        """
+        from causaltest.alignments.saving import push
+
+        return push(self, self._causal.model, repo_id, private=private, client=client)
 
     def check_unseen(self, on: Pairs) -> None:
         """Refuse pairs that the alignment has seen, or in which something else is exchanged.
@@ -308,6 +325,8 @@ class Alignment:
             )
             if role.sha256 == judged.sha256:
                 raise EvidenceError(f"{on.name} is the pair set {role.name} it was learned from")
+        if self._fitting is not None:
+            self._fitting.check_prompts(on)
 
     # What follows serves the methods above
 

@@ -16,7 +16,7 @@ from causaltest.alignments.training import Curve, Examples, train
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.upper import Upper
-from causaltest.errors import InterventionError, PairError
+from causaltest.errors import EvidenceError, InterventionError, PairError
 from causaltest.interventions import Intervention, Subspace, interchange
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos, Site
@@ -109,6 +109,28 @@ class Fitting:
         """
         found = [self.fit(seed, dealt=dealt) for seed in self.recipe.seeds]
         return max(found, key=lambda each: each[1].rank)[0]
+
+    def check_prompts(self, judged: Pairs) -> None:
+        """Refuse prompts that it learned from, also where their label says otherwise.
+
+        Raises
+        ------
+        EvidenceError
+            A pair has base and source of one it learned from, or was stopped or chosen by.
+        """
+        known = {
+            (pair.base, pair.source): (pair.id, pairs.name)
+            for pairs in (self.train, self.dev)
+            for pair in pairs
+        }
+        for pair in judged:
+            if (pair.base, pair.source) in known:
+                earlier, name = known[pair.base, pair.source]
+                raise EvidenceError(
+                    f"pair {pair.id} of {judged.name} has the prompts of pair {earlier} of {name}, "
+                    "which the alignment was learned from\n"
+                    "split by a label that keeps prompts apart: pairs.split(by=..., test=...)"
+                )
 
     def plain(self) -> dict[str, object]:
         """Return what decides the outcome of a fit, seeds left out; a loss counts by its name."""

@@ -9,7 +9,8 @@ import msgspec
 
 from causaltest.alignments.alignment import Fit
 from causaltest.alignments.fitting import Fitting
-from causaltest.errors import RecordError
+from causaltest.alignments.recipe import Loss
+from causaltest.errors import InterventionError, RecordError
 from causaltest.interventions import Intervention
 from causaltest.sharing import load, save
 
@@ -34,12 +35,15 @@ class Finished:
     ------
     RecordError
         The folder holds the fits of another task, is damaged, or cannot be written.
+    InterventionError
+        Fits are to be kept of a loss that a later call could not tell from another.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, fitting: Fitting) -> None:
         self._folder = None if folder is None else Path(folder)
         self._model = fitting.model
         if self._folder is not None:
+            _check_loss(fitting.recipe.loss)
             self._claim(self._folder, fitting.plain())
 
     def get(self, seed: int) -> tuple[Intervention, Fit] | None:
@@ -76,6 +80,18 @@ class Finished:
                 f"{folder} holds fits of another task: {', '.join(other) or 'its entries'} "
                 "differ\ngive each search a folder of its own, or remove this one"
             )
+
+
+def _check_loss(loss: Loss | None) -> None:
+    """Refuse what keeps its name when it is rewritten, or set otherwise."""
+    if loss is None:
+        return
+    name = getattr(loss, "__name__", "")
+    if not name or str(loss.__module__).partition(".")[0] != "torch":
+        raise InterventionError(
+            f"keep_in= cannot tell later whether the loss {name or type(loss).__name__} is still "
+            "the same\nleave keep_in= out, or take a function of torch as it is"
+        )
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from causaltest.alignments.alignment import Alignment, Origin
 from causaltest.engine.model import Model
 from causaltest.errors import RecordError
-from causaltest.sharing import load as load_intervention
+from causaltest.sharing import load
 from causaltest.sharing import save as save_intervention
+from causaltest.sharing.hub import CARD, FILES, card, fetch, upload
 
 if TYPE_CHECKING:
     from causaltest.alignments.aligning import Aligning
@@ -37,7 +39,20 @@ def save(alignment: Alignment, model: Model, folder: str | os.PathLike[str]) -> 
     return target
 
 
-def load(causal: Aligning, folder: str | os.PathLike[str]) -> Alignment:
+def push(
+    alignment: Alignment, model: Model, repo_id: str, *, private: bool | None, client: Any
+) -> str:
+    """Upload an alignment to the Hub; see `Alignment.push_to_hub`."""
+    with TemporaryDirectory() as folder:
+        save(alignment, model, folder)
+        text = card(alignment.intervention, repo_id, model)
+        (Path(folder) / CARD).write_text(text, encoding="utf-8")
+        return upload(folder, repo_id, private=private, client=client)
+
+
+def load_alignment(
+    causal: Aligning, folder: str | os.PathLike[str], *, client: Any = None
+) -> Alignment:
     """Load an alignment that was saved with this model.
 
     Parameters
@@ -45,15 +60,19 @@ def load(causal: Aligning, folder: str | os.PathLike[str]) -> Alignment:
     causal
         Measures it.
     folder
-        Written by `Alignment.save`.
+        Written by `Alignment.save`, or `user/name` on the Hub.
+    client
+        As for `sharing.push_to_hub`.
 
     Raises
     ------
     RecordError
         The folder holds no alignment, is damaged, or belongs to another model.
     """
+    if not Path(folder).is_dir():
+        folder = fetch(str(folder), (*FILES, DESCRIPTION), client=client)
     path = Path(folder) / DESCRIPTION
-    intervention = load_intervention(folder, model=causal.model)
+    intervention = load(folder, model=causal.model)
     try:
         page = msgspec.json.decode(path.read_bytes(), type=_Page)
     except FileNotFoundError:

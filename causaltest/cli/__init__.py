@@ -12,6 +12,7 @@ from causaltest.cli.check import check
 from causaltest.cli.compare import compare
 from causaltest.cli.components import components
 from causaltest.cli.init import init
+from causaltest.cli.judge import judge
 from causaltest.cli.plan import plan
 from causaltest.cli.register import register
 from causaltest.cli.replay import replay
@@ -64,8 +65,9 @@ def main() -> None:
       causaltest baseline reports/results.json
       causaltest compare baseline.json reports
       causaltest replay reports/results.json
+      causaltest judge FOLDER              whether a saved alignment holds on new pairs
     """  # noqa: D301 - click reads \b
 
 
-for _command in (init, check, components, plan, register, report, baseline, compare, replay):
+for _command in (init, check, components, plan, register, report, baseline, compare, replay, judge):
     main.add_command(_command)

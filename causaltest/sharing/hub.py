@@ -14,7 +14,7 @@ from causaltest.interventions import Intervention, Subspace
 from causaltest.sharing.folder import DESCRIPTION, NUMBERS, load, save
 
 CARD = "README.md"
-_FILES = (DESCRIPTION, NUMBERS, "pairs_*.jsonl")
+FILES = (DESCRIPTION, NUMBERS, "pairs_*.jsonl")
 
 
 def push_to_hub(
@@ -53,7 +53,7 @@ def push_to_hub(
     """
     with TemporaryDirectory() as folder:
         save(intervention, folder, model=model)
-        (Path(folder) / CARD).write_text(_card(intervention, repo_id, model), encoding="utf-8")
+        (Path(folder) / CARD).write_text(card(intervention, repo_id, model), encoding="utf-8")
         return upload(folder, repo_id, private=private, revision=revision, client=client)
 
 
@@ -167,7 +167,7 @@ def from_pretrained(
     """
     folder: str | os.PathLike[str] = name
     if not Path(name).is_dir():
-        folder = fetch(str(name), _FILES, revision=revision, client=client)
+        folder = fetch(str(name), FILES, revision=revision, client=client)
     return load(folder, model=model, other_weights=other_weights, functions=functions)
 
 
@@ -190,7 +190,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _card(intervention: Intervention | Subspace, repo_id: str, model: Model | None) -> str:
+def card(intervention: Intervention | Subspace, repo_id: str, model: Model | None) -> str:
+    """Return the model card of an intervention."""
     made_for = "" if model is None else f"It was made for `{model.name}`.\n\n"
     return (
         "---\nlibrary_name: causaltest\ntags: [causaltest, intervention]\n---\n\n"

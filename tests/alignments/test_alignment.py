@@ -23,10 +23,9 @@ from causaltest import (
     mlp_activation,
     module,
 )  # fmt: skip
-from causaltest.alignments import Alignment, Recipe
+from causaltest.alignments import Alignment, Recipe, load_alignment
 from causaltest.alignments.fitting import Fitting
 from causaltest.alignments.rowspace import row_space_part
-from causaltest.alignments.saving import load
 from causaltest.alignments.training import Curve
 from causaltest.engine.subspaces import as_held
 from causaltest.interventions import Intervention, low_rank
@@ -156,6 +155,22 @@ def test_every_seed_is_reported(alignment, equality):
     assert f"seed {alignment.origin.kept} kept" in note
 
 
+def test_another_label_does_not_make_prompts_new(alignment, split):
+    """Training prompts that the splitting label calls others are refused all the same."""
+    train, _, test = split
+    renamed = [
+        Pair(
+            pair.base, pair.source, pair.base_answer, pair.source_answer,
+            labels={**pair.labels, "entities": f"others {i}"}, id=f"again {i}",
+        )
+        for i, pair in enumerate(train[:3])
+    ]  # fmt: skip
+    mixed = Pairs([*test, *renamed], name="mixed", cluster=None)
+    told = f"pair again 0 of mixed has the prompts of pair {train[0].id} of train, which the"
+    with pytest.raises(EvidenceError, match=told):
+        alignment.accuracy(on=mixed)
+
+
 def test_it_is_not_judged_on_what_it_was_learned_from(alignment, split):
     """Training and dev pairs are refused, by the label that keeps them apart."""
     for seen in split[:2]:
@@ -262,7 +277,7 @@ def test_a_boundary_is_learned(equality, split):
 def test_a_loaded_alignment_is_judged_but_not_learned_again(alignment, equality, split, tmp_path):
     """A folder gives the same numbers and knows what it was learned from."""
     folder = alignment.save(tmp_path / "left")
-    again = load(equality, folder)
+    again = load_alignment(equality, folder)
     assert isinstance(again, Alignment)
     assert again.origin == alignment.origin
     assert again.accuracy(on=split[2]).estimate == 1.0
@@ -279,10 +294,10 @@ def test_folders_that_are_no_alignments_are_refused(alignment, equality, tmp_pat
     page = folder / "alignment.json"
     page.write_text("{}")
     with pytest.raises(RecordError, match=r"alignment.json is damaged: .*missing required field"):
-        load(equality, folder)
+        load_alignment(equality, folder)
     page.unlink()
     with pytest.raises(RecordError, match="holds an intervention, but no alignment"):
-        load(equality, folder)
+        load_alignment(equality, folder)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from causaltest import (
     Causal,
@@ -119,6 +120,24 @@ def test_a_search_goes_on_where_it_stopped(schoolbook, tmp_path, monkeypatch):
     whole = causal.align(site, **how)
     assert resumed.intervention == whole.intervention
     assert resumed.origin == whole.origin
+
+
+@pytest.mark.parametrize(
+    "loss, name",
+    [
+        (lambda logits, answers: logits.sum() + answers.sum(), "<lambda>"),
+        (torch.nn.NLLLoss(), "NLLLoss"),
+    ],
+    ids=["own", "with settings"],
+)
+def test_fits_of_a_loss_that_could_change_are_not_kept(schoolbook, tmp_path, loss, name):
+    """A loss that keeps its name when it is another one is refused, and nothing is written."""
+    causal, train, dev, _ = schoolbook
+    how = {"variable": "gender", "on": train, "dev": dev, **HOW}
+    told = rf"keep_in= cannot tell later whether the loss {name} is still the same\nleave keep_in="
+    with pytest.raises(InterventionError, match=told):
+        causal.align(block_output(1, pos="end"), keep_in=tmp_path, loss=loss, **how)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_serves_one_search(schoolbook, tmp_path):
