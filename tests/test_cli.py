@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from scipy.stats import nct, t
 
@@ -225,6 +227,35 @@ def test_init_writes_hypotheses_that_run_and_never_overwrites(tmp_path):
     assert again.exit_code == 1
     assert "exist already, and nothing is overwritten" in again.output
     assert all(path.read_bytes() == data for path, data in before.items())
+
+
+def test_the_workflow_of_init_runs(tmp_path):
+    """Its steps are what GitHub expects; its command passes as written, then with a baseline."""
+    assert run("init", tmp_path, "--model", SCHOOLBOOK).exit_code == 0
+    workflow = yaml.safe_load((tmp_path / ".github" / "workflows" / "hypotheses.yml").read_text())
+    assert set(workflow) == {"name", True, "permissions", "jobs"}  # `on` is a boolean in YAML 1.1
+    steps = workflow["jobs"]["hypotheses"]["steps"]
+    assert all(("uses" in step) != ("run" in step) for step in steps)
+    (script,) = [step["run"] for step in steps if "pytest" in step.get("run", "")]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    summary = tmp_path / "summary.md"
+    environment |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+
+    def step():
+        return subprocess.run(
+            ["bash", "-e", "-c", script],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    first = step()
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert (tmp_path / "reports" / "junit.xml").exists()
+    assert summary.read_text().startswith("## Causal claims\n\n3 claims: 2 supported, 1 refuted")
+    kept = run("baseline", tmp_path / "reports", "-o", tmp_path / "hypotheses" / "baseline.json")
+    assert kept.exit_code == 0
+    again = step()
+    assert again.returncode == 0, again.stdout
+    assert "3 claims compared: 3 not worse" in again.stdout
 
 
 def test_register_without_hypotheses_is_refused(tmp_path, monkeypatch):

@@ -131,6 +131,14 @@ def test_a_cut_or_missing_lock_is_refused(tmp_path):
         read(path)
 
 
+def test_a_lock_nested_without_end_is_refused(tmp_path):
+    """A JSON bomb is damage like any other."""
+    path = tmp_path / "hypotheses.lock"
+    path.write_bytes(b"[" * 200_000)
+    with pytest.raises(RecordError, match="is not whole JSON"):
+        read(path)
+
+
 def test_no_write_without_a_folder(tmp_path):
     """A lock that cannot be written says so and leaves nothing behind."""
     with pytest.raises(RecordError, match="cannot be written"):

@@ -106,7 +106,9 @@ jobs:
         run: |
           baseline=hypotheses/baseline.json
           [ -f "$baseline" ] || baseline=none
-          python -m pytest hypotheses --import-mode=importlib --causal-model={model} --causal-baseline="$baseline" --junitxml=reports/junit.xml
+          strict=
+          [ ! -f hypotheses.lock ] || strict=--causal-strict
+          python -m pytest hypotheses --import-mode=importlib --causal-model={model} --causal-baseline="$baseline" $strict --junitxml=reports/junit.xml
       - name: Keep the report
         if: always()
         uses: actions/upload-artifact@v4

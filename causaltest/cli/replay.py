@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -121,7 +122,7 @@ def settings_of(run: Run, claims: Sequence[Claim], device: str | None = None) ->
         f"--causal-correction={run.correction}",
         f"--causal-seed={run.seed}",
     ]
-    words = run.environment.command.split() if run.environment is not None else []
+    words = _words(run.environment.command) if run.environment is not None else []
     for i, word in enumerate(words):
         if word.startswith("--causal-model="):
             given.append(word)
@@ -137,6 +138,13 @@ def settings_of(run: Run, claims: Sequence[Claim], device: str | None = None) ->
     if any(part.n_available for claim in claims for part in claim.parts):
         given.append("--causal-sequential")
     return given
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # edited: what it names cannot be known
+        return []
 
 
 def _run(

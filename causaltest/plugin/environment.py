@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -32,7 +33,7 @@ def describe_environment(config: pytest.Config) -> Environment:
         packages={name: version for name in _PACKAGES if (version := _version(name))},
         git_commit=commit,
         git_dirty=dirty,
-        command=" ".join(["pytest", *map(str, config.invocation_params.args)]),
+        command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
         threads=torch.get_num_threads() if torch is not None else os.cpu_count() or 0,
     )
 

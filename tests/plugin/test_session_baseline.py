@@ -71,6 +71,23 @@ def test_a_drift_fails_the_run_though_all_claims_hold(based):
     assert claim["notes"][0].endswith("since the baseline; 0.101917 matters")
 
 
+def test_workers_compare_once(based):
+    """Under xdist the process that writes compares, and its exit code says so."""
+    fall(based, "0.7")
+    result = based.run_apart("--causal-baseline", "baseline.json", "-n", "2", "-k", "strong")
+    assert result.ret == 1
+    assert sum("causal baseline" in line for line in result.outlines) == 1
+
+
+def test_a_lock_with_hidden_text_is_refused_visibly(suite):
+    """Control characters of an edited lock are spelled out, not sent to the terminal."""
+    suite.write(CLAIMS)
+    (suite.path / "hypotheses.lock").write_text('{"lock_version": "\\u001b[31m\\u202e"}')
+    result = suite.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert not {"\x1b", "\u202e"} & set(result.stderr.str())
+
+
 def test_a_suite_can_name_its_baseline(based):
     """The ini key starts from the project's root; `none` on the command line turns it off."""
     based.pytester.makeini("[pytest]\npythonpath = .\ncausal_baseline = baseline.json\n")
