@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -25,6 +25,7 @@ from causaltest.engine.sweeps.task import Tally, Task
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
+from causaltest.sites import KEYED
 from causaltest.spelling import did_you_mean
 
 MEMORY = 1 << 30
@@ -169,9 +170,8 @@ def _grow(task: Task, done: _Done) -> tuple[int, ...]:
 def _batch(task: Task, cells: tuple[int, ...], done: _Done) -> None:
     """Run cells by the batched plan."""
     size = task.most_rows(max(map(len, task.ids)), answers=0)
-    every = range(len(task.pairs))
-    for start in range(0, len(every), size):
-        job = Job(tuple(every[start : start + size]), cells, "batched")
+    for pairs in _read_together(task, cells, size):
+        job = Job(pairs, cells, "batched")
         done.jobs.append(job)
         finished = done.known(job)
         if finished is not None:
@@ -188,6 +188,17 @@ def _batch(task: Task, cells: tuple[int, ...], done: _Done) -> None:
         if done.keeper is not None:
             done.keeper.put(job, tally.finished(job))
         done.tally.absorb(tally)
+
+
+def _read_together(task: Task, cells: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """Yield the pairs of each job; of one length each where numbers belong to keys."""
+    groups: dict[int, list[int]] = {}
+    keyed = any(site.component in KEYED for cell in cells for site in task.cells[cell].sites)
+    for pair, ids in enumerate(task.ids):
+        groups.setdefault(len(ids) if keyed else 0, []).append(pair)
+    for group in groups.values():
+        for start in range(0, len(group), size):
+            yield tuple(group[start : start + size])
 
 
 def _known(task: Task, job: Job, tally: Tally) -> dict[int, frozenset[int]]:

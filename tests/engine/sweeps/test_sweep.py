@@ -36,7 +36,15 @@ from causaltest.interventions import (
 )
 from causaltest.metrics import log_probability, logit_diff
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import Site, block_output, embedding, mlp_activation, mlp_output, module
+from causaltest.sites import (
+    Site,
+    block_output,
+    embedding,
+    head_attention_pattern,
+    mlp_activation,
+    mlp_output,
+    module,
+)
 
 _ALL_TOKENS = {"bert", "mamba", "jamba"}
 """Architectures whose rows cannot run on a suffix of the tokens alone."""
@@ -199,6 +207,16 @@ def test_a_hook_of_the_caller_that_counts_tokens_sees_whole_prompts(own, some_pa
     np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
     handle.remove()
     assert sweep(model, cells, pairs, metric).plan.name == "growing"
+
+
+def test_patterns_of_prompts_of_several_lengths_are_swept(small, some_pairs):
+    """Numbers that belong to keys are read for prompts of one length at a time, as by `score`."""
+    model, pairs = small("llama"), some_pairs(3, ragged=True)
+    cells = [interchange(head_attention_pattern(1, head, pos="end")) for head in range(2)]
+    found = sweep(model, cells, pairs, logit_diff)
+    assert [job.pairs for job in found.plan.jobs] == [(0, 2), (1,)]
+    wanted = one_by_one(model, cells, pairs, logit_diff)
+    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
 
 
 def test_cells_behind_the_blocks_are_batched(small):
