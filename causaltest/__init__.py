@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from causaltest.spelling import did_you_mean
 
 if TYPE_CHECKING:
+    from causaltest.cache import Cache as Cache
     from causaltest.causal_models import CausalModel as CausalModel
     from causaltest.circuits import Circuit as Circuit
     from causaltest.engine import Model as Model
@@ -178,6 +179,7 @@ _PUBLIC = {
         "add_features",
         "scale_features",
     ),
+    "causaltest.cache": ("Cache",),
     "causaltest.causal_models": ("CausalModel",),
     "causaltest.circuits": ("Circuit",),
     "causaltest.metrics": (
