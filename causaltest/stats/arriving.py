@@ -93,7 +93,7 @@ class Stream:
 
     def looks(self, seed: int) -> Iterator[tuple[tuple[int, ...], int]]:
         """Yield the pairs to measure for each look, and how many units there are then."""
-        order = unit_order(self.units, self.pair_set, seed)
+        order = unit_order(self.units, seed)
         members: dict[str, list[int]] = {label: [] for label in order}
         for index, label in enumerate(self.units):
             members[label].append(index)
@@ -112,17 +112,18 @@ class Stream:
         return next(self.looks(seed))[0]
 
 
-def unit_order(units: Sequence[str], pair_set: tuple[str, str], seed: int) -> list[str]:
+def unit_order(units: Sequence[str], seed: int) -> list[str]:
     """Return the units in a random order that depends on them and on the seed alone.
 
     Examples
     --------
-    >>> order = unit_order(["b", "a", "b", "c"], ("set", ""), 0)
-    >>> sorted(order), order == unit_order(["c", "b", "a"], ("set", ""), 0)
+    >>> order = unit_order(["b", "a", "b", "c"], 0)
+    >>> sorted(order), order == unit_order(["c", "b", "a"], 0)
     (['a', 'b', 'c'], True)
     """
     labels = sorted(set(units))
-    digest = hashlib.sha256(f"looks|{seed}|{pair_set[1]}".encode()).digest()
+    # Not the hash of the pair set, which tells the order of its pairs.
+    digest = hashlib.sha256("\n".join([f"looks|{seed}", *labels]).encode()).digest()
     stream = np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
     return [labels[index] for index in stream.permutation(len(labels))]
 
@@ -193,7 +194,7 @@ class Arriving(Measured):
 
     def _stopped(self, region: Region, judge: Judge) -> _Stop | None:
         """Measure until the claim is settled; None where nothing changed in any pair."""
-        order = unit_order(self._stream.units, self._stream.pair_set, judge.seed)
+        order = unit_order(self._stream.units, judge.seed)
         indices: list[int] = []
         values: list[float] = []
         changed = False
