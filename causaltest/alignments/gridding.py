@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,8 @@ class AligningOver(Teaching, Mapped):
         found: dict[Labelled, Alignment] = {}
         with progress(f"alignments in {cells.name}") as advance:
             for labels, cell in zip(_labels(cells), cells.interventions, strict=True):
-                place = "-".join(map(str, labels))
+                # Labels may be any text; the number keeps what is left of them apart.
+                place = re.sub(r"[^\w.-]+", "_", f"{len(found)}-{'-'.join(map(str, labels))}")
                 kept = None if keep_in is None else Path(keep_in) / place
                 found[labels] = self.align(
                     cell.sites, variable=variable, on=on, dev=dev, by=by, keep_in=kept, **how

@@ -8,6 +8,7 @@ from typing import Any
 
 from causaltest.alignments.aligning import Aligning, recipe_of
 from causaltest.alignments.alignment import Alignment, Fit, Origin
+from causaltest.alignments.fitting import check_variables
 from causaltest.alignments.networks import (
     Losses,
     Task,
@@ -102,8 +103,10 @@ class Teaching(Aligning):
         """
         how = recipe_of("train_by_interchange", seeds=(seed,), **recipe)
         task = Task(intervention.frozen(), on, at, weight, how)
-        train, held = check_task(task, dev, by)
         variables = (variable,) if isinstance(variable, str) else tuple(variable)
+        for pairs in (on, dev):
+            check_variables(variables, pairs)
+        train, held = check_task(task, dev, by)
         model = copied(self.model)
         steps = how.epochs * -(-len(on) // how.batch)
         done = 0

@@ -78,6 +78,8 @@ def differentiable(
     >>> torch.allclose(steer.grad, toy.network[1].weight[3])
     True
     """
+    if sources not in ("constant", "live"):
+        raise InterventionError(f"sources is {sources!r}; expected 'constant' or 'live'")
     rows = [Row.of(pair, "base") for pair in pairs]
     batches = list(model.batches(rows, intervention.sites))
     if len(batches) != 1:

@@ -140,6 +140,18 @@ def test_fits_of_a_loss_that_could_change_are_not_kept(schoolbook, tmp_path, los
     assert not list(tmp_path.iterdir())
 
 
+def test_a_grid_goes_on_where_it_stopped(schoolbook, tmp_path, monkeypatch):
+    """Each place has a folder of its own, whatever its label; a second call learns nothing."""
+    causal, train, dev, _ = schoolbook
+    how = {"variable": "gender", "on": train, "dev": dev, **HOW, "epochs": 1}
+    places = {"../first": block_output(1, pos="end"), "last": block_output(2, pos="end")}
+    first = causal.align_over(places, keep_in=tmp_path / "fits", **how)
+    assert sorted(each.name for each in (tmp_path / "fits").iterdir()) == ["0-.._first", "1-last"]
+    monkeypatch.setattr(Fitting, "fit", None)
+    again = causal.align_over(places, keep_in=tmp_path / "fits", **how)
+    assert again["last"].intervention == first["last"].intervention
+
+
 def test_a_folder_serves_one_search(schoolbook, tmp_path):
     """Another site, recipe or pair set is refused by name; so is a damaged folder."""
     causal, train, dev, _ = schoolbook

@@ -161,6 +161,11 @@ def test_live_sources_cannot_be_recomputed_or_intervened_on():
         differentiable(model, interchange(SITE), pairs, sources="live") as (output,),
     ):
         output.at()[1].backward()
+    with (
+        pytest.raises(InterventionError, match="sources is 'life'; expected 'constant' or 'live'"),
+        differentiable(model, interchange(SITE), pairs, sources="life"),
+    ):
+        pass
     nested = from_source("source", interchange(SITE), under=zero_ablate(module("embed")))
     with (
         pytest.raises(InterventionError, match="reads runs that are themselves intervened on"),
@@ -203,6 +208,7 @@ def test_an_adapter_is_trained_as_an_intervention(split):
     [
         ({"weight": -1.0}, InterventionError, "weight is -1.0; expected a number from 0"),
         ({"epoch": 3}, InterventionError, "train_by_interchange: Recipe.__init__() got an unexp"),
+        ({"variable": "right"}, PairError, "'left' is exchanged, but the alignment is of 'right'"),
         ({"epochs": 0}, InterventionError, "epochs is 0; expected a whole number from 1"),
         ({"learning_rate": 1e30}, InterventionError, "the training loss is nan; use a lower"),
     ],
