@@ -98,8 +98,8 @@ def compare(
     (`statistics` of a regression: non-inferiority by the margin), each at alpha / m, m being the
     number of comparisons tested. Where nothing changed, the chance that any of them is called worse
     is alpha at most, and half of it where each claim has one way to get worse. A verdict that is
-    lost counts as worse by itself. Where an estimate is a ratio of means, its pairs enter as shares
-    of their run's mean denominator, which is what the records hold.
+    lost counts as worse by itself. Where an estimate is a ratio of means, its linearisation is
+    compared, so that what changed in the denominators counts as well.
 
     Parameters
     ----------
@@ -261,11 +261,22 @@ def _paired(old: KeptPart, new: KeptPart, ground: _Ground) -> _Paired | str:
         told = f"the pair set {now.name} changed and has no pair in common with the old one"
         return told if means else "its estimate is not a mean over pairs"
     return _Paired(
-        [old.values[i] for i, _ in places],
-        [new.values[i] for _, i in places],
+        [_linear(old)[i] for i, _ in places],
+        [_linear(new)[i] for _, i in places],
         [now.units[i] for _, i in places],
         [now.ids[i] for _, i in places],
     )
+
+
+def _linear(part: KeptPart) -> list[float]:
+    """Return values whose mean is the estimate and whose spread is that of the estimate.
+
+    For a ratio of means b they are v - b (s - 1), s being a pair's denominator over the mean one:
+    its linearisation. Source: Cochran (1977), Sampling Techniques, 3rd edition, section 6.3.
+    """
+    if not part.totals:
+        return list(part.values)
+    return [v - part.estimate * (s - 1.0) for v, s in zip(part.values, part.totals, strict=True)]
 
 
 def _common(old: KeptPairSet, new: KeptPairSet) -> Iterator[tuple[int, int]]:
@@ -282,9 +293,8 @@ def _common(old: KeptPairSet, new: KeptPairSet) -> Iterator[tuple[int, int]]:
 
 def _alike(old: KeptPart, new: KeptPart) -> bool:
     """Whether both runs have the same values on the same pairs, by the hash or by the units."""
-    return (old.values, old.units, old.pair_set_sha256) == (
-        new.values, new.units, new.pair_set_sha256,
-    ) and bool(old.values)  # fmt: skip
+    kept = [(each.values, each.totals, each.units, each.pair_set_sha256) for each in (old, new)]
+    return kept[0] == kept[1] and bool(old.values)
 
 
 def _is_mean(part: KeptPart, pairs: KeptPairSet) -> bool:

@@ -36,6 +36,8 @@ class KeptPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pair_set_sha256: str = ""
     units: tuple[str, ...] = ()
     """Of the values, where the pair set is not known."""
+    totals: tuple[float, ...] = ()
+    """For a ratio of means: each pair's denominator over the mean one."""
     stopped: bool = False
     """Whether it was settled before all pairs were run."""
 
@@ -143,6 +145,7 @@ def _kept_part(part: Part, results: Results) -> KeptPart:
         values=tuple(map(_rounded, part.values)),
         pair_set_sha256=pair_set.sha256 if whole and pair_set is not None else "",
         units=() if whole else part.units,
+        totals=tuple(map(_rounded, part.totals)),
         stopped=stopped,
     )
 

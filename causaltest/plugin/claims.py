@@ -406,6 +406,7 @@ def _part(verdict: Verdict, item: pytest.Function, hearing: Hearing) -> Part:
         source_text=_source_text(item),
         values=tuple(verdict.values),
         units=tuple(verdict.units),
+        totals=tuple(verdict.totals),
         scale="" if hearing.causal is None else hearing.causal.trail.unit_of(verdict.subject),
         pair_set=verdict.pair_set[0],
         pair_set_sha256=verdict.pair_set[1],

@@ -109,3 +109,8 @@ def check_claim(claim: Claim, place: str) -> None:
                 f"{place}: parts[{index}] has {len(part.values)} values but {len(part.units)} "
                 "units.\nEach pair has one value and one unit."
             )
+        if part.totals and len(part.totals) != len(part.values):
+            raise RecordError(
+                f"{place}: parts[{index}] has {len(part.values)} values but {len(part.totals)} "
+                "totals.\nEach pair of a ratio of means has one value and one denominator."
+            )

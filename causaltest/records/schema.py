@@ -76,6 +76,8 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ratio of means (recovery), each pair's numerator over the mean denominator."""
     units: tuple[str, ...] = ()
     """The unit (cluster label) of each value."""
+    totals: tuple[float, ...] = ()
+    """Where the estimate is a ratio of means: each pair's denominator over the mean one."""
     scale: str = ""
     """What the estimate is counted in, e.g. `fraction` or `logits`; one figure axis shows one."""
     pair_set: str = ""

@@ -234,6 +234,7 @@ class Measured:
             notes=notes,
             over=found.over,
             parts=judge.parts,
+            totals=() if self.scale is None else tuple((self.scale / self._scale_mean()).tolist()),
             _observe=judge.observe,
         )
 

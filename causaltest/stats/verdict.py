@@ -88,6 +88,8 @@ class Verdict:
     """The method in short, e.g. `hull over 12 template means (24 pairs)`."""
     parts: int = 1
     """Comparisons in the claim: refutation is decided at `alpha_claim / parts`."""
+    totals: tuple[float, ...] = ()
+    """For a ratio of means: each pair's denominator over the mean one."""
     n_available: int = 0
     """Pairs there were, where a sequential run may have stopped before the last; else 0."""
     _observe: Callable[[Verdict], None] | None = None

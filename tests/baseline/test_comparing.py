@@ -158,6 +158,33 @@ def test_false_alarms_stay_below_alpha(runs):
     assert alarms <= scipy_stats.binom.ppf(0.9999, 400, 0.025)
 
 
+def test_changed_denominators_raise_no_alarm(runs):
+    """Recoveries whose total effects wobble more than what is recovered: alarms stay below alpha.
+
+    As plain means of shares, which take the mean total for a constant, they would be three times
+    as many as alpha / 2 allows.
+    """
+    rng = np.random.default_rng(13)
+    alarms = {"linear": 0, "plain": 0}
+    for _ in range(400):
+        totals = rng.normal(2.0, 0.4, 24)
+        kept = rng.normal(1.0, 0.3, 24)
+        both = {"linear": [], "plain": []}
+        for _run in range(2):
+            gaps = totals + rng.normal(0.0, 0.4, 24)
+            shares = (kept + rng.normal(0.0, 0.1, 24)) / gaps.mean()
+            scaled = list(map(float, gaps / gaps.mean()))
+            for kind, found in both.items():
+                part = runs.part(
+                    list(map(float, shares)), totals=scaled if kind == "linear" else ()
+                )
+                found.append(runs.results(runs.claim("a", part)))
+        for kind, found in both.items():
+            alarms[kind] += bool(compared(*found, margin=Margin(0.0, relative=False)).worse)
+    allowed = scipy_stats.binom.ppf(0.9999, 400, 0.025)
+    assert alarms["linear"] <= allowed < alarms["plain"]
+
+
 @pytest.mark.parametrize(
     "old, new, state",
     [
