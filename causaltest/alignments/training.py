@@ -109,7 +109,7 @@ def train(
     losses: list[float] = []
     scores: list[tuple[float, float]] = []
     kept: list[list[Tensor]] = []
-    with frozen_weights(on.upper.network):
+    with frozen_weights(on.upper.network), torch.enable_grad():
         for epoch in range(recipe.epochs):
             heat = _temperature(recipe, epoch)
             sums = 0.0

@@ -37,6 +37,8 @@ class Cells:
     """Units whose values the choice rests on; empty for cells named beforehand."""
     unit: str = ""
     chosen_by: str = ""
+    pairs: frozenset[str] = frozenset()
+    """Ids of the pairs whose values the choice rests on."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -136,18 +138,22 @@ def select(
     return np.unique(flat).astype(np.intp)
 
 
-def refuse_seen(chosen: object, units: Iterable[str], unit: str) -> None:
+def refuse_seen(
+    chosen: object, units: Iterable[str], unit: str, pair_ids: Iterable[str] = ()
+) -> None:
     """Refuse to judge chosen cells on the units they were chosen on.
 
     Raises
     ------
     EvidenceError
-        If a unit was seen by the choice.
+        If a unit was seen by the choice; or a pair, where pairs now make other units.
     """
     if isinstance(chosen, Cells):
         count = f"{len(chosen)} cell{'s' if len(chosen) != 1 else ''}"
         what = f"{count} chosen by {chosen.chosen_by}"
         check_unseen(chosen.chosen_on, units, what=what, unit=unit)
+        if chosen.unit != unit:
+            check_unseen(chosen.pairs, pair_ids, what=what, unit="pair")
 
 
 def _by_axis(

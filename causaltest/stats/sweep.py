@@ -413,7 +413,7 @@ class Grid:
 
     def _select(self, cells: object, labels: Mapping[str, object]) -> NDArray[np.intp]:
         named = cells.cells if isinstance(cells, Significance) else cells
-        refuse_seen(named, self._columns.units, self._columns.unit)
+        refuse_seen(named, self._columns.units, self._columns.unit, self._columns.pair_ids)
         return select(self._axes, named, labels)
 
     def _cells(self, flat: Iterable[int]) -> Cells:
@@ -425,6 +425,7 @@ class Grid:
             chosen_on=frozenset(self._columns.units),
             unit=self._columns.unit,
             chosen_by=by,
+            pairs=frozenset(self._columns.pair_ids),
         )
 
     def _called(self, flat: NDArray[np.intp]) -> str:

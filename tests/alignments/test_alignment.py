@@ -147,6 +147,16 @@ def test_gradients_that_no_step_waits_for_change_little(equality, split):
     assert torch.allclose(_direction(one), _direction(many), atol=1e-3)
 
 
+def test_a_caller_who_takes_no_gradients_learns_the_same(equality, split):
+    """Learning switches gradients on for itself, and leaves them as they were."""
+    train, dev, _ = split
+    how = {"variable": "left", "on": train, "dev": dev, "by": "entities", "width": 1, "epochs": 3}
+    with torch.no_grad():
+        found = equality.align(HIDDEN, **how, seeds=(0,))
+        assert not torch.is_grad_enabled()
+    assert found.intervention == equality.align(HIDDEN, **how, seeds=(0,)).intervention
+
+
 def test_every_seed_is_reported(alignment, equality):
     """The trail tells the dev accuracy of each seed and which was kept."""
     assert [fit.seed for fit in alignment.origin.fits] == [0, 1]

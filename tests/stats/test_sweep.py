@@ -330,6 +330,18 @@ def test_what_was_found_is_judged_on_other_pairs():
     assert "10 templates were used for it, e.g. 't00'" in message
 
 
+def test_pairs_in_other_units_are_the_pairs_that_were_seen():
+    """Cells chosen with templates as units are refused on the same pairs as units of their own."""
+    values = noise(60)
+    ids = [f"pair {i}" for i in range(60)]
+    units = [f"t{i % 20:02d}" for i in range(60)]
+    hot = Grid(values, axes=AXES, units=units, unit="template", pair_ids=ids).strongest()
+    with pytest.raises(EvidenceError, match=r"on: 60 pairs were used for it, e\.g\. 'pair 0'"):
+        Grid(values, axes=AXES, units=ids, pair_ids=ids).mean_over(hot)
+    new = [f"new {i}" for i in range(60)]
+    assert Grid(values, axes=AXES, units=new, pair_ids=new).mean_over(hot).n_pairs == 60
+
+
 # Placebos
 
 
