@@ -260,9 +260,11 @@ def _paired(old: KeptPart, new: KeptPart, ground: _Ground) -> _Paired | str:
     if not places:
         told = f"the pair set {now.name} changed and has no pair in common with the old one"
         return told if means else "its estimate is not a mean over pairs"
+    linear = bool(old.totals and new.totals)
+    before, after = (_linear(each) if linear else list(each.values) for each in (old, new))
     return _Paired(
-        [_linear(old)[i] for i, _ in places],
-        [_linear(new)[i] for _, i in places],
+        [before[i] for i, _ in places],
+        [after[i] for _, i in places],
         [now.units[i] for _, i in places],
         [now.ids[i] for _, i in places],
     )
@@ -274,8 +276,6 @@ def _linear(part: KeptPart) -> list[float]:
     For a ratio of means b they are v - b (s - 1), s being a pair's denominator over the mean one:
     its linearisation. Source: Cochran (1977), Sampling Techniques, 3rd edition, section 6.3.
     """
-    if not part.totals:
-        return list(part.values)
     return [v - part.estimate * (s - 1.0) for v, s in zip(part.values, part.totals, strict=True)]
 
 
