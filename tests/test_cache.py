@@ -69,6 +69,16 @@ def some_pairs(*, last: int = 9) -> Pairs:
     )
 
 
+def trading() -> Pairs:
+    """Pairs of one length whose sources have the base answers of others."""
+    prompts = [((1, 2, 3), (4, 5, 6)), ((3, 1, 2), (9, 8, 7)), ((2, 3, 1), (7, 7, 8))]
+    return Pairs(
+        [Pair(base, source, base_answer=5, source_answer=7) for base, source in prompts],
+        name="trading",
+        cluster=None,
+    )
+
+
 EDIT = interchange(block_output(0, pos="end"))
 
 
@@ -468,6 +478,7 @@ def test_sweeps_and_traces_are_kept_whole(folder, passes, metric):
         pairs = some_pairs()
         grids = [
             causal.sweep("block_output", on=pairs, metric=metric),
+            causal.sweep("block_output", on=trading(), metric=metric, placebo="source"),
             causal.trace("mlp_output", on=pairs, positions="end", metric=metric),
             causal.trace("mlp_output", on=pairs, positions="end", corrupt="end", metric=metric),
         ]

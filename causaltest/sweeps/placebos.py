@@ -44,6 +44,11 @@ def at_other_tokens(
     return Pairs(made, name=f"{pairs.name}/placebo", cluster=pairs.cluster), dict(names)
 
 
+def looks_back(model: Model, pairs: Pairs) -> bool:
+    """Return whether no token of a model's prompts sees a later one."""
+    return causal(model, max((model.prompts.ids(pair.base) for pair in pairs), key=len))
+
+
 def inert_alike(
     model: Model,
     cells: Sequence[Intervention],
@@ -56,7 +61,8 @@ def inert_alike(
     """Give a placebo the base value wherever the real edit cannot change anything either.
 
     Before the first token at which base and source differ the real edit does nothing, while
-    another source does: their difference would be the placebo's own effect.
+    another source does: their difference would be the placebo's own effect. That holds for models
+    that look back only.
 
     Parameters
     ----------
@@ -68,8 +74,6 @@ def inert_alike(
         Of the base runs.
     """
     task = Task(model, tuple(cells), pairs, metric, 1)
-    if not causal(model, max(task.ids, key=len)):
-        return values
     alike = values.copy()
     for pair, value in enumerate(before):
         alike[pair, known_cells(task, pair, range(len(cells)))] = value

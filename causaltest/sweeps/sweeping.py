@@ -135,9 +135,14 @@ class Sweeping(Tracing, Estimating):
         if placebo == "source":
             subject += " from sources of the same answer"
             before = self._scores(score_of, pairs, "base")
-            values = placebos.inert_alike(
-                self.model, cells.interventions, pairs, score_of, values=values, before=before
-            )
+
+            def looks_back() -> float:
+                return float(placebos.looks_back(self.model, pairs))
+
+            if self._recall.number("looks back", None, pairs, looks_back).value:
+                values = placebos.inert_alike(
+                    self.model, cells.interventions, pairs, score_of, values=values, before=before
+                )
         elif placebo is not None:
             values = placebos.along(values, cells.axes, placebo, pairs, seed)
             subject = f"{score_of} of other {placebo}s than {cells.name}"
