@@ -75,6 +75,13 @@ def _written(
     base, base_places = _placed(write(each.base_setting))
     source, source_places = _placed(write(each.source_setting))
     shared = [name for name in base_places if name in source_places]
+    values = _texts(each.base)
+    for name in values:
+        if name in labels:
+            raise PairError(
+                f"label {name!r} is set twice, to {values[name]!r} by the input of that name and "
+                f"to {labels[name]!r}; rename the input"
+            )
     return Pair(
         base,
         source,
@@ -82,7 +89,7 @@ def _written(
         positions={
             name: {"base": base_places[name], "source": source_places[name]} for name in shared
         },
-        labels={**_texts(each.base), **labels},
+        labels={**values, **labels},
     )
 
 

@@ -115,3 +115,17 @@ def test_an_answer_that_is_neither_text_nor_class_is_refused():
         )
     with pytest.raises(PairError, match=r"prompt is '\{a\}'; expected a list of templates"):
         Pairs.from_causal_model(SUM, "a", 2, prompt="{a}", answer="sum", name="s", cluster=None)
+
+
+def test_an_input_is_not_taken_for_a_label_of_the_pairs():
+    """Inputs named like the labels that say what was exchanged are refused, however written."""
+    taken = CausalModel(
+        {"exchanged": range(3), "b": range(3)},
+        {"total": lambda exchanged, b: (exchanged + b) % 3, "even": lambda total: int(total == 0)},
+    )
+    writers = (lambda s: (s["exchanged"], s["b"]), ["{exchanged} and {b}"])
+    for prompt in writers:
+        with pytest.raises(PairError, match=r"label 'exchanged' is set twice, to '\d'.*rename"):
+            Pairs.from_causal_model(
+                taken, "total", 2, prompt=prompt, answer="even", name="taken", cluster=None
+            )
