@@ -5,3 +5,4 @@ from causaltest.alignments.alignment import Fit as Fit
 from causaltest.alignments.gridding import Alignments as Alignments
 from causaltest.alignments.recipe import Recipe as Recipe
 from causaltest.alignments.saving import load_alignment as load_alignment
+from causaltest.alignments.teaching import Taught as Taught
