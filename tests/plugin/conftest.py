@@ -79,9 +79,9 @@ EMBEDDING = interchange(module("0", pos=-1))
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> Suite:
-    """A folder with the toy network's conftest and room for hypotheses."""
+    """A folder with the toy network's conftest and room for hypotheses; nothing is re-used."""
     pytester.makeconftest(_CONFTEST)
-    pytester.makeini("[pytest]\npythonpath = .\n")
+    pytester.makeini("[pytest]\npythonpath = .\naddopts = --causal-no-cache\n")
     return Suite(pytester)
 
 
