@@ -190,13 +190,12 @@ def _drift(old: KeptPart, new: KeptPart, ground: _Ground, claim: KeptClaim) -> D
     better = _better(new, claim)
     try:
         fell = Change(now, then).not_worse(margin=matters)
-        rose = Change(now, then, higher_is_better=False).not_worse(margin=matters)
     except EvidenceError as error:
         reason = str(error).splitlines()[0]
         return Drift("untested", old.estimate, new.estimate, reason=reason)
     grew = abs(now.estimate) > abs(then.estimate)
     return Drift(
-        _named(fell, rose, better, grew=grew),
+        _named(fell, matters, better, grew=grew),
         old.estimate,
         new.estimate,
         change=now.estimate - then.estimate,
@@ -205,18 +204,22 @@ def _drift(old: KeptPart, new: KeptPart, ground: _Ground, claim: KeptClaim) -> D
     )
 
 
-def _named(fell: Verdict, rose: Verdict, better: str, *, grew: bool) -> DriftName:
-    """Name a drift by what was refuted: `no fall`, or `no rise` beyond the margin."""
-    refuted = (fell.name == "refuted", rose.name == "refuted")
+def _named(fell: Verdict, margin: float, better: str, *, grew: bool) -> DriftName:
+    """Name a drift by the claim that there was no fall beyond the margin, and by its interval.
+
+    What the mirrored claim of no rise would be follows from the same interval.
+    """
+    low, high = fell.adjusted_interval.low, fell.adjusted_interval.high
+    down, up = fell.name == "refuted", low > margin
     if better in {"higher", "lower"}:
-        bad, good = refuted if better == "higher" else refuted[::-1]
-        kept = fell if better == "higher" else rose
-        held: DriftName = "held" if kept.name == "supported" else "unclear"
+        bad, good = (down, up) if better == "higher" else (up, down)
+        kept = fell.name == "supported" if better == "higher" else high < margin
+        held: DriftName = "held" if kept else "unclear"
         return "worse" if bad else "better" if good else held
-    if any(refuted):
+    if down or up:
         # A claim of a negligible effect gets worse where the effect grows, whichever way.
         return "moved" if better == "neither" else "worse" if grew else "better"
-    return "held" if fell.name == rose.name == "supported" else "unclear"
+    return "held" if fell.name == "supported" and high < margin else "unclear"
 
 
 def _better(part: KeptPart, claim: KeptClaim) -> str:
