@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 # Runs in process forget the modules they imported; torch does not survive a second import.
-for _name in ("transformers", "causaltest.experiment", "causaltest.report.figures", "vl_convert"):
+for _name in (
+    "transformers.models.gpt2.modeling_gpt2",
+    "transformers.generation.utils",
+    "torch.distributed._functional_collectives",
+    "causaltest.experiment",
+    "causaltest.report.figures",
+    "vl_convert",
+):
     importlib.import_module(_name)
 
 _CONFTEST = '''
