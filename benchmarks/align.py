@@ -87,8 +87,8 @@ def _causaltest(
     causal = Causal(Model(network))
     on, dev, test = pairs[:train], pairs[train : train + _BATCH], pairs[train + _BATCH :]
     site = block_output(_LAYER, pos="end")
-    fitting = Fitting(causal.model, (site,), ("answer",), _WIDTH, on, dev, "end", recipe, tick=tick)
-    found, _ = fitting.fit(0)
+    fitting = Fitting(causal.model, (site,), ("answer",), _WIDTH, on, dev, "end", recipe)
+    found, _ = fitting.fit(0, tick=tick)
     return causal.accuracy(found, on=test).estimate
 
 

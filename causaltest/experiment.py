@@ -373,8 +373,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         ModelError
             The model has no such twin.
         """
-        other = self._on(twin(self.model, weights, seed=seed))
-        other._is_twin = True
+        other = self._on(twin(self.model, weights, seed=seed), is_twin=True)
         self.trail.notes[f"measured also on a twin: {other.model.name}, seed {seed}"] = None
         return other
 
@@ -445,9 +444,11 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
             if entry.note:
                 self.trail.notes[entry.note] = None
 
-    def _on(self, model: Model) -> Causal:
+    def _on(self, model: Model, *, is_twin: bool = False) -> Causal:
+        """Return what measures another model as this one, and reports to the same trail."""
         other = Causal(model, judge=self._judge, sequential=self._sequential, cache=self._cache)
         other.trail = self.trail
+        other._is_twin = is_twin
         return other
 
     def _note(self, text: str) -> None:

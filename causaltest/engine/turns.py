@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, KeysView
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,7 @@ class Turn:
     owner: int
     network: nn.Module
     modules: tuple[nn.Module, ...]
-    parts: KeysView[int]
+    parts: frozenset[int]
 
 
 _changed = threading.Condition()
@@ -53,7 +53,7 @@ def turn(network: nn.Module) -> Iterator[Turn]:
         yield held
         return
     modules = _every_module(network)
-    mine = Turn(me, network, tuple(modules.values()), modules.keys())
+    mine = Turn(me, network, tuple(modules.values()), frozenset(modules))
 
     def free() -> bool:
         return all(held.owner == me or held.parts.isdisjoint(mine.parts) for held in _running)

@@ -94,7 +94,7 @@ def test_rows_that_touch_each_other_are_refused() -> None:
             ModelError, match="sideways answers a prompt differently in a batch than alone"
         ) as caught:
             model.run([(1, 2), (3, 4)])
-    assert "A recurrent module without batch_first=True takes rows for tokens" in str(caught.value)
+        assert "module without batch_first=True takes rows for tokens" in str(caught.value)
 
 
 def test_padding_that_changes_answers_is_given_up() -> None:

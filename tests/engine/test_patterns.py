@@ -56,7 +56,8 @@ def by_hand_logits(hand, site: Site, prompt, edit: Callable[[np.ndarray], np.nda
         if (f"head_{name}", layer) != (site.component, site.layer):
             return x
         x = x.copy()
-        own = slice(site.head * n, (site.head + 1) * n)
+        head = site.head or 0
+        own = slice(head * n, (head + 1) * n)
         hidden = np.triu(np.ones((n, n), dtype=bool), 1)[rows]
         x[rows, own] = np.where(hidden, x[rows, own], edit(x[rows, own]))
         return x

@@ -112,7 +112,7 @@ def test_grouped_query_heads_read_by_key_value_heads():
     names = {edge.name for edge in found.edges}
     assert "a0.h3->a1.kv1<v>" in names
     assert "a0.h3->a1.h3<q>" in names
-    assert found.verification.correlation > 0.9
+    assert (found.verification.correlation or 0.0) > 0.9
 
 
 def test_files_hold_the_graph(scores, tmp_path):

@@ -46,8 +46,8 @@ def test_estimates_are_the_gradient_of_the_base_run(instrument, schoolbook, pron
     """Autograd written out: the gradient at a block's output, times source minus base."""
     pairs = pronouns[:3]
     found = instrument.attribution(block_output, positions=["name"], on=pairs, verify=0)
+    prompts, network = schoolbook.prompts, schoolbook.network
     for index, pair in enumerate(pairs):
-        prompts, network = schoolbook.prompts, schoolbook.network
         (name,) = prompts.positions(Row.of(pair, "base"), "name")
         kept = {}
 

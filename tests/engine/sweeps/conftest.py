@@ -16,13 +16,13 @@ from causaltest.sites import Site
 
 VOCABULARY = 50
 _COMMON = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-_WIDE = {
+_WIDE: dict[str, object] = {
     "hidden_size": 32, "intermediate_size": 44, "num_hidden_layers": 3, "num_attention_heads": 4,
     "max_position_embeddings": 64,
 }  # fmt: skip
-_GROUPED = {**_WIDE, "num_key_value_heads": 2}
-_NARROW = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64}
-_EXPERTS = {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}
+_GROUPED: dict[str, object] = {**_WIDE, "num_key_value_heads": 2}
+_NARROW: dict[str, object] = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64}
+_EXPERTS: dict[str, object] = {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}
 
 MODELS: dict[str, tuple[str, str, dict[str, object]]] = {
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", _NARROW),

@@ -56,7 +56,7 @@ class Careful(Block):
 class Sideways(Block):
     """Takes a number of the first token beside the stream."""
 
-    def forward(self, x: torch.Tensor, beside: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, beside: torch.Tensor | float = 0.0) -> torch.Tensor:
         """Return what a block gives, moved by what it got beside the stream."""
         return super().forward(x) * (1 + beside)
 

@@ -75,6 +75,7 @@ def test_every_plan_gives_what_one_run_for_each_cell_gives(
         np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
     assert "all tokens" in str(found.plan) or architecture.name not in _ALL_TOKENS
     assert len(found.plan.checked) >= 2
+    assert found.plan.difference is not None
     assert found.plan.difference < 1e-5
 
 
