@@ -119,8 +119,9 @@ class TestReverse:
         return cls.LETTERS.index(ids[length + 1 - index])
 
     @classmethod
-    def words(cls, name, count, seed):
+    def words(cls, name, count, seed, seen=()):
         """Words of different lengths; the source answer is due if the base had its length."""
+        known = {(pair.base, pair.source) for pairs in seen for pair in pairs}
         draw = random.Random(seed)
         pairs = {}
         while len(pairs) < count:
@@ -130,7 +131,7 @@ class TestReverse:
             if lengths[1] + 1 - index > lengths[0]:
                 continue
             now, then = (cls.due(base, index, each) for each in lengths)
-            if now != then:
+            if now != then and (base, source) not in known:
                 pairs[base, source, index] = Pair(
                     base, source, now, then, positions={"asked": index}, labels={"part": name}
                 )
@@ -139,8 +140,10 @@ class TestReverse:
     @pytest.fixture(scope="class")
     @classmethod
     def split(cls):
-        """Training, dev and test pairs."""
-        return cls.words("train", 300, 1), cls.words("dev", 60, 2), cls.words("test", 120, 3)
+        """Training, dev and test pairs, none with the prompts of an earlier one."""
+        train = cls.words("train", 300, 1)
+        dev = cls.words("dev", 60, 2, (train,))
+        return train, dev, cls.words("test", 120, 3, (train, dev))
 
     def test_the_native_form_reverses_words(self, network, split):
         """The form that is read here does what the program says."""
