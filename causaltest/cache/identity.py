@@ -26,7 +26,7 @@ _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "accelerate
 _KNOWN_CODE = frozenset({"torch", "transformers", "peft", "builtins", "causaltest"})
 """Packages whose code is known by their versions; code of anybody else may change unseen."""
 _COMPUTING = (
-    "cache", "engine", "experiment.py", "interventions", "metrics.py", "pairs", "sites.py",
+    "cache", "engine", "experiment.py", "interventions", "metrics.py", "pairs", "sites",
     "sweeps",
 )  # fmt: skip
 """What numbers depend on in this package; statistics and reports make something of numbers."""
