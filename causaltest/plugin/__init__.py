@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import (
-    against,
-    claims,
-    families,
-    models,
-    options,
-    refusals,
-    registered,
-    watching,
-)
+from causaltest.plugin import claims, controller, families, models, options, watching
 from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
@@ -45,7 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[STATE] = Session(config)
     if not config.stash[STATE].is_worker:
-        config.pluginmanager.register(_Controller(config), "causaltest-controller")
+        config.pluginmanager.register(controller.Controller(config), "causaltest-controller")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """See how xdist was told to distribute, before it fills in what it does by itself."""
+    controller.note_distribution(config)
+    return (yield)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -82,6 +80,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             session.settle(items)
     if session.refusals.told:
         items.clear()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tell the process that controls a worker of xdist what was collected."""
+    controller.tell_roster(session.config, session.items)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
@@ -143,30 +147,6 @@ def pytest_runtest_makereport(
     if families.is_hypothesis(item) and item.config.stash[STATE].collecting is None:
         claims.attach(item, call, report)
     return report
-
-
-class _Controller:
-    """Collects claims in the process that writes; workers only send them."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    def pytest_sessionstart(self) -> None:
-        """Refuse a damaged lock or baseline here: an xdist worker could not say it as clearly."""
-        registered.check(self._config)
-        self._config.stash[STATE].baseline = against.read(self._config)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Refuse here what an xdist worker refused at collection."""
-        _ = error
-        refusals.raise_sent(node)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in the claim that a report carries."""
-        payload = claims.payload_of(report)
-        if payload is not None:
-            self._config.stash[STATE].receive(payload)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -104,6 +104,12 @@ def declare(parser: pytest.Parser) -> None:
         group.addoption(f"--causal-{name}", metavar=metavar, default=None, help=text)
         parser.addini(f"causal_{name}", text, type="string", default=None)
     parser.addini(
+        "causal_group_by_model",
+        "whether xdist keeps the tests of a model together: true (default) or false",
+        type="bool",
+        default=True,
+    )
+    parser.addini(
         "causal_inconclusive",
         "what an inconclusive claim does to its test: fail (default), xfail or skip",
         type="string",

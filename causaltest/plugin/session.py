@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from causaltest.cache import Cache
     from causaltest.experiment import Causal
     from causaltest.plugin.payload import Payload
+    from causaltest.plugin.roster import Roster
     from causaltest.records import Claim, ModelRecord, PairSetRecord, Results, Run
     from causaltest.registration import Lock
 
@@ -50,6 +52,8 @@ class Session:
         entries = config.getoption("causal_entries", None)
         self.collecting = registered.Collecting(Path(entries)) if entries else None
         self._settings: options.Settings | None = None
+        self.roster: Roster | None = None
+        """What the workers of xdist collected, where there are any."""
         self._items: dict[str, pytest.Function] = {}
         self._sizes: dict[str, int] = {}
         self._added: list[pytest.Function] = []
@@ -117,6 +121,23 @@ class Session:
             except EvidenceError as error:
                 raise pytest.UsageError(f"{nodeid}: {error}") from error
         self._collected = sum(map(len, self.families.members.values()))
+
+    @property
+    def has_hypotheses(self) -> bool:
+        """Whether any hypothesis will run here."""
+        return bool(self._items)
+
+    def as_roster(self, items: list[pytest.Item]) -> Roster:
+        """Return what was collected here, for the process that writes."""
+        from causaltest.plugin import roster
+
+        headline = self.headline()
+        return roster.Roster(
+            collected=self._collected,
+            headline=headline if isinstance(headline, str) else "",
+            claims=tuple(map(claim_not_run, self._items.values())),
+            models=roster.models_of(items),
+        )
 
     def level(self, item: pytest.Function) -> float:
         """Return the level at which a hypothesis is decided."""
@@ -233,6 +254,27 @@ class Session:
         except RecordError as error:
             self._troubles.append(str(error))
 
+    def lose(self, nodeid: str, said: str) -> str:
+        """Note that a crash took a claim, if it was one; return what to tell."""
+        from causaltest.plugin.payload import Payload
+
+        known = () if self.roster is None else self.roster.claims
+        lost = next((claim for claim in known if claim.id == nodeid), None)
+        if lost is None or nodeid in self._claims:
+            return ""
+        import msgspec
+
+        error = (
+            f"{said}\n"
+            "the claim is lost: it has no verdict, and the claims of all other tests stand\n"
+            f"run it alone to see the crash: pytest -n0 {shlex.quote(nodeid)}; if memory ran out, "
+            "take fewer workers"
+        )
+        self.receive(
+            Payload(msgspec.structs.replace(lost, verdict="error", outcome="error", error=error))
+        )
+        return error
+
     def _run_so_far(self) -> Run:
         """Describe the run for the running file, so that a killed run can still be read."""
         from causaltest.records import Run
@@ -254,12 +296,17 @@ class Session:
         from causaltest.plugin.results import assemble
 
         ran = set(self._claims)
-        left_out = [claim_not_run(item) for item in self._items.values() if item.nodeid not in ran]
+        if self.roster is None:
+            waiting = (item for item in self._items.values() if item.nodeid not in ran)
+            left_out, collected = list(map(claim_not_run, waiting)), self._collected
+        else:
+            left_out = [claim for claim in self.roster.claims if claim.id not in ran]
+            collected = self.roster.collected
         self._results = assemble(
             self._claims.values(),
             left_out,
             settings=self.settings,
-            partial=len(ran) < self._collected,
+            partial=len(ran) < collected,
             models=tuple(self._models.values()),
             pair_sets=tuple(self._pair_sets.values()),
             environment=describe_environment(self.config),
