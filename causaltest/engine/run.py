@@ -115,6 +115,8 @@ def score(
                 entries.extend(ledger)
                 for index, output in zip(indices, outputs, strict=True):
                     sums[index] += metric(output) / draws
+                # Else these logits would be held while the next are computed.
+                del outputs, output
     ledger = total(entries)
     if not allow_inert:
         check_changed(ledger, str(intervention))
