@@ -84,7 +84,7 @@ class _Pieces:
         strips, table = Markup(""), Markup("")
         if pairs:
             drawn = [figure for part in claim.parts if (figure := strip(part)) is not None]
-            shown = Markup('<figure class="strip">{}</figure>')
+            shown = Markup('<figure class="strip" tabindex="0">{}</figure>')
             strips = Markup("").join(
                 shown.format(Markup(themed(figure.svg)))  # noqa: S704 (figures escape)
                 for figure in drawn

@@ -62,12 +62,12 @@ def render(results: Results, *, budget: int = BUDGET) -> str:
     apart = [claim for claim in claims if claim.verdict in ("error", "not run")]
     table = [(file, [_row(c, results) for c in group]) for file, group in _by_file(decided)]
     frame = _frame(results, decided)
-    apart_cards = cards_of(results, apart, budget // 4).cards
+    apart_cards = {card.anchor: card for card in cards_of(results, apart, budget // 4).cards}
     # The page without its cards is rendered once to know what they may take.
     page = {
         **frame,
         "rows": table,
-        "apart": Markup("").join(card.html for card in apart_cards),
+        "apart": _filed(apart, apart_cards),
     }
     bare = fill("report.html.j2", **page, cards="", details_note=" " * 400, pair_sets="")
     cards = cards_of(results, decided, budget - len(bare.encode()) - 40 * len(claims))
@@ -127,7 +127,7 @@ def _filed(claims: Sequence[Claim], cards: dict[str, Card]) -> Markup:
 def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
     """Prepare everything on the page but its claims."""
     script = asset("report.js")
-    style = asset("report.css")
+    style = asset("report.css").replace("\n", "")
     style = style.replace("@LIGHT@", variables(LIGHT)).replace("@DARK@", variables(DARK))
     style = style.replace("@MARKS@", _marks())
     drawn = figures.forest(results)

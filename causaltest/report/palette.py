@@ -55,7 +55,11 @@ _ROLES: dict[VerdictName, str] = {
 _ROLE_OF = {colour: role for role, colour in LIGHT.items()}
 _TAG = re.compile(r"<[^>]*>")
 _PAINT = re.compile(r'(fill|stroke)="(#[0-9a-f]{6})"')
-_ALONE = re.compile(r' (?:font-family|xmlns|pointer-events|class)="[^"]*"| opacity="1"')
+# A figure is one image to a screen reader, so what the roles inside it are says nothing.
+_ALONE = re.compile(
+    r' (?:font-family|xmlns|pointer-events|class|aria-roledescription|aria-hidden)="[^"]*"'
+    r'| role="graphics-[^"]*"| opacity="1"'
+)
 
 
 def colour_of(verdict: VerdictName) -> str:
@@ -101,7 +105,7 @@ def role_of(verdict: VerdictName) -> str:
 
 
 def themed(svg: str) -> str:
-    """Make a figure follow the page it stands in: its colours, light or dark, and its font.
+    """Make a figure follow the page it stands in: its colours, light or dark, its font, its roles.
 
     Parameters
     ----------
@@ -111,7 +115,7 @@ def themed(svg: str) -> str:
     Returns
     -------
     str
-        The SVG with each colour as a CSS variable, and no font of its own.
+        The SVG with each colour as a CSS variable, and neither a font nor roles of its own.
 
     Examples
     --------

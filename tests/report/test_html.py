@@ -118,7 +118,7 @@ def test_the_sentence_and_the_gate_read_the_same_outcomes(sample):
 
 
 def test_the_structure_serves_keyboard_and_screen_reader(root):
-    """Language, landmarks, skip link, captions, scopes, sort buttons and live count are there."""
+    """Language, landmarks, skip link, captions, scopes and live count are there."""
     assert root.one("html").attrs["lang"] == "en"
     assert root.one("main")
     ids = [node.attrs["id"] for node in root.all() if "id" in node.attrs]
@@ -134,8 +134,7 @@ def test_the_structure_serves_keyboard_and_screen_reader(root):
     assert all(one.one("caption").text.strip() for one in root.all("table"))
     for head in table.one("thead").all("th"):
         assert head.attrs["scope"] == "col"
-        assert head.attrs["aria-sort"] == "none"
-        assert head.one("button").attrs["type"] == "button"
+        assert head.text.strip()
     for row in table.all("tr"):
         heads = list(row.all("th"))
         assert heads

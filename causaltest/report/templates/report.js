@@ -63,7 +63,9 @@
     if (!location.hash.startsWith("#claim=") || !card) return false;
     openCard(card);
     card.scrollIntoView();
-    card.querySelector("summary").focus({ preventScroll: true });
+    // A browser that follows a fragment while the page loads takes the focus away afterwards.
+    const focus = () => setTimeout(() => card.querySelector("summary").focus({ preventScroll: true }));
+    if (document.readyState === "complete") focus(); else addEventListener("load", focus);
     return true;
   };
   if (!table) { addEventListener("hashchange", target); target(); return; }
@@ -154,7 +156,11 @@
   for (const box of boxes) box.addEventListener("change", () => { filter(); remember(); });
   search.addEventListener("input", () => { filter(); remember(); });
   for (const head of heads) {
-    head.querySelector("button").addEventListener("click", () => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
       const key = head.dataset.key;
       if (sorting.key !== key) sorting = { key, down: false };
       else if (!sorting.down) sorting = { key, down: true };
