@@ -18,6 +18,7 @@ from causaltest.metrics import Metric, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Site
 from causaltest.stats import Incompleteness, Judge, Minimality
+from causaltest.stats.shown import OfCircuit, Place
 
 Ablation = Callable[..., Intervention]
 Sites = Circuit | Iterable[Site]
@@ -123,7 +124,7 @@ class CircuitParts(ABC):
             names=[_called(k) for k in taken],
             chosen_on=() if chosen_on is None else chosen_on.units,
             **runs.columns(subject, kind),
-        )
+        ).showing(pictured(inside, everything))
 
     def minimality(
         self,
@@ -175,12 +176,14 @@ class CircuitParts(ABC):
         kind = f"minimality ({_name_of(ablation)}, {runs.metric})"
         subject = f"{kind} of {inside} among {len(everything)} sites"
         self._counts_in(subject, "fraction")
-        return Minimality(
+        found = Minimality(
             np.stack(values, axis=1),
             names=[str(site) for site in first],
             chosen_on=() if chosen_on is None else chosen_on.units,
             **runs.columns(subject, kind),
         )
+        added = tuple(found.effects.values())
+        return found.showing(pictured(Circuit(*first), everything, added))
 
 
 class Runs:
@@ -264,6 +267,25 @@ def proper_part(circuit: Sites, among: Sites) -> tuple[Circuit, Circuit]:
             "choose a proper part of among="
         )
     return inside, everything
+
+
+def pictured(inside: Circuit, everything: Circuit, effects: tuple[float, ...] = ()) -> OfCircuit:
+    """Return what a figure of a circuit shows.
+
+    Parameters
+    ----------
+    inside, everything
+        The circuit and all sites considered.
+    effects
+        What each member adds, in the order of the circuit.
+    """
+    return OfCircuit(tuple(map(_place, inside)), tuple(map(_place, everything)), effects)
+
+
+def _place(site: Site) -> Place:
+    component = site.component.removeprefix("head_")
+    position = "" if site.pos is None else str(site).rpartition("@")[2]
+    return Place(str(site), component, site.layer, site.head, position)
 
 
 def _subsets(inside: Circuit, given: Iterable[Sites] | int | None, seed: int) -> list[Circuit]:

@@ -13,7 +13,7 @@ from torch import nn
 from causaltest.alignments.gridding import AligningOver
 from causaltest.cache import Cache, Recall, Recalled
 from causaltest.circuits import Circuit
-from causaltest.completeness import CircuitParts, Runs, proper_part
+from causaltest.completeness import CircuitParts, Runs, pictured, proper_part
 from causaltest.controls import CircuitOrigin, Controlled, Origin, Weights, twin
 from causaltest.doses import DoseResponse
 from causaltest.engine.ledger import Entry
@@ -350,6 +350,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
                 "Ratio",
                 self._effect(values, total, runs.pairs, subject=subject, floor=floor, metric=kind),
             )
+            ratio.shown = (pictured(other, everything),)
             self._origins.note(ratio, CircuitOrigin(other, everything, runs.pairs, score_of, again))
             return ratio
 

@@ -70,16 +70,6 @@ class SweepGrid(Grid):
         self._plan = plan
 
     @property
-    def subject(self) -> str:
-        """What was measured, in words."""
-        return self._subject
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric."""
-        return self._metric
-
-    @property
     def counted_in(self) -> str:
         """What the values are counted in; empty where unknown."""
         return self._counted_in
@@ -93,11 +83,6 @@ class SweepGrid(Grid):
     def pair_ids(self) -> tuple[str, ...]:
         """The id of each pair."""
         return self._columns.pair_ids
-
-    @property
-    def unit(self) -> str:
-        """What the units are, e.g. `template`."""
-        return self._columns.unit
 
     @property
     def floor(self) -> float:
@@ -305,7 +290,13 @@ class EstimatedGrid(SweepGrid):
     def __repr__(self) -> str:
         return f"<Estimated{super().__repr__()[1:-1]}, {int(self._exact.sum())} cells exact>"
 
-    def significant(self, *, bound: float = 0.0, direction: Direction = "both") -> Significance:
+    def significant(
+        self,
+        *,
+        bound: float = 0.0,
+        direction: Direction = "both",
+        judge: Judge | None = None,
+    ) -> Significance:
         """As for a grid; refused where a cell is only estimated."""
         self._all_exact("significant()")
         return super().significant(bound=bound, direction=direction)

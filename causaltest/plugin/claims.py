@@ -18,7 +18,7 @@ from causaltest.plugin.marks import VERDICTS, marks
 if TYPE_CHECKING:
     from causaltest.experiment import Causal
     from causaltest.plugin.payload import Payload
-    from causaltest.records import Claim, Part, VerdictName
+    from causaltest.records import Claim, Part, Shown, VerdictName
     from causaltest.registration import Status
     from causaltest.stats import Verdict
 
@@ -325,9 +325,29 @@ def _claim(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -
         deciding=hearing.deciding,
         family_size=hearing.family_size,
         error=hearing.error,
+        shown=_shown(item, hearing),
         seconds=report.duration,
         registration="" if hearing.status is None else hearing.status.standing,
         **numbers,
+    )
+
+
+def _shown(item: pytest.Function, hearing: Hearing) -> Shown | None:
+    """Record what figures show beside the numbers of the comparisons, judged as they were."""
+    if not any(verdict.shown for verdict in hearing.verdicts):
+        return None
+    from causaltest.plugin.session import STATE
+    from causaltest.records.making import shown_by
+    from causaltest.stats import Judge
+
+    causal = hearing.causal
+    judge = Judge(
+        alpha=item.config.stash[STATE].settings.alpha,
+        alpha_claim=hearing.alpha,
+        seed=hearing.seed,
+    )
+    return shown_by(
+        hearing.verdicts, judge, (lambda _: "") if causal is None else causal.trail.unit_of
     )
 
 
@@ -402,6 +422,7 @@ def _part(verdict: Verdict, item: pytest.Function, hearing: Hearing) -> Part:
             odds_ratio_interval=(
                 None if sizes.odds_ratio_interval is None else interval(sizes.odds_ratio_interval)
             ),
+            prediction=None if sizes.prediction is None else interval(sizes.prediction),
         ),
         source_text=_source_text(item),
         values=tuple(verdict.values),

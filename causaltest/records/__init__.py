@@ -4,6 +4,17 @@ The report, the terminal table and every later command read these records and no
 `results.json` holds no time outside `run`, so two runs of the same code differ in nothing else.
 """
 
+from causaltest.records.figures import (
+    Axis,
+    CircuitGraph,
+    CircuitNode,
+    ControlStrip,
+    DoseCurve,
+    EvidencePath,
+    Map,
+    Shown,
+    Specification,
+)
 from causaltest.records.files import Running, append_jsonl, read, read_jsonl, recover, write
 from causaltest.records.schema import (
     SCHEMA_VERSION,
@@ -27,10 +38,17 @@ from causaltest.records.schema import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Axis",
+    "CircuitGraph",
+    "CircuitNode",
     "Claim",
+    "ControlStrip",
+    "DoseCurve",
     "Edit",
     "Environment",
+    "EvidencePath",
     "Interval",
+    "Map",
     "ModelRecord",
     "Outcome",
     "PairRecord",
@@ -39,7 +57,9 @@ __all__ = [
     "Results",
     "Run",
     "Running",
+    "Shown",
     "Sizes",
+    "Specification",
     "VerdictName",
     "append_jsonl",
     "count",

@@ -6,11 +6,13 @@ import difflib
 import math
 import operator
 import re
+from collections.abc import Sequence
 from typing import SupportsIndex, TypeVar, cast
 
 import msgspec
 
 from causaltest.errors import RecordError
+from causaltest.records.figures import Shown
 from causaltest.records.schema import RECORDS, SCHEMA_VERSION, Claim, Results
 
 T = TypeVar("T")
@@ -113,4 +115,41 @@ def check_claim(claim: Claim, place: str) -> None:
             raise RecordError(
                 f"{place}: parts[{index}] has {len(part.values)} values but {len(part.totals)} "
                 "totals.\nEach pair of a ratio of means has one value and one denominator."
+            )
+    if claim.shown is not None:
+        check_shown(claim.shown, place)
+
+
+def check_shown(shown: Shown, place: str) -> None:
+    """Refuse what figures show where its arrays do not fit together."""
+    for index, each in enumerate(shown.maps):
+        cells = math.prod(len(axis.labels) for axis in each.axes)
+        labels = " x ".join(f"{len(axis.labels)} {axis.name}" for axis in each.axes) or "none"
+        here = f"{place}: shown.maps[{index}]"
+        _fit(here, cells, f"cells ({labels})", estimates=each.estimates)
+        known = {"low": each.low, "high": each.high, "p_adjusted": each.p_adjusted}
+        _fit(here, cells, f"cells ({labels})", **{name: n for name, n in known.items() if n})
+        chosen = (*each.named, *(each.exact or ()))
+        if chosen and not 0 <= min(chosen) <= max(chosen) < cells:
+            raise RecordError(
+                f"{here} names cells {min(chosen)} to {max(chosen)}, but has {cells} cells.\n"
+                "Cells count from 0, the last axis running fastest."
+            )
+    for index, each in enumerate(shown.curves):
+        arrays = {"means": each.means}
+        known = {"isotonic": each.isotonic, "low": each.low, "high": each.high}
+        arrays |= {name: numbers for name, numbers in known.items() if numbers}
+        _fit(f"{place}: shown.curves[{index}]", len(each.doses), "doses", **arrays)
+    for index, each in enumerate(shown.paths):
+        here = f"{place}: shown.paths[{index}]"
+        _fit(here, len(each.supporting), "supporting e-values", refuting=each.refuting)
+        _fit(here, len(each.low), "lower limits", high=each.high)
+
+
+def _fit(place: str, count: int, what: str, **arrays: Sequence[float | None]) -> None:
+    for name, numbers in arrays.items():
+        if len(numbers) != count:
+            raise RecordError(
+                f"{place} has {count} {what} but {len(numbers)} numbers in `{name}`.\n"
+                "Every array of a figure has one number for each."
             )

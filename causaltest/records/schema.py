@@ -7,7 +7,20 @@ from typing import Literal
 
 import msgspec
 
+from causaltest.records.figures import (
+    Axis,
+    CircuitGraph,
+    CircuitNode,
+    ControlStrip,
+    DoseCurve,
+    EvidencePath,
+    Map,
+    Shown,
+    Specification,
+)
+
 SCHEMA_VERSION = 1
+"""Fields may join with a default and keep it, so that files of earlier versions are read."""
 
 VerdictName = Literal["supported", "refuted", "inconclusive", "exploratory", "error", "not run"]
 Outcome = Literal["passed", "failed", "error", "skipped"]
@@ -36,6 +49,8 @@ class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     risk_difference: float | None = None
     odds_ratio: float | None = None
     odds_ratio_interval: Interval | None = None
+    prediction: Interval | None = None
+    """Where the mean of one more unit would lie, by normal theory."""
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,6 +194,10 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Warnings and remarks a reader must see, e.g. an undeclared cluster."""
     error: str = ""
     """For errors: the message."""
+    shown: Shown | None = None
+    """What its figures show beside the numbers of its parts; None where there is no more."""
+    specification: Specification | None = None
+    """Where the claim is one of several specifications of the same hypothesis."""
     seconds: float = 0.0
     """How long the claim took; `write` keeps it under `run`, where all times live."""
 
@@ -324,4 +343,13 @@ RECORDS: tuple[type[msgspec.Struct], ...] = (
     PairSetRecord,
     ModelRecord,
     Environment,
+    Shown,
+    Map,
+    Axis,
+    DoseCurve,
+    ControlStrip,
+    EvidencePath,
+    CircuitGraph,
+    CircuitNode,
+    Specification,
 )

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from causaltest.errors import EvidenceError
 from causaltest.stats.assess import Found
 from causaltest.stats.columns import Columns
-from causaltest.stats.decision import Evidence, Region, decide
+from causaltest.stats.decision import Region, decide
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import Measured, refuse_sum
 from causaltest.stats.rate import Rate, RateDifference
 from causaltest.stats.sequential import FEWEST_ASYMPTOTIC, Asymptotic, Betting
+from causaltest.stats.shown import Watched
 from causaltest.stats.verdict import Verdict
 
 Floats = NDArray[np.float64]
@@ -133,7 +134,7 @@ class _Stop:
     """What there is when measuring stops: the part measured, its evidence, how many units."""
 
     measured: Measured
-    evidence: Evidence
+    evidence: Betting | Asymptotic
     units: int
 
 
@@ -190,7 +191,7 @@ class Arriving(Measured):
             return replace(verdict, notes=(*verdict.notes, why_not), _asked=[False])
         found = self._found(stopped)
         verdict = stopped.measured._reported(found, region, bound, statement, judge)  # noqa: SLF001
-        return self._told(verdict, stopped)
+        return self._told(verdict, stopped, region, judge)
 
     def _stopped(self, region: Region, judge: Judge) -> _Stop | None:
         """Measure until the claim is settled; None where nothing changed in any pair."""
@@ -258,7 +259,7 @@ class Arriving(Measured):
             stop.evidence, f"{way} confidence sequence on {ran}", f"anytime ({way}), {ran}"
         )
 
-    def _told(self, verdict: Verdict, stop: _Stop) -> Verdict:
+    def _told(self, verdict: Verdict, stop: _Stop, region: Region, judge: Judge) -> Verdict:
         """Add what is particular to a verdict reached in looks."""
         early = stop.units < len(set(self._stream.units))
         note = (
@@ -266,9 +267,17 @@ class Arriving(Measured):
             "in a random order; the intervals are those of a confidence sequence, valid at "
             "whatever time one stops"
         )
+        looks = (units for _, units in self._stream.looks(judge.seed))
+        shown = Watched(
+            stop.evidence,
+            region,
+            tuple(count for count in looks if count <= stop.units),
+            len(set(self._stream.units)),
+        )
         return replace(
             verdict,
             n_available=len(self._stream.units),
+            shown=(shown,),
             notes=(*verdict.notes, note),
             _asked=[False],
         )
@@ -479,7 +488,7 @@ class ArrivingRateDifference(Arriving, RateDifference):
         )
 
 
-def _evidence(came: Floats, stream: Stream, judge: Judge) -> Evidence:
+def _evidence(came: Floats, stream: Stream, judge: Judge) -> Betting | Asymptotic:
     if stream.bounded:
         return Betting(came, stream.low, stream.high, judge.alpha_claim)
     return Asymptotic(came)

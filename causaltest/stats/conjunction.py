@@ -10,6 +10,7 @@ from causaltest.errors import EvidenceError
 from causaltest.stats.decision import reaches
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
+from causaltest.stats.shown import together
 from causaltest.stats.verdict import Name, Verdict
 
 _LISTED = 4
@@ -182,6 +183,7 @@ def _joined(
         "parts": parts,
         "pairs_needed": _pairs_needed(verdicts) if name == "inconclusive" else None,
         "notes": tuple(dict.fromkeys(note for each in verdicts for note in each.notes)),
+        "shown": together(*(each.shown for each in verdicts)),
         "members": tuple(verdicts),
         "deciding": deciding,
         "_asked": [False],
@@ -197,7 +199,7 @@ def _pairs_needed(verdicts: Sequence[Verdict]) -> int | None:
 
 def rejudged(effect: Effect, judge: Judge) -> Effect:
     """Return the same effect under another judge."""
-    return Effect(
+    found = Effect(
         effect.values,
         scale=effect.scale,
         units=effect.units,
@@ -209,3 +211,5 @@ def rejudged(effect: Effect, judge: Judge) -> Effect:
         floor=effect.floor,
         judge=judge,
     )
+    found.shown = effect.shown
+    return found

@@ -17,6 +17,7 @@ from causaltest.stats.effect import Effect
 from causaltest.stats.evidence import Basis, judged
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import Measured
+from causaltest.stats.shown import AmongControls, together
 from causaltest.stats.student import Student
 from causaltest.stats.verdict import Verdict
 
@@ -175,7 +176,13 @@ class Controls:
             statement=f"{effect.metric or effect.kind} {sign} {len(self)} {self._kind}",
             subject=effect.subject,
         )
-        return replace(verdict, notes=(*verdict.notes, self._placed(effect)), _asked=[False])
+        shown = AmongControls(effect, tuple(self.estimates.tolist()), self._kind, self._test)
+        return replace(
+            verdict,
+            notes=(*verdict.notes, self._placed(effect)),
+            shown=together(effect.shown, [shown]),
+            _asked=[False],
+        )
 
     def _ranked(self, effect: Measured, side: float, judge: Judge) -> Verdict:
         region = Region(0.0, math.inf) if side > 0 else Region(-math.inf, 0.0)

@@ -19,6 +19,8 @@ from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import metric_of
 from causaltest.stats.rate import Rate
+from causaltest.stats.shown import OnCurve
+from causaltest.stats.significance import joint, unit_table
 from causaltest.stats.sizes import share
 from causaltest.stats.verdict import Interval, Verdict
 
@@ -32,6 +34,15 @@ class Fit:
     doses: tuple[float, ...]
     means: tuple[float, ...]
     isotonic: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Limits of the mean at each dose that hold for all of them at once, with that level."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    level: float
 
 
 class Curve:
@@ -114,6 +125,21 @@ class Curve:
         self._judge = judge
 
     @property
+    def subject(self) -> str:
+        """What was measured, in words."""
+        return self._subject
+
+    @property
+    def unit(self) -> str:
+        """What the units are, e.g. `template`."""
+        return self._columns.unit
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self._columns.labels)
+
+    @property
     def doses(self) -> tuple[float, ...]:
         """The doses."""
         return tuple(self._doses.tolist())
@@ -154,7 +180,7 @@ class Curve:
     def anti_steerable(self) -> Rate:
         """Share of pairs whose own slope is negative: a mean slope hides them."""
         slope = self.slope
-        return Rate(
+        found = Rate(
             (slope.values < -slope.floor).astype(np.float64),
             units=self._columns.units,
             unit=self._columns.unit,
@@ -163,6 +189,8 @@ class Curve:
             subject=f"share of negative slopes of {self._subject}",
             judge=self._judge,
         )
+        found.shown = (OnCurve(self),)
+        return found
 
     @property
     def anti_steerable_units(self) -> tuple[float, Interval]:
@@ -239,7 +267,27 @@ class Curve:
             f"{part:.0%} of {self._columns.unit}s have a negative slope "
             f"[{interval.low:.0%}, {interval.high:.0%}]"
         )
-        return replace(verdict, notes=(*verdict.notes, other), _asked=[False])
+        return replace(
+            verdict, notes=(*verdict.notes, other), shown=(OnCurve(self),), _asked=[False]
+        )
+
+    def band(self, judge: Judge | None = None) -> Band:
+        """Return limits that hold for the means of all doses at once, by max-T, for display.
+
+        Parameters
+        ----------
+        judge
+            How it is decided; by default as a comparison made now would be.
+
+        Raises
+        ------
+        EvidenceError
+            There are too few units for any verdict.
+        """
+        now = judge or self._current_judge()
+        table = unit_table(self._values, self._columns, floor=self._floor, subject=self._subject)
+        found = joint(table, 0.0, "both", now, subject=self._subject)
+        return Band(tuple(found.lower.tolist()), tuple(found.upper.tolist()), 1.0 - now.alpha_claim)
 
     @property
     def isotonic(self) -> Fit:
@@ -256,7 +304,7 @@ class Curve:
         return Fit(self.doses, tuple(means), tuple(float(each) for each in fitted))
 
     def _effect(self, values: Floats, what: str, floor: float) -> Effect:
-        return Effect(
+        found = Effect(
             values,
             units=self._columns.units,
             unit=self._columns.unit,
@@ -267,6 +315,8 @@ class Curve:
             floor=floor,
             judge=self._judge,
         )
+        found.shown = (OnCurve(self),)
+        return found
 
     def _current_judge(self) -> Judge:
         return self._judge if isinstance(self._judge, Judge) else self._judge()

@@ -17,6 +17,7 @@ from causaltest.stats.conjunction import JointVerdict, every
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import bound_of
+from causaltest.stats.shown import Shown
 from causaltest.stats.significance import UnitTable, unit_table
 from causaltest.stats.verdict import Verdict
 
@@ -67,6 +68,7 @@ class Each:
         self._floor = floor
         self._judge = judge
         self._noun = noun
+        self.shown: tuple[Shown, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -150,7 +152,8 @@ class Each:
             statement=f"every {self._metric or 'effect'} {told} ({self._those()})",
             subject=f"{self._subject} at {self._those()}",
         )
-        return replace(verdict, notes=(*verdict.notes, *hidden), _asked=[False])
+        notes = (*verdict.notes, *hidden)
+        return replace(verdict, notes=notes, shown=self.shown, _asked=[False])
 
     def _those(self) -> str:
         return self.names[0] if len(self) == 1 else f"{len(self)} {self._noun}s"

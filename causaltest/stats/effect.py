@@ -12,6 +12,7 @@ from causaltest.stats.assess import Found, assess_effect
 from causaltest.stats.columns import Columns, checked_columns
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import Magnitude, Measured, metric_of, refuse_sum
+from causaltest.stats.shown import together
 
 
 class Effect(Measured):
@@ -95,7 +96,7 @@ class Effect(Measured):
         )
 
     def __neg__(self) -> Effect:
-        return self._derived(-self.values, f"-({self.subject})", f"-{self._name}", self.floor)
+        return self._derived(-self.values, f"-({self.subject})", f"-{self._name}", self.floor, self)
 
     def __add__(self, other: object) -> Effect:
         if not isinstance(other, Measured):
@@ -105,7 +106,7 @@ class Effect(Measured):
         subject = f"({self.subject}) + ({other.subject})"
         # Noise of two measurements adds up at worst.
         floor = self.floor + other.floor
-        return self._derived(self.values + matched.values, subject, self._name, floor)
+        return self._derived(self.values + matched.values, subject, self._name, floor, self, other)
 
     def __radd__(self, other: object) -> Effect:
         # sum(effects) starts from 0.
@@ -128,7 +129,7 @@ class Effect(Measured):
         subject = f"({self.subject}) - ({other.subject})"
         floor = self.floor + other.floor
         name = f"difference in {self._name}"
-        return self._derived(self.values - matched.values, subject, name, floor)
+        return self._derived(self.values - matched.values, subject, name, floor, self, other)
 
     def _matched(self, other: Measured) -> Columns:
         """Bring another effect's columns into the order of this one's pairs."""
@@ -150,9 +151,9 @@ class Effect(Measured):
         return matched
 
     def _derived(
-        self, values: NDArray[np.float64], subject: str, name: str, floor: float
+        self, values: NDArray[np.float64], subject: str, name: str, floor: float, *of: Measured
     ) -> Effect:
-        return Effect(
+        found = Effect(
             values,
             scale=self.scale,
             units=self.units,
@@ -165,6 +166,8 @@ class Effect(Measured):
             judge=self._judge,
             name=name,
         )
+        found.shown = together(*(each.shown for each in of))
+        return found
 
     def _assess(self, judge: Judge) -> Found:
         floor = self._floor_of_values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
@@ -17,6 +17,7 @@ from causaltest.stats.decision import Region
 from causaltest.stats.evidence import Basis, judged
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import bound_of
+from causaltest.stats.shown import Shown
 from causaltest.stats.significance import UnitTable, joint, method_of, notes_of, simultaneous
 from causaltest.stats.verdict import Verdict
 
@@ -92,6 +93,7 @@ class Largest:
         self._subject = subject
         self._name = name
         self._judge = judge
+        self.shown: tuple[Shown, ...] = ()
 
     @property
     def estimate(self) -> float:
@@ -133,7 +135,7 @@ class Largest:
         unit = self._columns.unit
         top = self._table.means[:, int(self._table.estimates.argmax())] / self._table.scale_mean
         labels = self._columns.labels
-        return judged(
+        verdict = judged(
             Extreme(self._table, found.up, found.down),
             region,
             judge,
@@ -154,3 +156,4 @@ class Largest:
                 *notes_of(self._table, found.constant, unit),
             ),
         )
+        return replace(verdict, shown=self.shown, _asked=[False])

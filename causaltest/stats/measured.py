@@ -17,7 +17,8 @@ from causaltest.stats.columns import Columns
 from causaltest.stats.decision import Region, decide, needed
 from causaltest.stats.exact import ExactValue
 from causaltest.stats.judge import Judge
-from causaltest.stats.sizes import share, standardised_mean
+from causaltest.stats.shown import Shown
+from causaltest.stats.sizes import prediction, share, standardised_mean
 from causaltest.stats.verdict import Interval, Sizes, Verdict
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,8 @@ class Measured:
     __array_ufunc__ = None  # numpy numbers leave `0.5 < effect` to us
     kind = "effect"
     """The word for it in messages."""
+    shown: tuple[Shown, ...] = ()
+    """What a figure of its comparisons shows beside them."""
 
     def __init__(
         self,
@@ -235,6 +238,7 @@ class Measured:
             over=found.over,
             parts=judge.parts,
             totals=() if self.scale is None else tuple((self.scale / self._scale_mean()).tolist()),
+            shown=self.shown,
             _observe=judge.observe,
         )
 
@@ -246,7 +250,11 @@ class Measured:
             share_interval=Interval(low, high, 1.0 - alpha),
             fraction_of_total=None if self.scale is None else self.estimate,
         )
-        found = standardised_mean(means, alpha) if self.kind == "effect" else None
+        if self.kind != "effect":
+            return sizes
+        ends = prediction(means / self._scale_mean(), alpha)
+        sizes = replace(sizes, prediction=Interval(*ends, 1.0 - alpha))
+        found = standardised_mean(means, alpha)
         if found is None:
             return sizes
         certain = math.isfinite(found.low) and math.isfinite(found.high)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import Measured, bound_of, metric_of
+from causaltest.stats.shown import Shown
 from causaltest.stats.significance import joint, simultaneous
 from causaltest.stats.splits import check_unseen
 from causaltest.stats.verdict import Interval
@@ -151,7 +152,7 @@ class Ratio(Effect):
 
     def _moved(self, offset: float, side: float, name: str) -> Effect:
         """`offset + side * ratio`, in numerators: offset * total + side * y."""
-        return Effect(
+        found = Effect(
             offset * self._whole + side * self.values,
             scale=self._whole,
             units=self.units,
@@ -164,6 +165,8 @@ class Ratio(Effect):
             judge=self._judge,
             name=name,
         )
+        found.shown = self.shown
+        return found
 
 
 class Parts:
@@ -230,6 +233,11 @@ class Parts:
 
     def __repr__(self) -> str:
         return f"<{self._subject}: {self.estimate:.3g} over {len(self)} {self.noun}s>"
+
+    def showing(self, *shown: Shown) -> Self:
+        """Let figures of its comparisons show something beside them."""
+        self._each.shown = shown
+        return self
 
     def __bool__(self) -> NoReturn:
         raise TypeError(f"{self.word} has no truth value; {self._idiom}")

@@ -207,6 +207,12 @@ class Betting:
         """Confidence sequence at this time, with alpha / 2 on each side."""
         return self._limit(alpha / 2.0, 0), self._limit(alpha / 2.0, 1)
 
+    def path(self, bound: float) -> tuple[list[float], list[float]]:
+        """Logarithms of both e-values after each value: "above the bound" and "below" it."""
+        width = self.high - self.low
+        up, down = betting((self.values - self.low) / width, (bound - self.low) / width, self.alpha)
+        return up.tolist(), down.tolist()
+
     def e_above(self, bound: float) -> float:
         """The e-value against "at most the bound" where the values stop."""
         return self._e(bound, 0)
@@ -268,6 +274,12 @@ class Asymptotic:
         """Limits of the confidence sequence at this time; all earlier ones hold as well."""
         low, high = asymptotic_sequence(self.values, alpha)
         return float(low.max()), float(high.min())
+
+    def path(self, alpha: float) -> tuple[int, list[float], list[float]]:
+        """Limits after each value from the fiftieth on, none wider than one before it."""
+        low, high = asymptotic_sequence(self.values, alpha)
+        narrowed = np.maximum.accumulate(low), np.minimum.accumulate(high)
+        return FEWEST_ASYMPTOTIC, narrowed[0].tolist(), narrowed[1].tolist()
 
     def _p(self, rejects: Callable[[float], bool]) -> float:
         """Smallest one-sided level at which the sequence rejects."""

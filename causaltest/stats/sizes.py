@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from causaltest.stats.distributions import noncentrality
+from causaltest.stats.distributions import noncentrality, t_quantile
 from causaltest.stats.rates import clopper_pearson, wilson
 
 
@@ -48,6 +48,28 @@ def standardised_mean(values: NDArray[np.float64], alpha: float) -> Standardised
     low = noncentrality(t, n - 1, 1.0 - alpha / 2.0) / math.sqrt(n)
     high = noncentrality(t, n - 1, alpha / 2.0) / math.sqrt(n)
     return Standardised((1.0 - 3.0 / (4.0 * (n - 1) - 1.0)) * mean / spread, low, high)
+
+
+def prediction(values: NDArray[np.float64], alpha: float) -> tuple[float, float]:
+    """Interval in which the mean of one more unit would lie, by normal theory.
+
+    The spread between units does not shrink with their number, and so neither does it: an effect
+    may be positive on average and still be expected to be negative in the next template.
+
+    Source: Higgins, Thompson and Spiegelhalter (2009), A re-evaluation of random-effects
+    meta-analysis, J. R. Stat. Soc. A 172.
+
+    Examples
+    --------
+    >>> low, high = prediction(np.array([0.5, 1.5, 1.0, 2.0, 0.0, 1.0]), 0.05)
+    >>> round(low, 2), round(high, 2)
+    (-0.96, 2.96)
+    """
+    n = len(values)
+    mean = math.fsum(values) / n
+    spread = math.sqrt(math.fsum((values - mean) ** 2) / (n - 1))
+    reach = t_quantile(n - 1, alpha / 2.0) * spread * math.sqrt(1.0 + 1.0 / n)
+    return mean - reach, mean + reach
 
 
 def share(hits: NDArray[np.bool_], alpha: float) -> tuple[float, float, float]:

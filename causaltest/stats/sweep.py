@@ -29,6 +29,7 @@ from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
 from causaltest.stats.largest import Largest
 from causaltest.stats.measured import metric_of
+from causaltest.stats.shown import OnGrid
 from causaltest.stats.significance import (
     Direction,
     Significance,
@@ -138,6 +139,21 @@ class Grid:
         return dict(self._axes)
 
     @property
+    def subject(self) -> str:
+        """What was measured, in words."""
+        return self._subject
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+        return self._metric
+
+    @property
+    def unit(self) -> str:
+        """What the units are, e.g. `template`."""
+        return self._columns.unit
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Number of labels of each axis."""
         return tuple(len(labels) for labels in self._axes.values())
@@ -200,9 +216,17 @@ class Grid:
             If an axis or label does not exist.
         """
         chosen = self._select(cells, labels)
-        return self._effect(self._values[:, chosen].mean(axis=1), self._called(chosen))
+        found = self._effect(self._values[:, chosen].mean(axis=1), self._called(chosen))
+        found.shown = (self._shown(chosen),)
+        return found
 
-    def significant(self, *, bound: float = 0.0, direction: Direction = "both") -> Significance:
+    def significant(
+        self,
+        *,
+        bound: float = 0.0,
+        direction: Direction = "both",
+        judge: Judge | None = None,
+    ) -> Significance:
         """Find the cells whose effect differs from a bound, all cells considered.
 
         The probability that any cell is found wrongly is at most the level, whatever the
@@ -220,6 +244,8 @@ class Grid:
             Effect to differ from; 0 is decided at the numeric floor.
         direction
             `both`, or `above` / `below` where the direction was fixed beforehand.
+        judge
+            How it is decided; by default as a comparison made now would be.
 
         Returns
         -------
@@ -233,7 +259,7 @@ class Grid:
         """
         if direction not in ("both", "above", "below"):
             raise ValueError(f"direction = {direction!r}: expected 'both', 'above' or 'below'")
-        judge = self._current_judge()
+        judge = judge or self._current_judge()
         found = joint(self._table, bound, direction, judge, subject=self._subject)
         if direction == "both":
             p = np.minimum(1.0, 2.0 * np.minimum(found.p_above, found.p_below))
@@ -283,7 +309,7 @@ class Grid:
     @property
     def largest(self) -> Largest:
         """The largest effect of all cells: `grid.largest > x` for some cell, `< x` for all."""
-        return Largest(
+        found = Largest(
             self._table,
             axes=self._axes,
             columns=self._columns,
@@ -291,6 +317,8 @@ class Grid:
             name=self._metric or "effect",
             judge=self._judge,
         )
+        found.shown = (self._shown(np.arange(self._values.shape[1])),)
+        return found
 
     def every(self, cells: object = None, /, **labels: object) -> Each:
         """Take cells one by one, for claims that all of them meet: `grid.every(hot) > 0.1`.
@@ -300,7 +328,10 @@ class Grid:
         cells, labels
             As for `mean_over`.
         """
-        return self._each(self._select(cells, labels))
+        chosen = self._select(cells, labels)
+        found = self._each(chosen)
+        found.shown = (self._shown(chosen),)
+        return found
 
     def localised(
         self,
@@ -353,9 +384,11 @@ class Grid:
         parts = [replace(each, parts=now.parts) for each in parts]
         statement = f"{self._metric or 'effect'} sits in {called}"
         verdict = all_of(*parts, statement=statement, subject=f"{self._subject} at {called}")
+        margin = next((each for each in (cold_within, at_least, contrast) if each), None)
         return replace(
             verdict,
             notes=(*verdict.notes, *self._concentration(chosen)),
+            shown=(self._shown(chosen, margin),),
             _observe=now.observe,
         )
 
@@ -427,6 +460,9 @@ class Grid:
             chosen_by=by,
             pairs=frozenset(self._columns.pair_ids),
         )
+
+    def _shown(self, chosen: NDArray[np.intp], margin: float | None = None) -> OnGrid:
+        return OnGrid(self, tuple(int(each) for each in chosen), margin)
 
     def _called(self, flat: NDArray[np.intp]) -> str:
         return self._named(flat)[0] if len(flat) == 1 else f"{len(flat)} cells"

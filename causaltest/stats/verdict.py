@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from causaltest.errors import Inconclusive
+
+if TYPE_CHECKING:
+    from causaltest.stats.shown import Shown
 
 Name = Literal["supported", "refuted", "inconclusive"]
 Relation = Literal[">", "<", "within"]
@@ -29,7 +32,8 @@ class Sizes:
     `share_in_direction` is the share of units on the claimed side of 0 (of the bound for rates,
     inside the margin for equivalence); `d_z_interval` is normal-theory. Of rates, `risk_difference`
     is the difference from the bound, or of the two rates that are compared, and `odds_ratio` the
-    ratio of their odds with half a pair added to each count.
+    ratio of their odds with half a pair added to each count. `prediction` is where the mean of one
+    more unit would lie, by normal theory.
     """
 
     share_in_direction: float | None = None
@@ -40,6 +44,7 @@ class Sizes:
     risk_difference: float | None = None
     odds_ratio: float | None = None
     odds_ratio_interval: Interval | None = None
+    prediction: Interval | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,6 +97,8 @@ class Verdict:
     """For a ratio of means: each pair's denominator over the mean one."""
     n_available: int = 0
     """Pairs there were, where a sequential run may have stopped before the last; else 0."""
+    shown: tuple[Shown, ...] = ()
+    """What a figure of the comparison shows beside these numbers."""
     _observe: Callable[[Verdict], None] | None = None
     _asked: list[bool] = field(default_factory=lambda: [False])
 
