@@ -1,4 +1,4 @@
-"""Attention patterns: exact probabilities, by switching one call to eager attention and back."""
+"""Attention patterns of prompts, by layer and head, with their tokens."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from causaltest.engine.hooks import evaluating, watched
 from causaltest.engine.prompts import Row
-from causaltest.engine.softmax import eager
 from causaltest.errors import ModelError, SiteError
 from causaltest.sites import Site
 
 if TYPE_CHECKING:
     from causaltest.engine.model import Model
-
-_ROWS_SUM_TO = 1e-4
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +33,8 @@ class AttentionPatterns:
     heads
         Query heads.
     patterns
-        One tensor for each prompt, (heads, queries, keys); its rows sum to 1.
+        One tensor for each prompt, (heads, queries, keys); its rows sum to 1, or to less where a
+        sink takes a share.
     """
 
     prompts: tuple[str, ...]
@@ -87,63 +83,26 @@ def attention_patterns(
     model: Model, rows: Sequence[Row], layer: int, head: int | None
 ) -> AttentionPatterns:
     """Read attention patterns; see `Model.attention_patterns`."""
-    path = model.access(Site("attention_input", layer=layer)).path
-    found: dict[int, Tensor] = {}
-    given: list[object] = []
-
-    def note(where: str, _given: object, output: object) -> None:
-        if where == path:
-            given.append(output)
-
-    with torch.no_grad(), evaluating(model.network), eager(model.network):
-        for indices, each in model.batches(rows):
-            given.clear()
-            with watched(model.network, note):
-                model.run_batch(each)
-            pattern = _pattern(given, tuple(each.ids.shape), f"{model.name}: {path}")
-            for place, index in enumerate(indices):
-                length = each.lengths[place]
-                found[index] = pattern[place, :, :length, :length]
-    heads = range(found[0].shape[0])
+    site = Site("attention_pattern", layer=layer)
+    heads = range(model.access(site).heads or 1)
     if head is not None and head not in heads:
         raise SiteError(f"head {head} does not exist: {model.name} has query heads 0-{heads[-1]}")
     chosen = tuple(heads) if head is None else (head,)
-    patterns = tuple(found[index][list(chosen)] for index in range(len(rows)))
-    for row, pattern in zip(rows, patterns, strict=True):
-        off = float((pattern.double().sum(dim=-1) - 1).abs().max())
-        if off > max(_ROWS_SUM_TO, 16 * torch.finfo(pattern.dtype).eps):
+    tokens = tuple(tuple(model.prompts.tokens(row.prompt)) for row in rows)
+    patterns: list[Tensor] = []
+    for each, read in zip(tokens, model.read(site, rows)[site], strict=True):
+        pattern = read.reshape(-1, len(heads), read.shape[-1] // len(heads)).transpose(0, 1)
+        if pattern.shape[1:] != (len(each), len(each)):
             raise ModelError(
-                f"{model.name}: rows of the attention pattern in layer {layer} sum to 1 only "
-                f"within {off:.3g} for {model.prompts.text(row.prompt)!r}; part of the attention "
-                "goes elsewhere (a sink, or padding), so it is no pattern over the tokens"
+                f"{model.name}: the attention of layer {layer} has {pattern.shape[1]} queries and "
+                f"{pattern.shape[2]} keys for a prompt of {len(each)} tokens, so they are not its "
+                f"tokens; read {site} itself, or that of another stack"
             )
+        patterns.append(pattern[list(chosen)])
     return AttentionPatterns(
         prompts=tuple(model.prompts.text(row.prompt) for row in rows),
-        tokens=tuple(tuple(model.prompts.tokens(row.prompt)) for row in rows),
+        tokens=tokens,
         layer=layer,
         heads=chosen,
-        patterns=patterns,
+        patterns=tuple(patterns),
     )
-
-
-def _pattern(given: Sequence[object], shape: tuple[int, ...], where: str) -> Tensor:
-    """Return the one tensor in a module's output that has (rows, heads, tokens, tokens) axes."""
-    rows, tokens = shape
-    fitting: list[Tensor] = []
-    for output in given:
-        parts = output if isinstance(output, (tuple, list)) else ()
-        fitting += [
-            part
-            for part in parts
-            if isinstance(part, Tensor)
-            and part.ndim == 4
-            and (part.shape[0], part.shape[2], part.shape[3]) == (rows, tokens, tokens)
-        ]
-    if len(given) != 1 or len(fitting) != 1:
-        raise ModelError(
-            f"{where} gives no attention pattern, even when attention is computed eagerly; "
-            "it ran {} and returned {} tensors of shape (rows, heads, tokens, tokens)".format(
-                "once" if len(given) == 1 else f"{len(given)} times", len(fitting)
-            )
-        )
-    return fitting[0]

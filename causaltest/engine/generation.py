@@ -94,7 +94,7 @@ def generate(
     sources: list[Entry] = []
     with torch.no_grad():
         means = {} if intervention is None else means_for(model, intervention, over)
-        for indices in writer.batches(rows):
+        for indices in writer.batches(rows, () if intervention is None else intervention.sites):
             chosen = model.batch([rows[index] for index in indices])
             clocks = writer.clocks(chosen)
             edits = list(_edits(model, intervention, chosen, over, means=means, sources=sources))

@@ -109,8 +109,8 @@ def seen_only(
         return new
     out = take(hidden, where, access)
     if stored is not None and bool(((new != old) & out).any()):
-        entry, key = (((new != old) & out).nonzero()[0]).tolist()
-        position = "?" if where.positions is None else int(where.positions[entry])
+        entry, *token, key = (((new != old) & out).nonzero()[0]).tolist()
+        position = token[0] if where.positions is None else int(where.positions[entry])
         raise InterventionError(
             f"{part}: what is put in at {site} reaches a key (number {key}) that the mask hides "
             f"from the query at token {position}; choose queries that see the same keys in base "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import Access, Keys
 from causaltest.engine.calls import module_of, unrolled
-from causaltest.engine.softmax import Act, Soft, Softmax, eager, flat, listen
+from causaltest.engine.softmax import Act, Kind, Soft, Softmax, eager, listen
 from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import CausaltestError
+from causaltest.sites import KEYED
 
 Accesses = MutableMapping[tuple[str, int | None], Access]
 
-_COMPONENTS = ("attention_scores", "attention_pattern")
+_CROSSING = "cross_"
 _ROWS_SUM_TO = 1e-3
 
 
@@ -42,18 +44,25 @@ class _Attention:
         Which of its calls; 0 where it runs once.
     mixed
         Where its heads' mixed values are.
+    crossing
+        Whether its keys are another stack's tokens, not those that ask.
     """
 
     path: str
     call: int
     mixed: Access
+    crossing: bool
 
 
 @dataclass
 class _Heard:
-    """What was computed in the softmaxes of a module: one list for each call."""
+    """Scores and patterns of the softmaxes of a module: one list for each call."""
 
-    calls: list[list[Tensor]] = field(default_factory=lambda: [[]])
+    calls: list[list[tuple[Tensor, Tensor]]] = field(default_factory=lambda: [[]])
+
+    def at(self, call: int) -> list[tuple[Tensor, Tensor]]:
+        """Return those of one call."""
+        return self.calls[call] if call < len(self.calls) else []
 
 
 def settle_patterns(
@@ -66,8 +75,8 @@ def settle_patterns(
     """Offer scores and patterns of the layers where they are one softmax that is really used.
 
     Attention computed eagerly must give what it gives otherwise, the softmax must have one row of
-    probabilities for each head and query, and without the last head's pattern that head, and no
-    other, must mix nothing.
+    probabilities for each head and query, and without what the last head's row gives to the keys
+    that head, and no other, must mix nothing: so columns behind the keys, of a sink, have no value.
 
     Parameters
     ----------
@@ -78,77 +87,140 @@ def settle_patterns(
     blocks
         The stack's blocks; `path#call` where a block runs several times.
     accesses
-        Components found so far; gets scores and patterns.
+        Components found so far; gets scores and patterns, of cross-attention too.
     missing
         Gets the reason where there are none.
     """
-    known = _attentions(blocks, accesses)
-    if not known:
-        missing.update(dict.fromkeys(_COMPONENTS, "its heads' mixed values are not known"))
-        return
-    paths = tuple(dict.fromkeys(each.path for each in known.values()))
-    heard = {path: _Heard() for path in paths}
+    known: dict[tuple[str, int], _Attention] = {}
+    for prefix in ("", _CROSSING):
+        found = dict(_attentions(prefix, blocks, accesses))
+        known |= {(prefix, layer): each for layer, each in found.items()}
+        if not found:
+            _missing(missing, prefix, _unknown(prefix, accesses, missing))
     try:
-        plain = _run(probe, {path: _record(heard[path]) for path in paths})
-        without = _run(probe, {path: _mute(heard[path]) for path in paths})
+        heard, plain, without = _eagerly(probe, known.values(), blocks)
     except (CausaltestError, RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = f"attention does not run eagerly: {str(error).splitlines()[0]}"
-        missing.update(dict.fromkeys(_COMPONENTS, reason))
+        for prefix, _ in known:
+            _missing(missing, prefix, reason)
         return
-    plain, without = (unrolled(each, tuple(map(module_of, blocks)))[0] for each in (plain, without))
-    if not _agree(plain, several, blocks):
-        reason = "attention computed eagerly gives other activations"
-        missing.update(dict.fromkeys(_COMPONENTS, reason))
-        return
-    for layer, each in known.items():
-        unfit = _unfit(each, heard[each.path], plain, without)
+    agree = bool(known) and _agree(plain, several, blocks)
+    for (prefix, layer), each in known.items():
+        softmaxes = heard[each.path].at(each.call)
+        unfit = "attention computed eagerly gives other activations"
+        if agree:
+            unfit = _unfit(each, softmaxes, plain, without)
         if unfit:
-            missing.update(dict.fromkeys(_COMPONENTS, unfit))
+            _missing(missing, prefix, unfit)
             continue
-        heads = each.mixed.heads or 1
         call = each.call if "#" in blocks[layer] else None
-        for component in _COMPONENTS:
-            kind = "scores" if component == "attention_scores" else "pattern"
-            accesses[component, layer] = Access(
-                each.path, Softmax(kind), columns=Keys(heads), heads=heads, call=call
-            )
-    for component in _COMPONENTS:
-        if any(found == component for found, _ in accesses):
-            missing.pop(component, None)
+        own = list(probe.network.get_submodule(each.path).parameters())
+        _offer(each, softmaxes[0], (prefix, layer, call), own, accesses=accesses, missing=missing)
+    for component in {found for found, _ in accesses} & KEYED:
+        missing.pop(component, None)
 
 
-def _attentions(blocks: tuple[str, ...], accesses: Accesses) -> dict[int, _Attention]:
-    """Return the attention of each layer whose mixed values are known by head."""
-    known: dict[int, _Attention] = {}
+def _eagerly(
+    probe: Probe, known: Iterable[_Attention], blocks: tuple[str, ...]
+) -> tuple[dict[str, _Heard], Mapping[Place, Seen], Mapping[Place, Seen]]:
+    """Return what was heard in attention computed eagerly, and runs with the last head and without.
+
+    Both are empty where there is no attention to listen to.
+    """
+    crossing = {each.path: each.crossing for each in known}
+    heard = {path: _Heard() for path in crossing}
+    if not heard:
+        return heard, {}, {}
+    plain = _run(probe, {path: _record(heard[path]) for path in heard})
+    mutes = {path: _mute(heard[path], crossing=crossing[path]) for path in heard}
+    own = tuple(map(module_of, blocks))
+    return heard, unrolled(plain, own)[0], unrolled(_run(probe, mutes), own)[0]
+
+
+def _offer(
+    each: _Attention,
+    heard: tuple[Tensor, Tensor],
+    where: tuple[str, int, int | None],
+    own: Sequence[Tensor],
+    *,
+    accesses: Accesses,
+    missing: MutableMapping[str, str],
+) -> None:
+    """Offer the scores and the pattern of one attention; scores not beside a sink that may move."""
+    (scores, pattern), (prefix, layer, call), heads = heard, where, each.mixed.heads or 1
+    sinks = 0 if each.crossing else pattern.shape[-1] - pattern.shape[-2]
+    kinds: tuple[Kind, ...] = ("pattern", "scores")
+    if sinks and not _stands(scores[..., -sinks:], own):
+        reason = f"{each.path} does not enter the scores of its sink as they are"
+        missing[f"{prefix}attention_scores"], kinds = reason, kinds[:1]
+    for kind in kinds:
+        accesses[f"{prefix}attention_{kind}", layer] = Access(
+            each.path, Softmax(kind, sinks), columns=Keys(heads), heads=heads, call=call
+        )
+
+
+def _stands(sinks: Tensor, own: Sequence[Tensor]) -> bool:
+    """Return whether scores of sinks are numbers that a module has, the same for every query."""
+    first = sinks[:1, ..., :1, :]
+    known = [each.detach().to(first) for each in own if each.numel() == first.numel()]
+    same = any(torch.allclose(each.flatten(), first.flatten()) for each in known)
+    return same and torch.allclose(sinks, first.expand_as(sinks))
+
+
+def _missing(missing: MutableMapping[str, str], prefix: str, reason: str) -> None:
+    missing.update({f"{prefix}attention_{kind}": reason for kind in ("scores", "pattern")})
+
+
+def _unknown(prefix: str, accesses: Accesses, missing: Mapping[str, str]) -> str:
+    """Return why no attention of a kind is known by head."""
+    mixed = f"{prefix}attention_value_output"
+    if any(found == mixed for found, _ in accesses) or not prefix:
+        return "its heads' mixed values are not known"
+    return missing.get(mixed, "no module of a known name and shape computes it")
+
+
+def _attentions(
+    prefix: str, blocks: tuple[str, ...], accesses: Accesses
+) -> Iterator[tuple[int, _Attention]]:
+    """Yield layer and attention where mixed values are known by head."""
     for layer in range(len(blocks)):
-        attention = accesses.get(("attention_input", layer))
-        mixed = accesses.get(("attention_value_output", layer))
-        if attention is not None and mixed is not None and mixed.heads and mixed.width:
-            _, _, call = blocks[layer].partition("#")
-            known[layer] = _Attention(module_of(attention.path), int(call or 0), mixed)
-    return known
+        entrance = accesses.get(
+            (f"{prefix}{'query_output' if prefix else 'attention_input'}", layer)
+        )
+        mixed = accesses.get((f"{prefix}attention_value_output", layer))
+        if entrance is None or mixed is None or not mixed.heads or not mixed.width:
+            continue
+        path = _around(entrance.path, mixed.path) if prefix else entrance.path
+        _, _, call = blocks[layer].partition("#")
+        yield layer, _Attention(module_of(path), int(call or 0), mixed, bool(prefix))
+
+
+def _around(one: str, other: str) -> str:
+    """Return the path of the innermost module that holds both."""
+    parts = zip(one.split("."), other.split("."), strict=False)
+    return ".".join(each for each, _ in takewhile(lambda pair: pair[0] == pair[1], parts))
 
 
 def _record(heard: _Heard) -> tuple[Act, Callable[[], None]]:
     def act(scores: Tensor, soft: Soft) -> Tensor:
         pattern = soft(scores)
-        heard.calls[-1].append(pattern.detach().clone())
+        heard.calls[-1].append((scores.detach().clone(), pattern.detach().clone()))
         return pattern
 
     return act, lambda: heard.calls.append([])
 
 
-def _mute(heard: _Heard) -> tuple[Act, Callable[[], None]]:
-    """Return what takes the last head's pattern away, where there is one softmax."""
+def _mute(heard: _Heard, *, crossing: bool) -> tuple[Act, Callable[[], None]]:
+    """Return what takes all keys from the last head, where there is one softmax."""
 
     def act(scores: Tensor, soft: Soft) -> Tensor:
         pattern = soft(scores)
-        if all(len(call) <= 1 for call in heard.calls) and pattern.ndim == 4:
-            pattern = pattern.clone()
-            pattern[:, -1] = 0
-        elif all(len(call) <= 1 for call in heard.calls):
-            pattern = pattern.clone()
-            pattern[:, -1, -1] = 0
+        if any(len(call) > 1 for call in heard.calls):
+            return pattern
+        pattern = pattern.clone()
+        last = pattern[:, -1] if pattern.ndim == 4 else pattern[:, -1, -1]
+        keys = pattern.shape[-1] if crossing else pattern.shape[-2]
+        last[..., :keys], last[..., keys:] = 0, 1
         return pattern
 
     return act, lambda: None
@@ -181,19 +253,17 @@ def _agree(one: Mapping[Place, Seen], other: Mapping[Place, Seen], blocks: tuple
 
 def _unfit(
     each: _Attention,
-    heard: _Heard,
+    softmaxes: Sequence[tuple[Tensor, Tensor]],
     plain: Mapping[Place, Seen],
     without: Mapping[Place, Seen],
 ) -> str:
     """Return why an attention's softmax cannot be its pattern, or an empty string."""
-    softmaxes = heard.calls[each.call] if each.call < len(heard.calls) else []
     if len(softmaxes) != 1:
         count = "no softmax" if not softmaxes else f"{len(softmaxes)} softmaxes"
         return f"{each.path} computes {count} over keys that can be seen"
-    pattern, heads = flat(softmaxes[0]), each.mixed.heads or 1
-    if pattern.shape[-1] != heads * pattern.shape[1]:
-        return f"{each.path} attends to other things than the tokens"
-    sums = pattern.unflatten(-1, (heads, -1)).double().sum(dim=-1)
+    pattern, heads = softmaxes[0][1], each.mixed.heads or 1
+    beyond = 0 if each.crossing else pattern.shape[-1] - pattern.shape[-2]
+    sums = pattern.double().sum(dim=-1)
     if not bool(((sums - 1).abs() <= max(_ROWS_SUM_TO, torch.finfo(pattern.dtype).eps * 16)).all()):
         return f"{each.path}: rows of its pattern do not sum to 1"
     mixed = each.mixed
@@ -203,6 +273,8 @@ def _unfit(
     size = (mixed.width or 0) // heads
     kept, gone = after[..., : -size or None], after[..., -size:]
     silent = bool((gone == 0).all()) and bool((before[..., -size:] != 0).any())
+    if beyond < 0 or (beyond and not silent) or pattern.flatten(1, -3).shape[1] != heads:
+        return f"{each.path} attends to other things than the tokens"
     if not silent or (heads > 1 and not bool((kept != 0).any())):
         return f"{each.path}: that its pattern weighs what its heads mix could not be verified"
     return ""

@@ -18,9 +18,11 @@ from causaltest.errors import InterventionError
 
 _IMPLEMENTATION = "_attn_implementation"
 _SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
+_DIFFERENCES = (Tensor.sub, torch.sub)
 # exp underflows long before; masks add numbers from -1e4 to the smallest of their type.
 _MASKED = -5e3
 
+Kind = Literal["scores", "pattern"]
 Soft = Callable[[Tensor], Tensor]
 Act = Callable[[Tensor, Soft], Tensor]
 
@@ -72,9 +74,13 @@ class Softmax(Inside):
     ----------
     kind
         `scores` are what enters it, masks and biases included; `pattern` is what leaves it.
+    sinks
+        How many columns at its end belong to no key: what they draw weighs nothing. They are no
+        part of the activation.
     """
 
-    kind: Literal["scores", "pattern"]
+    kind: Kind
+    sinks: int = 0
 
     def __str__(self) -> str:
         return self.kind
@@ -90,12 +96,17 @@ class Softmax(Inside):
                     f"{path} computes more than one softmax over keys, and which of them is meant "
                     "is not known; choose attention_value_output, or another layer"
                 )
-            hidden = hidden_from(scores)
+            keys = scores.shape[-1] - self.sinks
+            hidden = hidden_from(scores[..., :keys])
             if self.kind == "pattern":
                 pattern = soft(scores)
-                return torch.where(hidden, pattern, _edited(pattern, hidden, operation))
-            shown = scores.masked_fill(hidden, -torch.inf)
-            return soft(torch.where(hidden, scores, _edited(shown, hidden, operation)))
+                own = pattern[..., :keys]
+                return self._whole(
+                    torch.where(hidden, own, _edited(own, hidden, operation)), pattern
+                )
+            own = scores[..., :keys]
+            new = _edited(own.masked_fill(hidden, -torch.inf), hidden, operation)
+            return soft(self._whole(torch.where(hidden, own, new), scores))
 
         def done() -> None:
             if not calls:
@@ -111,6 +122,12 @@ class Softmax(Inside):
         switched.__enter__()
         handles.append(Undo(lambda: switched.__exit__(None, None, None)))
         return handles
+
+    def _whole(self, own: Tensor, before: Tensor) -> Tensor:
+        """Put the columns of sinks back behind those of keys."""
+        if not self.sinks:
+            return own
+        return torch.cat([own, before[..., -self.sinks :]], dim=-1)
 
 
 def hidden_from(scores: Tensor) -> Tensor:
@@ -167,7 +184,8 @@ def listen(
         The module that gets (rows, queries, width).
     act
         Gets the scores, (rows, heads, queries, keys) or with the heads in groups, and the softmax
-        itself; returns the pattern.
+        itself; returns the pattern. Where each query's scores are shifted by one number just before
+        the softmax, it gets them before the shift.
     done
         Called when the module has run.
 
@@ -179,8 +197,8 @@ def listen(
     running: list[_Listening] = []
 
     def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
-        states = next((each for each in given if each.ndim == 3), None)
+        given = [*args, kwargs.get("hidden_states"), *kwargs.values()]
+        states = next((each for each in given if isinstance(each, Tensor) and each.ndim == 3), None)
         if states is not None:
             listening = _Listening(states.shape[0], states.shape[1], act)
             listening.__enter__()
@@ -208,6 +226,7 @@ class _Listening(TorchFunctionMode):
     def __init__(self, rows: int, queries: int, act: Act) -> None:
         super().__init__()
         self.rows, self.queries, self.act = rows, queries, act
+        self.shifted: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -219,10 +238,28 @@ class _Listening(TorchFunctionMode):
             scores = args[0] if args else kwargs.pop("input")
             rest = args[1:]
             dim = rest[0] if rest else kwargs.get("dim")
+            soft: Soft = lambda given: func(given, *rest, **kwargs)  # noqa: E731
             if self._over_keys(scores, dim):
-                return self.act(scores, lambda given: func(given, *rest, **kwargs))
-            return func(scores, *rest, **kwargs)
-        return func(*args, **kwargs)
+                return self.act(*self._before_shift(scores, soft))
+            return soft(scores)
+        result = func(*args, **kwargs)
+        if func in _DIFFERENCES and len(args) == 2 and not kwargs:
+            whole, shift = args
+            both = isinstance(whole, Tensor) and isinstance(shift, Tensor)
+            if both and shift.shape[-1:] == (1,) and shift.ndim == result.ndim:
+                self.shifted = result, whole, shift
+        return result
+
+    def _before_shift(self, scores: Tensor, soft: Soft) -> tuple[Tensor, Soft]:
+        """Return scores as they were before one number was taken off those of each query.
+
+        A shift leaves the pattern as it is, but scores of two prompts can only stand for each other
+        beside a sink where none is shifted.
+        """
+        if self.shifted is None or self.shifted[0] is not scores:
+            return scores, soft
+        _, whole, shift = self.shifted
+        return whole, lambda given: soft(given - shift)
 
     def _over_keys(self, scores: Tensor, dim: int | None) -> bool:
         shape = tuple(scores.shape)

@@ -308,18 +308,33 @@ def _fitting_layouts(
     layer: int,
     heads: int,
 ) -> dict[tuple[int, str], Columns | None]:
-    """Return the layouts under which one token's values are what its heads mix."""
+    """Return the layouts under which one token's values are what its heads mix.
+
+    Where there is no such layout, those under which each head mixes a share of its values: a sink
+    has taken the rest.
+    """
     mixed = accesses["attention_value_output", layer]
     size = (mixed.width or 0) // heads
     target = tensor_of(single, mixed)[:, 0]  # (prompts, heads * size)
     values = tensor_of(single, accesses["value_output", layer])[:, 0]
-    found: dict[tuple[int, str], Columns | None] = {}
+    target = target.reshape(len(target), heads, size)
+    whole: dict[tuple[int, str], Columns | None] = {}
+    shares: dict[tuple[int, str], Columns | None] = {}
     for (count, kind), columns in _layouts(network, accesses, layer, heads, size).items():
         value = values if columns is None else values[:, columns["value_output"]]
         spread = value.reshape(len(value), count, size).repeat_interleave(heads // count, dim=1)
-        if torch.allclose(spread.flatten(1), target, rtol=1e-3, atol=1e-5):
-            found[count, kind] = columns
-    return found
+        if torch.allclose(spread, target, rtol=1e-3, atol=1e-5):
+            whole[count, kind] = columns
+        elif size > 1 and _is_share(spread, target):
+            shares[count, kind] = columns
+    return whole or shares
+
+
+def _is_share(values: Tensor, mixed: Tensor) -> bool:
+    """Return whether what each head mixes is its values times one number between 0 and 1."""
+    share = (values * mixed).sum(-1, keepdim=True) / (values * values).sum(-1, keepdim=True)
+    fits = torch.allclose(share * values, mixed, rtol=1e-3, atol=1e-5)
+    return fits and bool(((share > 0) & (share < 1)).all())
 
 
 def _layouts(

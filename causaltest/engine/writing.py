@@ -17,6 +17,7 @@ from causaltest.engine.model import Model
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.steps import Clock, StepEdit
 from causaltest.errors import ModelError
+from causaltest.sites import KEYED, Site
 
 _MOST_ROWS = 64
 
@@ -79,10 +80,10 @@ class Writer:
     settings: dict[str, Any]
     ends: tuple[int, ...]
 
-    def batches(self, rows: Sequence[Row]) -> Iterator[list[int]]:
-        """Yield indices of rows that are run together."""
+    def batches(self, rows: Sequence[Row], sites: Sequence[Site] = ()) -> Iterator[list[int]]:
+        """Yield indices of rows that are run together; of one length where sites count keys."""
         if self.host is None:
-            for indices, _ in self.model.batches(rows):
+            for indices, _ in self.model.batches(rows, sites):
                 yield indices
             return
         if self.settings.get("do_sample"):
@@ -92,7 +93,8 @@ class Writer:
         lengths = [len(self.model.prompts.ids(row.prompt)) for row in rows]
         order = sorted(range(len(rows)), key=lambda i: lengths[i])
         short, long = order[0], order[-1]
-        ragged = lengths[short] < lengths[long] and self._padding_is_exact(rows[short], rows[long])
+        pads = lengths[short] < lengths[long] and not any(site.component in KEYED for site in sites)
+        ragged = pads and self._padding_is_exact(rows[short], rows[long])
         most = max(1, _MOST_ROWS // int(self.settings.get("num_beams") or 1))
         start = 0
         while start < len(order):

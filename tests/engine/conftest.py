@@ -67,6 +67,20 @@ FAMILIES: dict[str, tuple[str, str, Mapping[str, object]]] = {
         {**_LLAMA, "head_dim": 10, "query_pre_attn_scalar": 10},
     ),
     "mistral": ("MistralForCausalLM", "MistralConfig", {**_LLAMA, "sliding_window": 4}),
+    "gpt-oss": (
+        "GptOssForCausalLM",
+        "GptOssConfig",
+        {
+            **_LLAMA,
+            "head_dim": 10,
+            "num_local_experts": 3,
+            "experts_implementation": "eager",
+            "num_experts_per_tok": 2,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+    ),
 }
 
 
@@ -170,15 +184,34 @@ def _softmax(x: Array) -> Array:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def _mix(q: Array, k: Array, v: Array, edit: Edit, layer: int) -> Array:
-    """Causal attention: (tokens, heads, size) each; as many key-value heads as query heads."""
+def _mix(
+    q: Array,
+    k: Array,
+    v: Array,
+    edit: Edit,
+    layer: int,
+    *,
+    window: int = 0,
+    sinks: Array | None = None,
+) -> Array:
+    """Causal attention: (tokens, heads, size) each; as many key-value heads as query heads.
+
+    A sink is a score of each head beside those of the keys: it takes a share, and has no value.
+    """
     n, heads, size = q.shape
     scores = np.empty((n, heads, n))
     for head in range(heads):
         scores[:, head] = q[:, head] @ k[:, head].T / math.sqrt(size)
         scores[:, head][np.triu_indices(n, 1)] = -np.inf
+        if window:
+            scores[:, head][np.tril_indices(n, -window)] = -np.inf
     scores = edit("attention_scores", layer, scores.reshape(n, heads * n)).reshape(n, heads, n)
-    pattern = edit("attention_pattern", layer, _softmax(scores).reshape(n, heads * n))
+    if sinks is None:
+        shares = _softmax(scores)
+    else:
+        beside = np.broadcast_to(sinks[None, :, None], (n, heads, 1))
+        shares = _softmax(np.concatenate([scores, beside], axis=-1))[..., :n]
+    pattern = edit("attention_pattern", layer, shares.reshape(n, heads * n))
     weights = pattern.reshape(n, heads, n)
     return np.stack([weights[:, head] @ v[:, head] for head in range(heads)], axis=1)
 
@@ -213,51 +246,80 @@ def _gpt2(w: dict[str, Array], config: object, ids: Sequence[int], edit: Edit) -
     return norm(x, "transformer.ln_f") @ w["lm_head.weight"].T
 
 
-def _llama(w: dict[str, Array], config: object, ids: Sequence[int], edit: Edit) -> Array:
-    def norm(x: Array, name: str) -> Array:
-        scale = np.sqrt((x**2).mean(-1, keepdims=True) + config.rms_norm_eps)
-        return x / scale * w[f"{name}.weight"]
+def _rms(x: Array, gain: Array, eps: float) -> Array:
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * gain
 
+
+def _turned(x: Array) -> Array:
+    """Rotary embedding of (tokens, heads, size), halves rotated against each other."""
+    n, _, size = x.shape
+    rates = 10000.0 ** (-np.arange(0, size, 2) / size)
+    angles = np.outer(np.arange(n), rates)
+    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    one, two = x[..., : size // 2], x[..., size // 2 :]
+    return np.concatenate([one * cos - two * sin, two * cos + one * sin], axis=-1)
+
+
+def _llama(w: dict[str, Array], config: object, ids: Sequence[int], edit: Edit) -> Array:
     heads, groups, n, size = (
         config.num_attention_heads, config.num_key_value_heads, len(ids), config.head_dim,
     )  # fmt: skip
+    oss = config.model_type == "gpt_oss"
 
-    def turn(x: Array) -> Array:
-        """Rotary embedding, halves rotated against each other."""
-        rates = 10000.0 ** (-np.arange(0, size, 2) / size)
-        angles = np.outer(np.arange(n), rates)
-        cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
-        one, two = x[..., : size // 2], x[..., size // 2 :]
-        return np.concatenate([one * cos - two * sin, two * cos + one * sin], axis=-1)
+    def linear(x: Array, name: str) -> Array:
+        return x @ w[f"{name}.weight"].T + w.get(f"{name}.bias", 0.0)
 
     x = edit("embedding", None, w["model.embed_tokens.weight"][list(ids)])
     for layer in range(config.num_hidden_layers):
         p = f"model.layers.{layer}"
         x = edit("block_input", layer, x)
-        h = edit("attention_input", layer, norm(x, f"{p}.input_layernorm"))
-        q = edit("query_output", layer, h @ w[f"{p}.self_attn.q_proj.weight"].T)
-        k = edit("key_output", layer, h @ w[f"{p}.self_attn.k_proj.weight"].T)
-        v = edit("value_output", layer, h @ w[f"{p}.self_attn.v_proj.weight"].T)
-        q = turn(q.reshape(n, heads, size))
-        k = turn(k.reshape(n, groups, size)).repeat(heads // groups, axis=1)
+        gain = w[f"{p}.input_layernorm.weight"]
+        h = edit("attention_input", layer, _rms(x, gain, config.rms_norm_eps))
+        q = edit("query_output", layer, linear(h, f"{p}.self_attn.q_proj"))
+        k = edit("key_output", layer, linear(h, f"{p}.self_attn.k_proj"))
+        v = edit("value_output", layer, linear(h, f"{p}.self_attn.v_proj"))
+        q = _turned(q.reshape(n, heads, size))
+        k = _turned(k.reshape(n, groups, size)).repeat(heads // groups, axis=1)
         v = v.reshape(n, groups, size).repeat(heads // groups, axis=1)
-        z = edit(
-            "attention_value_output", layer, _mix(q, k, v, edit, layer).reshape(n, heads * size)
-        )
-        a = edit("attention_output", layer, z @ w[f"{p}.self_attn.o_proj.weight"].T)
-        x = x + a
-        h = edit("mlp_input", layer, norm(x, f"{p}.post_attention_layernorm"))
-        gate = h @ w[f"{p}.mlp.gate_proj.weight"].T
-        g = gate / (1 + np.exp(-gate)) * (h @ w[f"{p}.mlp.up_proj.weight"].T)
-        g = edit("mlp_activation", layer, g)
-        m = edit("mlp_output", layer, g @ w[f"{p}.mlp.down_proj.weight"].T)
-        x = edit("block_output", layer, x + m)
-    return norm(x, "model.norm") @ w["lm_head.weight"].T
+        slides = oss and config.layer_types[layer] == "sliding_attention"
+        z = _mix(
+            q, k, v, edit, layer,
+            window=config.sliding_window if slides else 0, sinks=w.get(f"{p}.self_attn.sinks"),
+        )  # fmt: skip
+        z = edit("attention_value_output", layer, z.reshape(n, heads * size))
+        x = x + edit("attention_output", layer, linear(z, f"{p}.self_attn.o_proj"))
+        gain = w[f"{p}.post_attention_layernorm.weight"]
+        h = edit("mlp_input", layer, _rms(x, gain, config.rms_norm_eps))
+        if oss:
+            m = _experts(w, config, h, f"{p}.mlp")
+        else:
+            gate = linear(h, f"{p}.mlp.gate_proj")
+            g = gate / (1 + np.exp(-gate)) * linear(h, f"{p}.mlp.up_proj")
+            m = linear(edit("mlp_activation", layer, g), f"{p}.mlp.down_proj")
+        x = edit("block_output", layer, x + edit("mlp_output", layer, m))
+    return _rms(x, w["model.norm.weight"], config.rms_norm_eps) @ w["lm_head.weight"].T
+
+
+def _experts(w: dict[str, Array], config: object, h: Array, path: str) -> Array:
+    """Mixture of experts of GPT-OSS: gates and values take turns in the columns."""
+    scores = h @ w[f"{path}.router.weight"].T + w[f"{path}.router.bias"]
+    mixed = np.zeros_like(h)
+    for token, row in enumerate(scores):
+        best = np.argsort(-row)[: config.num_experts_per_tok]
+        for expert, share in zip(best, _softmax(row[best]), strict=True):
+            up, down = (
+                w[f"{path}.experts.{name}"][expert] for name in ("gate_up_proj", "down_proj")
+            )
+            wide = h[token] @ up + w[f"{path}.experts.gate_up_proj_bias"][expert]
+            gate, value = np.minimum(wide[::2], 7.0), np.clip(wide[1::2], -7.0, 7.0)
+            out = ((value + 1) * gate / (1 + np.exp(-1.702 * gate))) @ down
+            mixed[token] += share * (out + w[f"{path}.experts.down_proj_bias"][expert])
+    return mixed
 
 
 @pytest.fixture(scope="session")
 def by_hand() -> Callable[[Model], ByHand]:
-    """Return a function that gives the forward pass by hand of a GPT-2 or Llama."""
+    """Return a function that gives the forward pass by hand of a GPT-2, Llama or GPT-OSS."""
     made: dict[int, ByHand] = {}
 
     def forward(model: Model) -> ByHand:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from transformers import T5Config, T5ForConditionalGeneration
 
 from causaltest.engine.model import Model
 from causaltest.errors import MetricError, ModelError, SiteError
@@ -301,18 +302,23 @@ def test_patterns_that_cannot_be_had_are_refused(tiny, fresh):
         tiny("gpt2").attention_patterns(PROMPTS, 1, head=4)
     with pytest.raises(SiteError, match="gpt2 has layers 0-2"):
         tiny("gpt2").attention_patterns(PROMPTS, 7)
+    with pytest.raises(SiteError, match="has no attention_pattern: no stack of blocks"):
+        Model(torch.nn.Embedding(5, 4)).attention_patterns(PROMPTS, 0)
+    settings = {"vocab_size": 50, "d_model": 8, "d_ff": 8, "d_kv": 4, "num_heads": 2}
+    config = T5Config(**settings, num_layers=2, decoder_start_token_id=0)
+    model = Model(T5ForConditionalGeneration(config).eval())
+    with pytest.raises(ModelError, match="has 1 queries and 1 keys for a prompt of 5 tokens, so"):
+        model.attention_patterns(PROMPTS[:1], 1)
+
+
+def test_patterns_are_those_that_are_used(fresh):
+    """A hook of the user that changes the reported pattern changes nothing: it is not read."""
     model = fresh("gpt2")
+    wanted = model.attention_patterns(PROMPTS[0], 1).patterns[0]
     handle = model.network.transformer.h[1].attn.register_forward_hook(
         lambda _module, _given, output: (output[0], None)
     )
-    with pytest.raises(ModelError, match="gives no attention pattern, even when attention is"):
-        model.attention_patterns(PROMPTS, 1)
-    handle.remove()
-    handle = model.network.transformer.h[1].attn.register_forward_hook(
-        lambda _module, _given, output: (output[0], output[1] / 2)
-    )
-    with pytest.raises(ModelError, match=r"sum to 1 only within 0.5 .*a sink, or padding"):
-        model.attention_patterns(PROMPTS, 1)
+    assert torch.equal(model.attention_patterns(PROMPTS[0], 1).patterns[0], wanted)
     handle.remove()
     assert model.network.config._attn_implementation == "sdpa"
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 
 from causaltest.engine.gradients import differentiable
+from causaltest.engine.model import Model
 from causaltest.engine.run import intervene, score, score_identity
 from causaltest.engine.softmax import Softmax, eager, fused
 from causaltest.errors import InterventionError, PairError, SiteError
@@ -38,8 +39,8 @@ from causaltest.sites import (
     head_attention_value_output,
 )
 
-FAMILIES = ("gpt2", "llama")
-TOLERANCE = {"gpt2": 1e-10, "llama": 1e-6}
+FAMILIES = ("gpt2", "llama", "gpt-oss")
+TOLERANCE = {"gpt2": 1e-10, "llama": 1e-6, "gpt-oss": 1e-6}
 LAYER, HEAD = 1, 2
 
 BASE, SOURCE = (4, 5, 6, 7, 8), (14, 15, 16, 17, 18)
@@ -251,10 +252,30 @@ def test_patterns_are_edited_in_generation(use_cache, tiny) -> None:
     one, other = (each[0].logits for each in written)
     assert torch.allclose(one, other, atol=1e-5)
     assert "eagerly" in written[0].ledger[0].note
-    with pytest.raises(InterventionError, match="must be of equal length; generate from them one"):
-        model.generate(
-            [BASE, BASE[:3]], max_new_tokens=2, intervention=zero_ablate(PATTERN), when="prompt"
-        )
+
+
+@pytest.mark.parametrize("forward", [None, lambda network, ids, _mask: network(ids).logits])
+@pytest.mark.parametrize("when", ["prompt", "every step", [1]])
+@pytest.mark.parametrize("site", [PATTERN, SCORES], ids=["pattern", "scores"])
+def test_prompts_of_unequal_length_write_what_each_writes_alone(site, when, forward, tiny) -> None:
+    """Under edits of patterns a text does not depend on the length of the others of the call."""
+    model = Model(tiny("gpt2").network, forward=forward)
+    prompts = [BASE, BASE[:3], SOURCE, SOURCE[:3][::-1]]
+
+    def written(prompts):
+        return model.generate(
+            prompts, max_new_tokens=3, intervention=scale(site, 0.3), when=when, keep_logits=True,
+            eos_token_id=None,
+        )  # fmt: skip
+
+    together = written(prompts)
+    for prompt, text in zip(prompts, together, strict=True):
+        (alone,) = written(prompt)
+        assert text.ids == alone.ids
+        assert torch.allclose(text.logits, alone.logits, atol=1e-6)
+    assert together.ledger[0].rows == len(prompts)
+    plain = model.generate(prompts, max_new_tokens=3, keep_logits=True, eos_token_id=None)
+    assert not torch.allclose(plain[0].logits, together[0].logits, atol=1e-3)
 
 
 class Attend(nn.Module):
