@@ -54,7 +54,7 @@ def _run(task: Task, piece: Sequence[Strip], sources: Sources, tally: Tally) -> 
                 draw=draw, stored=sources.stored(strip), means=task.means,
             )  # fmt: skip
             edits += [(cell, edit) for edit in made]
-            placed += [Placed((start, stop), *operation) for operation in operations]
+            placed += [Placed(slice(start, stop), *operation) for operation in operations]
         outputs = task.model.run_batch(batch, merged(placed, batch))
         for (cell, draw, pair), output in zip(chosen, outputs, strict=True):
             tally.score(part, (pair, cell, draw), output)

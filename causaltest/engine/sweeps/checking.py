@@ -9,7 +9,8 @@ from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.readout import Readout, find_readout
 from causaltest.engine.sweeps.batched import run_batched
-from causaltest.engine.sweeps.capture import Unfit, capture, same_in_rows
+from causaltest.engine.sweeps.calling import same_in_rows
+from causaltest.engine.sweeps.capture import Unfit, capture
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
@@ -108,26 +109,55 @@ def _causal(model: Model, ids: Sequence[int]) -> bool:
     return bool((one - two).abs().max() <= _SAME * one.abs().max())
 
 
-def to_check(strips: Sequence[tuple[Strip, int, int]], layers: int) -> list[Watched]:
-    """Choose rows to check: of the first and the last block, and of the last tokens.
+def check_windows(model: Model, keys: int) -> None:
+    """Make sure that no block hides keys by their distance of its own accord.
+
+    Where rows lie side by side, keys stand further from tokens than in a prompt.
+
+    Parameters
+    ----------
+    model
+        The model.
+    keys
+        How far a key may stand from a token.
+
+    Raises
+    ------
+    Unfit
+        The model's configuration names a window that is shorter.
+    """
+    config = getattr(model.network, "config", None)
+    inner = getattr(config, "text_config", None) or config
+    for name, value in vars(inner).items() if inner is not None else ():
+        if "window" in name and isinstance(value, int) and 1 < value < keys:
+            raise Unfit(f"attention is within a window of {value} tokens ({name})")
+
+
+def to_check(strips: Sequence[tuple[Strip, int]], layers: int) -> list[Watched]:
+    """Choose rows to check, which run through half of the blocks at least where there are such.
 
     Parameters
     ----------
     strips
-        Strips with where they join and at which token their pass begins.
+        Strips with where they join.
     layers
         Number of blocks; rows that only join behind the last one say little.
+
+    Returns
+    -------
+    list of Watched
+        One that runs most blocks and tokens, and one of the last tokens.
     """
-    some = [each for each in strips if each[1] < 2 * layers - 1] or strips
+    deep = max(layers - 1, min(join for _, join in strips))
+    some = [each for each in strips if each[1] <= deep]
     chosen = [
-        min(some, key=lambda each: (each[1], -each[2])),
-        max(some, key=lambda each: each[1]),
-        max(some, key=lambda each: (each[2], -each[1])),
+        min(some, key=lambda each: (each[1], each[0].start)),
+        max(some, key=lambda each: (each[0].start, each[1])),
     ]
     # Of different pairs, where there are several.
     rows = [
         (strip.pairs[at], strip.cell, strip.draw)
-        for (strip, _, _), at in zip(chosen, (0, -1, -1), strict=True)
+        for (strip, _), at in zip(chosen, (0, -1), strict=True)
     ]
     return list(dict.fromkeys(rows))
 

@@ -11,14 +11,16 @@ from causaltest.engine.sweeps.capture import Unfit
 from causaltest.engine.sweeps.checking import (
     causal,
     check_arguments,
+    check_windows,
     difference,
     readout_of,
     to_check,
 )
 from causaltest.engine.sweeps.growing import Walk
-from causaltest.engine.sweeps.keeping import Finished
+from causaltest.engine.sweeps.keeping import Finished, Way
 from causaltest.engine.sweeps.known import known_cells
 from causaltest.engine.sweeps.outputs import Unread
+from causaltest.engine.sweeps.packing import best_length
 from causaltest.engine.sweeps.pieces import in_pieces
 from causaltest.engine.sweeps.placing import Places
 from causaltest.engine.sweeps.plan import Job
@@ -28,6 +30,15 @@ from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
 
 _MOST_PAIRS = 64
+
+_PACKED: Way = "packed"
+_WHOLE: Way = "whole"
+_REASONS: dict[Way, str] = {
+    "packed": "rows run only the blocks and tokens behind their first edit",
+    "suffixes": "rows run the blocks behind their first edit, tokens from a few places on",
+    "whole": "rows run all tokens of the blocks behind their first edit",
+}
+_WAYS = tuple(_REASONS)
 
 
 @dataclass
@@ -52,8 +63,8 @@ class Fast:
         self.causal = causal(self.task.model, longest)
         self.places = Places(self.task.model)
         self.joins = [self.places.join(cell) for cell in self.task.cells]
-        self.suffixes = False
-        self._hindrance = "" if self.causal else "tokens see later ones"
+        self.way: Way = _PACKED if self.causal else _WHOLE
+        self.hindrance = "" if self.causal else "tokens see later ones"
         self.checked: list[int] = []
         self.difference: float | None = None
         self._lengths: set[int] = set()
@@ -61,10 +72,7 @@ class Fast:
     @property
     def reason(self) -> str:
         """Why this plan, for readers."""
-        if self.suffixes:
-            return "rows run only the blocks and tokens behind their first edit"
-        why = self._hindrance or "keys and values are not to be had"
-        return f"rows run all tokens of the blocks behind their first edit: {why}"
+        return _REASONS[self.way] + (f": {self.hindrance}" if self.hindrance else "")
 
     def jobs(self) -> list[Job]:
         """Return independent jobs: pairs of one length, and all cells that lie on the way.
@@ -102,12 +110,17 @@ class Fast:
         Unfit
             The model does not run in the way that is needed, or the check failed.
         """
-        if not self._hindrance:
+        while True:
             try:
                 return self._read_as_needed(job)
             except Unfit as reason:
-                self._hindrance = str(reason)
-        return self._read_as_needed(job)
+                if self.way == _WHOLE:
+                    raise
+                self._give_up(str(reason))
+
+    def _give_up(self, why: str) -> None:
+        """Go on in the next way, which asks less of a model."""
+        self.way, self.hindrance = _WAYS[_WAYS.index(self.way) + 1], why
 
     def finished(self, job: Job, tally: Tally, before: int) -> Finished:
         """Return what a job gave, and how, as plain data; `before` cells were checked before."""
@@ -115,8 +128,8 @@ class Fast:
             tally.finished(job),
             checked=tuple(self.checked[before:]),
             difference=self.difference,
-            suffixes=self.suffixes,
-            hindrance=self._hindrance,
+            way=self.way,
+            hindrance=self.hindrance,
         )
 
     def take_up(self, job: Job, finished: Finished) -> None:
@@ -125,7 +138,7 @@ class Fast:
         self.checked += finished.checked
         if finished.difference is not None:
             self.difference = max(finished.difference, self.difference or 0.0)
-        self.suffixes, self._hindrance = finished.suffixes, finished.hindrance
+        self.way, self.hindrance = finished.way, finished.hindrance
         self._lengths.add(len(self.task.ids[job.pairs[0]]))
 
     def _read_as_needed(self, job: Job) -> Tally:
@@ -137,8 +150,10 @@ class Fast:
     def _run(self, job: Job, *, everywhere: bool) -> Tally:
         tally = self.tally.part()
         sources = Sources(self.task, tally, job.pairs, job.cells)
-        remember = not self._hindrance
+        remember = self.way != _WHOLE
         base = base_runs(self.task, job.pairs, everywhere=everywhere, remember=remember)
+        if remember and None in base.track.memory:
+            self.way, self.hindrance = _WHOLE, "keys and values are not to be had"
         tally.work += len(job.pairs)
         tally.reads = dict(base.reads)
         known = {pair: self._known(pair, job) for pair in job.pairs}
@@ -148,20 +163,32 @@ class Fast:
         if base.track.tokens not in self._lengths:
             tally.watched = dict.fromkeys(self._to_check(planned))
         answers = Answers(self.task, base, self.readout, tally)
-        for start, strips in planned.items():
-            tokens = base.track.tokens - start
-            walk = Walk(self.task, base, self.places, sources, start)
-            most = self.task.most_rows(tokens, answers=1)
+        for strips in planned:
+            walk = self._walk(strips, base, sources)
+            shorter = sum(strip.start for strip in strips) // len(strips)
+            most = self.task.most_rows(base.track.tokens - shorter, answers=1)
             in_pieces(strips, most, partial(walk.run, answers=answers), tally)
         answers.flush()
         self._check(tally, sources)
         self._lengths.add(base.track.tokens)
         return tally
 
-    def _to_check(self, planned: Mapping[int, Sequence[Strip]]) -> list[Watched]:
-        strips = [
-            (strip, self._join(strip.cell), start) for start in planned for strip in planned[start]
-        ]
+    def _walk(self, strips: Sequence[Strip], base: Base, sources: Sources) -> Walk:
+        begins = [strip.start for strip in strips]
+        first, prefix, tokens = min(begins), max(begins), base.track.tokens
+        columns = tokens - first
+        if first < prefix:
+            together: dict[tuple[int, int], list[int]] = {}
+            for strip in strips:
+                for pair in strip.pairs:
+                    group = together.setdefault((pair, self._join(strip.cell)), [])
+                    group.append(tokens - strip.start)
+            columns = best_length(together.values())
+            check_windows(self.task.model, prefix + columns)
+        return Walk(self.task, base, self.places, sources, first, prefix, columns)
+
+    def _to_check(self, planned: Sequence[Sequence[Strip]]) -> list[Watched]:
+        strips = [(strip, self._join(strip.cell)) for strips in planned for strip in strips]
         return to_check(strips, self.task.model.n_layers) if strips else []
 
     def _check(self, tally: Tally, sources: Sources) -> None:
@@ -185,26 +212,29 @@ class Fast:
 
     def _planned(
         self, job: Job, base: Base, known: Mapping[int, Sequence[int]]
-    ) -> dict[int, list[Strip]]:
-        """Return the strips of each bucket, in the order in which they join."""
-        layers = len(base.track.calls)
-        self.suffixes = self.causal and None not in base.track.memory
+    ) -> list[list[Strip]]:
+        """Return the strips of each walk, in the order in which they join."""
+        layers, tokens = len(base.track.calls), base.track.tokens
         first: dict[int, dict[int, list[int]]] = {}
         weights: dict[int, float] = {}
         away = {pair: frozenset(cells) for pair, cells in known.items()}
         for cell in sorted(job.cells, key=self._join):
             blocks = layers - (self._join(cell) + 1) // 2
             for pair in (pair for pair in job.pairs if cell not in away[pair]):
-                place = min(self.task.edited(pair, cell), default=0) if self.suffixes else 0
+                edited = self.task.edited(pair, cell) if self.way != _WHOLE else ()
+                place = min(edited, default=0)
                 first.setdefault(cell, {}).setdefault(place, []).append(pair)
                 weights[place] = weights.get(place, 0.0) + blocks * self.task.cells[cell].draws
-        starts = buckets(weights, base.track.tokens, layers=layers)
+        width = base.track.states[0].shape[-1] if self.way == _PACKED else None
+        starts = buckets(weights, tokens, layers=layers, width=width)
         found: dict[int, list[Strip]] = {start: [] for start in starts}
         for cell, by_place in first.items():
-            held: dict[int, list[int]] = {}
+            held: dict[tuple[int, int], list[int]] = {}
             for place, pairs in by_place.items():
-                held.setdefault(max(s for s in starts if s <= place), []).extend(pairs)
-            for start, pairs in held.items():
+                walk = max(start for start in starts if start <= place)
+                begin = place if self.way == _PACKED else walk
+                held.setdefault((walk, begin), []).extend(pairs)
+            for (walk, begin), pairs in held.items():
                 for draw in range(self.task.cells[cell].draws):
-                    found[start].append(Strip(cell, draw, tuple(pairs)))
-        return found
+                    found[walk].append(Strip(cell, draw, tuple(pairs), begin))
+        return [strips for strips in found.values() if strips]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
-from causaltest.engine.prompts import Batch
+from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.run import Applied, declared
 from causaltest.engine.sweeps.base import Base
-from causaltest.engine.sweeps.capture import Slice, step
+from causaltest.engine.sweeps.calling import Part as Called
+from causaltest.engine.sweeps.calling import Slice, step
+from causaltest.engine.sweeps.packing import Packs, Seat, packs, seats
 from causaltest.engine.sweeps.placing import BEFORE, Places
 from causaltest.engine.sweeps.planning import Strip, rows_of
 from causaltest.engine.sweeps.prefix import Held, Prefix, Reached
@@ -37,82 +39,120 @@ class Lane:
         What is done to it.
     operations
         Block to the operations in it.
+    seats
+        Where its rows lie.
     """
 
     strip: Strip
     join: int
     edits: list[Applied]
     operations: dict[int, list[tuple[str, Side, Operation]]]
-    first: int = 0
-    """First row in the pass."""
+    seats: list[Seat] = field(default_factory=list)
 
-    @property
-    def rows(self) -> tuple[int, int]:
-        """First row in the pass, and the one behind the last."""
-        return self.first, self.first + len(self.strip.pairs)
+
+@dataclass(frozen=True)
+class Out:
+    """A row that came out of the last block.
+
+    Parameters
+    ----------
+    lane, pair
+        Which row it is.
+    states
+        (tokens, width).
+    places
+        Which tokens these are.
+    """
+
+    lane: Lane
+    pair: int
+    states: Tensor
+    places: Sequence[int]
 
 
 @dataclass
-class End:
-    """Rows that came out of the last block.
+class Stream:
+    """Rows in the midst of the network.
 
     Parameters
     ----------
     lanes
         The rows.
     states
-        (rows, tokens, width).
-    places
-        Which tokens these are.
+        (packs, columns, width).
+    rows
+        (packs,) the base run's row that each belongs to.
+    packs
+        What lies where; None where each holds one row, and all the same tokens.
     """
 
     lanes: list[Lane]
     states: Tensor
-    places: Sequence[int]
+    rows: Tensor
+    packs: Packs | None
+
+    def joined(self, other: Stream) -> Stream:
+        """Return these rows and others behind them."""
+        for lane in other.lanes:
+            lane.seats = [Seat(each.pack + len(self.states), each.first) for each in lane.seats]
+        both = self.packs and other.packs and self.packs.joined(other.packs)
+        states = torch.cat([self.states, other.states])
+        return Stream([*self.lanes, *other.lanes], states, torch.cat([self.rows, other.rows]), both)
+
+    def among(self, lanes: list[Lane]) -> Stream:
+        """Return the packs in which some lanes lie; their rows take seats anew."""
+        kept = sorted({seat.pack for lane in lanes for seat in lane.seats})
+        place = {pack: index for index, pack in enumerate(kept)}
+        for lane in lanes:
+            lane.seats = [Seat(place[each.pack], each.first) for each in lane.seats]
+        index = torch.tensor(kept, device=self.states.device)
+        packs = self.packs and self.packs.among(index)
+        return Stream(lanes, self.states[index], self.rows[index], packs)
 
 
 @dataclass
 class Walk:
-    """One pass down the blocks from one token on.
+    """One pass down the blocks, on the tokens behind each row's first edit.
 
     Parameters
     ----------
     task, base, places, sources
         What is run, on what, where cells edit, and what cells put in.
-    start
-        First token that is run.
+    first, prefix
+        The first and the last token at which a row begins. Keys and values of the base run stand
+        in front up to the last.
+    columns
+        Tokens of a pack.
     """
 
     task: Task
     base: Base
     places: Places
     sources: Sources
-    start: int
+    first: int
+    prefix: int
+    columns: int
     work: float = 0.0
 
     def run(self, strips: Sequence[Strip], answers: Answers) -> Part:
         """Run strips, and hand what comes out of the last block on to be scored."""
         lanes = sorted((self._lane(strip) for strip in strips), key=lambda lane: lane.join)
         with evaluating(self.task.model.network):
-            ends = self._down(lanes)
+            outs = self._down(lanes)
         entries = [(lane.strip.cell, edit.entry()) for lane in lanes for edit in lane.edits]
-        for end in ends:
-            self._hand_on(end, answers)
         track = self.base.track
+        behind = 2 * len(track.calls) - 1
+        for out in outs:
+            cell, at_last = out.lane.strip.cell, out.lane.join == behind
+            changed = self.task.edited(out.pair, cell) if at_last else out.places
+            answers.add((out.pair, cell, out.lane.strip.draw), out.states, out.places, changed)
         work, self.work = self.work / (track.tokens * len(track.calls)), 0.0
         return Part(entries=entries, rows=rows_of(strips), work=work)
 
-    def _hand_on(self, end: End, answers: Answers) -> None:
-        behind = 2 * len(self.base.track.calls) - 1
-        for lane in end.lanes:
-            states = end.states[slice(*lane.rows)]
-            for index, pair in enumerate(lane.strip.pairs):
-                row = (pair, lane.strip.cell, lane.strip.draw)
-                changed = self.task.edited(pair, row[1]) if lane.join == behind else end.places
-                answers.add(row, states[index], end.places, changed)
-
     def _lane(self, strip: Strip) -> Lane:
-        batch = self._batch([strip], self.start)
+        rows = [self.task.rows[pair] for pair in strip.pairs]
+        tokens = self.base.track.tokens
+        batch = _shape_alone(rows, tokens - strip.start, strip.start)
         edits, operations = declared(
             self.task.model, self.task.cells[strip.cell], batch,
             draw=strip.draw, stored=self.sources.stored(strip), means=self.task.means,
@@ -124,175 +164,213 @@ class Walk:
             grouped.setdefault(layer, []).append(operation)
         for edit in edits:
             if self.places.layer(edit.access.path) == BEFORE:
-                edit.rows = self._batch([strip], 0)
+                edit.rows = _shape_alone(rows, tokens, 0)
         join = self.places.join(self.task.cells[strip.cell])
         assert join is not None
         return Lane(strip, join, edits, grouped)
 
-    def _batch(self, strips: Sequence[Strip], start: int) -> Batch:
-        rows = tuple(self.task.rows[pair] for strip in strips for pair in strip.pairs)
-        tokens = self.base.track.tokens - start
-        # Edits ask for the shape alone.
-        ids = torch.empty(len(rows), tokens, device="meta")
-        return Batch(rows, ids, (tokens,) * len(rows), start)
+    def _down(self, lanes: list[Lane]) -> list[Out]:
+        """Walk down the blocks; rows join on the way."""
+        states = self.base.track.states
+        last = len(self.base.track.calls) - 1
+        stream: Stream | None = None
+        outs: list[Out] = []
+        for layer in range(last + 1):
+            due = [lane for lane in lanes if lane.join == BEFORE] if layer == 0 else []
+            if due:
+                stream = _joined(stream, self._seated(due, self._front(due)))
+            if due := [lane for lane in lanes if lane.join == 2 * layer]:
+                stream = _joined(stream, self._seated(due, states[layer][self._rows(due)]))
+            if stream is not None and layer < last:
+                stream.states = self._through(layer, stream)
+            elif stream is not None:
+                outs += self._through_last(stream)
+            if due := [lane for lane in lanes if lane.join == 2 * layer + 1]:
+                fresh = self._seated(due, states[layer + 1][self._rows(due)])
+                for _, _, operation in self._operations(fresh, layer):
+                    fresh.states = operation(fresh.states)  # pyright: ignore[reportAttributeAccessIssue]
+                if layer == last:
+                    outs += self._whole(fresh)
+                else:
+                    stream = _joined(stream, fresh)
+        return outs
 
     def _rows(self, lanes: Sequence[Lane]) -> Tensor:
+        """Return the base run's row of each row."""
         place = self.base.place
         found = [place[pair] for lane in lanes for pair in lane.strip.pairs]
         return torch.tensor(found, device=self.base.track.states[0].device)
 
-    def _down(self, lanes: list[Lane]) -> list[End]:
-        """Walk down the blocks; rows join on the way."""
-        track = self.base.track
-        last = len(track.calls) - 1
-        stream: Tensor | None = None
-        live: list[Lane] = []
-        ends: list[End] = []
-        for layer in range(len(track.calls)):
-            due = [lane for lane in lanes if lane.join == 2 * layer]
-            if layer == 0:
-                front = [lane for lane in lanes if lane.join == BEFORE]
-                if front:
-                    stream, live = self._front(front), _seated(front, 0)
-            if due:
-                stream = _behind(stream, self._states(due, layer))
-                live += _seated(due, sum(len(lane.strip.pairs) for lane in live))
-            if live and layer < last:
-                assert stream is not None
-                stream = self._through(layer, stream, live)
-            elif live:
-                assert stream is not None
-                ends += self._through_last(stream, live)
-                stream, live = None, []
-            due = [lane for lane in lanes if lane.join == 2 * layer + 1]
-            if due:
-                fresh = self._edited(due, self._states(due, layer + 1), layer)
-                if layer == last:
-                    ends.append(End(due, fresh, range(self.start, track.tokens)))
-                    continue
-                stream = _behind(stream, fresh)
-                live += _seated(due, sum(len(lane.strip.pairs) for lane in live))
-        return ends
+    def _seated(self, lanes: list[Lane], states: Tensor) -> Stream:
+        """Seat rows in packs of their own, given the states of all of their tokens."""
+        tokens = self.base.track.tokens
+        rows = self._rows(lanes)
+        if self.first == self.prefix:
+            taken = [Seat(index, 0) for index in range(len(rows))]
+            stream = Stream(lanes, states[:, self.first :], rows, None)
+        else:
+            begins = [lane.strip.start for lane in lanes for _ in lane.strip.pairs]
+            lengths = [tokens - start for start in begins]
+            taken = seats(list(zip(rows.tolist(), lengths, strict=True)), self.columns)
+            made, owners = packs(
+                list(zip(rows.tolist(), begins, strict=True)), taken,
+                tokens=tokens, columns=self.columns, prefix=self.prefix, device=rows.device,
+            )  # fmt: skip
+            stream = Stream(lanes, states[owners, made.places], made.rows, made)
+        left = iter(taken)
+        for lane in lanes:
+            lane.seats = [next(left) for _ in lane.strip.pairs]
+        return stream
 
-    def _states(self, lanes: Sequence[Lane], layer: int) -> Tensor:
-        return self.base.track.states[layer][:, self.start :][self._rows(lanes)]
+    def _own(self, lane: Lane) -> slice | tuple[Tensor, Tensor]:
+        """Return the index of a lane's numbers in an activation of all packs."""
+        if self.first == self.prefix:
+            return slice(lane.seats[0].pack, lane.seats[-1].pack + 1)
+        columns = torch.arange(self.base.track.tokens - lane.strip.start)
+        taken = torch.tensor([(seat.pack, seat.first) for seat in lane.seats])
+        return taken[:, :1], taken[:, 1:] + columns
 
-    def _operations(self, lanes: Sequence[Lane], layer: int) -> list[tuple[str, Side, Operation]]:
+    def _operations(self, stream: Stream, layer: int) -> list[tuple[str, Side, Operation]]:
         placed = [
-            Placed(lane.rows, *operation)
-            for lane in lanes
+            Placed(self._own(lane), *operation)
+            for lane in stream.lanes
             for operation in lane.operations.get(layer, ())
         ]
         if not placed:
             return []
-        return merged(placed, self._batch([lane.strip for lane in lanes], self.start))
-
-    def _edited(self, lanes: list[Lane], states: Tensor, layer: int) -> Tensor:
-        """Return what a block gave, edited behind it."""
-        for _, _, operation in self._operations(_seated(lanes, 0), layer):
-            states = operation(states)  # pyright: ignore[reportAssignmentType]
-        return states
+        rows = [self.task.rows[self.base.pairs[row]] for row in stream.rows.tolist()]
+        return merged(placed, _shape_alone(rows, stream.states.shape[1], self.first))
 
     def _front(self, lanes: list[Lane]) -> Tensor:
         """Run the network up to its first block on rows that are edited before it."""
-        model, track = self.task.model, self.base.track
-        pairs = [pair for lane in lanes for pair in lane.strip.pairs]
-        batch = model.batch([self.task.rows[pair] for pair in pairs])
-        placed = [
-            Placed(lane.rows, *operation)
-            for lane in _seated(lanes, 0)
-            for operation in lane.operations.pop(BEFORE)
-        ]
+        model = self.task.model
+        rows = [self.task.rows[pair] for lane in lanes for pair in lane.strip.pairs]
+        batch = model.batch(rows)
+        placed: list[Placed] = []
+        first = 0
+        for lane in lanes:
+            own = slice(first, first := first + len(lane.strip.pairs))
+            placed += [Placed(own, *operation) for operation in lane.operations.pop(BEFORE)]
         found: list[Tensor] = []
 
         def enter(tensor: Tensor) -> None:
-            found.append(tensor[:, self.start :])
+            found.append(tensor)
             raise Reached
 
         end: tuple[str, Side, Operation] = (model.architecture.blocks[0], "input", enter)
         with suppress(Reached):
             model.run_batch(batch, [*merged(placed, batch), end])
-        assert found[0].shape[1] == track.tokens - self.start
+        assert found[0].shape[1] == self.base.track.tokens
         return found[0]
 
-    def _through(self, layer: int, stream: Tensor, lanes: Sequence[Lane]) -> Tensor:
+    def _called(self, stream: Stream) -> tuple[Called, Tensor | None]:
+        """Return which rows and tokens these are, and the pair of each where there are several."""
+        rows = stream.rows if self.base.track.pairs > 1 else None
+        if stream.packs is not None:
+            return stream.packs, rows
+        return Slice(slice(self.first, None), rows, len(stream.states)), rows
+
+    def _through(self, layer: int, stream: Stream) -> Tensor:
         """Run rows through a block, with the edits in it."""
         track = self.base.track
-        rows = self._rows(lanes) if track.pairs > 1 else None
+        part, rows = self._called(stream)
         memory, cache = track.memory[layer], None
-        if self.start:
+        if self.prefix:
             assert memory is not None
-            cache = Prefix(memory, self.start, rows)
-        part = Slice(slice(self.start, None), rows, stream.shape[0])
-        self.work += stream.shape[0] * stream.shape[1]
-        with attached(self.task.model.network, self._operations(lanes, layer)):
-            return step(track.calls[layer], track, stream, part, cache)
+            cache = Prefix(memory, self.prefix, rows)
+        self.work += stream.states.shape[0] * stream.states.shape[1]
+        with attached(self.task.model.network, self._operations(stream, layer)):
+            return step(track.calls[layer], track, stream.states, part, cache)
 
-    def _through_last(self, stream: Tensor, lanes: list[Lane]) -> list[End]:
+    def _whole(self, stream: Stream) -> list[Out]:
+        """Return all tokens of all rows."""
+        found: list[Out] = []
+        for lane in stream.lanes:
+            every = range(lane.strip.start, self.base.track.tokens)
+            for pair, seat in zip(lane.strip.pairs, lane.seats, strict=True):
+                own = stream.states[seat.pack, seat.first : seat.first + len(every)]
+                found.append(Out(lane, pair, own, every))
+        return found
+
+    def _through_last(self, stream: Stream) -> list[Out]:
         """Run rows through the last block; where nothing is edited in it, only what is read."""
-        track = self.base.track
-        last = len(track.calls) - 1
-        read = self._read(lanes)
-        every = range(self.start, track.tokens)
-        if read is None or track.memory[last] is None or len(read) >= len(every):
-            return [End(lanes, self._through(last, stream, lanes), every)]
-        inside = [lane for lane in lanes if last in lane.operations]
-        others = [lane for lane in lanes if last not in lane.operations]
-        ends: list[End] = []
+        last = len(self.base.track.calls) - 1
+        inside = {
+            seat.pack for lane in stream.lanes if last in lane.operations for seat in lane.seats
+        }
+        others = [lane for lane in stream.lanes if inside.isdisjoint(s.pack for s in lane.seats)]
+        pairs = {pair for lane in others for pair in lane.strip.pairs}
+        everywhere = any(self.base.reads[pair] is None for pair in pairs)
+        if everywhere or self.base.track.memory[last] is None:
+            others = []
+        rest = [lane for lane in stream.lanes if lane not in others]
+        outs: list[Out] = []
+        if rest:
+            some = stream.among(rest)
+            some.states = self._through(last, some)
+            outs += self._whole(some)
         if others:
-            own = _rows_of(stream, others)
-            found = self._only(read, own, others) if read else own[:, :0]
-            ends.append(End(_seated(others, 0), found, read))
-        if inside:
-            own = _rows_of(stream, inside)
-            ends.append(End(_seated(inside, 0), self._through(last, own, inside), every))
-        return ends
+            outs += self._only_read(stream.among(others))
+        return outs
 
-    def _only(self, read: list[int], stream: Tensor, lanes: Sequence[Lane]) -> Tensor:
-        """Run some tokens of rows through the last block, against keys and values of all."""
+    def _only_read(self, stream: Stream) -> list[Out]:
+        """Run the tokens that are read through the last block, against keys and values of all."""
+        columns: list[list[int]] = [[] for _ in stream.rows]
+        found: list[tuple[Lane, int, Seat, tuple[int, ...]]] = []
+        alike = self._reads(stream.lanes) if stream.packs is None else None
+        for lane in stream.lanes:
+            for pair, seat in zip(lane.strip.pairs, lane.seats, strict=True):
+                read = self._reads([lane], pair) if alike is None else alike
+                found.append((lane, pair, Seat(seat.pack, len(columns[seat.pack])), read))
+                columns[seat.pack] += [seat.first + at - lane.strip.start for at in read]
+        wide = max(map(len, columns))
+        if wide >= stream.states.shape[1]:
+            stream.states = self._through(len(self.base.track.calls) - 1, stream)
+            return self._whole(stream)
+        states = stream.states[:, :0]
+        if wide:
+            filled = [each + [0] * (wide - len(each)) for each in columns]
+            states = self._answered(stream, torch.tensor(filled, device=states.device), alike)
+        return [
+            Out(lane, pair, states[seat.pack, seat.first : seat.first + len(read)], read)
+            for lane, pair, seat, read in found
+        ]
+
+    def _answered(self, stream: Stream, columns: Tensor, alike: tuple[int, ...] | None) -> Tensor:
+        """Run some columns of each pack through the last block."""
         track = self.base.track
         call, memory = track.calls[-1], track.memory[-1]
         assert memory is not None
-        rows = self._rows(lanes) if track.pairs > 1 else None
-        cache = Prefix(memory, self.start, rows, stop=True)
+        part, rows = self._called(stream)
+        cache = Prefix(memory, self.prefix, rows, stop=True)
         with suppress(Reached):
-            part = Slice(slice(self.start, None), rows, stream.shape[0])
-            step(call, track, stream, part, cache)
+            step(call, track, stream.states, part, cache)
         assert cache.whole is not None
-        places = torch.tensor(read, device=stream.device)
-        chosen = stream[:, places - self.start]
+        wide = columns[:, :, None].expand(-1, -1, stream.states.shape[2])
         # Keys and values of all tokens are about a quarter of a block.
-        self.work += stream.shape[0] * (len(read) + 0.25 * stream.shape[1])
-        return step(
-            call, track, chosen, Slice(places, rows, stream.shape[0]), Held(cache.whole)
-        )  # fmt: skip
+        self.work += columns.numel() + 0.25 * stream.states.shape[0] * stream.states.shape[1]
+        if isinstance(part, Packs):
+            part = part.at(columns)
+        else:
+            part = Slice(torch.tensor(alike, device=columns.device), rows, part.count)
+        return step(call, track, stream.states.gather(1, wide), part, Held(cache.whole))
 
-    def _read(self, lanes: Sequence[Lane]) -> list[int] | None:
+    def _reads(self, lanes: Sequence[Lane], pair: int | None = None) -> tuple[int, ...]:
         """Return the tokens at which metrics read logits that these rows could change."""
         found: set[int] = set()
-        for pair in {pair for lane in lanes for pair in lane.strip.pairs}:
-            asked = self.base.reads[pair]
-            if asked is None:
-                return None
-            found.update(place for place in asked if place >= self.start)
-        return sorted(found)
+        for lane in lanes:
+            for each in lane.strip.pairs if pair is None else (pair,):
+                asked = self.base.reads[each]
+                assert asked is not None
+                found.update(place for place in asked if place >= lane.strip.start)
+        return tuple(sorted(found))
 
 
-def _seated(lanes: Sequence[Lane], first: int) -> list[Lane]:
-    """Give lanes their rows in a pass, one behind the other."""
-    for lane in lanes:
-        lane.first = first
-        first += len(lane.strip.pairs)
-    return list(lanes)
+def _shape_alone(rows: Sequence[Row], tokens: int, start: int) -> Batch:
+    """Return a batch of rows without its token ids: edits ask for the shape alone."""
+    ids = torch.empty(len(rows), tokens, device="meta")
+    return Batch(tuple(rows), ids, (tokens,) * len(rows), start)
 
 
-def _behind(stream: Tensor | None, fresh: Tensor) -> Tensor:
-    return fresh if stream is None else torch.cat([stream, fresh])
-
-
-def _rows_of(stream: Tensor, lanes: Sequence[Lane]) -> Tensor:
-    """Return the rows of some lanes of a pass."""
-    count = sum(len(lane.strip.pairs) for lane in lanes)
-    if count == stream.shape[0]:
-        return stream
-    return torch.cat([stream[slice(*lane.rows)] for lane in lanes])
+def _joined(stream: Stream | None, fresh: Stream) -> Stream:
+    return fresh if stream is None else stream.joined(fresh)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from causaltest.engine.ledger import Entry
 from causaltest.engine.sweeps.plan import Job
+
+Way = Literal["packed", "suffixes", "whole"]
+"""Which tokens rows run: from their own first edit on, from the first edit of some, or all."""
 
 _NUMBERS = "<f8"
 
@@ -29,8 +32,8 @@ class Finished:
         As in `Plan`; arithmetic is `forward_equivalents` there.
     checked, difference
         Cells that were checked in this job, and by how much they were off.
-    suffixes, hindrance
-        Whether rows ran only the tokens behind their first edit, and why they could not.
+    way, hindrance
+        Which tokens rows ran, and why no fewer.
     """
 
     values: bytes
@@ -42,7 +45,7 @@ class Finished:
     known: int = 0
     checked: tuple[int, ...] = ()
     difference: float | None = None
-    suffixes: bool = False
+    way: Way = "whole"
     hindrance: str = ""
 
     def matrix(self, job: Job) -> np.ndarray:

@@ -122,6 +122,11 @@ def causal_mask(places: Tensor, tokens: int, dtype: torch.dtype) -> Tensor:
     dtype
         Type of the mask.
     """
-    later = torch.arange(tokens, device=places.device)[None] > places[:, None]
-    mask = torch.zeros(later.shape, dtype=dtype, device=places.device)
-    return mask.masked_fill_(later, torch.finfo(dtype).min)[None, None]
+    earlier = torch.arange(tokens, device=places.device)[None] <= places[:, None]
+    return additive(earlier, dtype)[None, None]
+
+
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what is added to attention scores, so that what is not visible counts for nothing."""
+    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min)

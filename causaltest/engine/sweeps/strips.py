@@ -10,24 +10,26 @@ from torch import Tensor
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.prompts import Batch
 from causaltest.engine.rows import for_each_row
+from causaltest.engine.sweeps.capture import Unfit
 from causaltest.errors import InterventionError
 
 
 @dataclass(frozen=True)
 class Placed:
-    """An operation on a module that concerns some neighbouring rows.
+    """An operation on a module that concerns some rows of a pass.
 
     Parameters
     ----------
-    rows
-        First row, and the one behind the last.
+    own
+        Index of their numbers in an activation: of its first axis; or of its first two, where rows
+        lie side by side in packs.
     path, side
         The module.
     operation
         What is done with these rows.
     """
 
-    rows: tuple[int, int]
+    own: slice | tuple[Tensor, Tensor]
     path: str
     side: Side
     operation: Operation
@@ -41,7 +43,7 @@ def merged(placed: Sequence[Placed], whole: Batch) -> list[tuple[str, Side, Oper
     placed
         In the order in which they apply.
     whole
-        All rows of the pass.
+        All rows of the pass, or all packs.
     """
     grouped: dict[tuple[str, Side], list[Placed]] = {}
     for each in placed:
@@ -59,14 +61,15 @@ def _together(chain: Sequence[Placed], whole: Batch) -> Operation:
             )
         result = given
         for each in chain:
-            own = slice(*each.rows)
-            mine = result[own]
+            if isinstance(each.own, tuple) and given.shape[:2] != whole.ids.shape:
+                raise Unfit(f"{each.path}.{each.side} has no axis of tokens")
+            mine = result[each.own]
             new = each.operation(mine)
             if new is None or new is mine:
                 continue
             if result is given:
                 result = given.clone()
-            result[own] = new
+            result[each.own] = new
         return tensor if result is given else result
 
     return operation

@@ -20,10 +20,10 @@ def test_each_operation_sees_and_changes_its_own_rows():
         seen.extend(tensor[:, 0, 0].tolist())
 
     placed = [
-        Placed((0, 1), "a", "output", lambda tensor: tensor + 1),
-        Placed((1, 3), "b", "input", lambda tensor: tensor * 2),
-        Placed((2, 3), "a", "output", lambda tensor: tensor + 5),
-        Placed((0, 3), "a", "output", look),
+        Placed(slice(0, 1), "a", "output", lambda tensor: tensor + 1),
+        Placed(slice(1, 3), "b", "input", lambda tensor: tensor * 2),
+        Placed(slice(2, 3), "a", "output", lambda tensor: tensor + 5),
+        Placed(slice(0, 3), "a", "output", look),
     ]
     operations = {(path, side): each for path, side, each in merged(placed, THREE)}
     given = torch.arange(3.0)[:, None, None].expand(3, 2, 1).clone()
@@ -37,13 +37,13 @@ def test_each_operation_sees_and_changes_its_own_rows():
 def test_an_activation_that_is_only_looked_at_stays_the_same_object():
     """Nothing is copied where nothing is edited."""
     given = torch.zeros(3, 2, 1)
-    ((_, _, operation),) = merged([Placed((0, 2), "a", "output", lambda _: None)], THREE)
+    ((_, _, operation),) = merged([Placed(slice(0, 2), "a", "output", lambda _: None)], THREE)
     assert operation(given) is given
 
 
 def test_what_a_network_computes_once_for_all_rows_is_edited_row_by_row():
     """Position embeddings have one row; an edit gives each row its own."""
-    placed = [Placed((1, 2), "a", "output", lambda tensor: tensor + 1)]
+    placed = [Placed(slice(1, 2), "a", "output", lambda tensor: tensor + 1)]
     ((_, _, operation),) = merged(placed, THREE)
     found = operation(torch.zeros(1, 2, 1))
     assert found[:, 0, 0].tolist() == [0.0, 1.0, 0.0]
@@ -51,7 +51,7 @@ def test_what_a_network_computes_once_for_all_rows_is_edited_row_by_row():
 
 def test_an_activation_without_an_axis_of_rows_is_refused():
     """Rows of cells cannot be told apart where the first axis is something else."""
-    placed = [Placed((0, 1), "experts", "output", lambda tensor: tensor)]
+    placed = [Placed(slice(0, 1), "experts", "output", lambda tensor: tensor)]
     ((_, _, operation),) = merged(placed, THREE)
     with pytest.raises(InterventionError) as caught:
         operation(torch.zeros(6, 4))
