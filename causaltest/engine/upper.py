@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,20 @@ from causaltest.engine.model import Model
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.readout import Readout
 from causaltest.engine.run import Stored, declared, reads_for
-from causaltest.engine.sweeps.capture import Call, Slice, Track, Unfit, capture, step
+from causaltest.engine.sweeps.calling import Slice, step
+from causaltest.engine.sweeps.capture import Call, Track, Unfit, capture
 from causaltest.engine.sweeps.checking import causal, check_arguments, readout_of
 from causaltest.engine.sweeps.placing import BEFORE, Places
-from causaltest.engine.sweeps.prefix import Prefix, Remembered
+from causaltest.engine.sweeps.prefix import Prefix
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos
 
-_LOGITS = 2**24
-"""How many logits the runs of the lower part may give at once."""
+_ROOM = 2**28
+"""Bytes that what is kept may take, where the weights take less."""
+_AT_ONCE = 2**24
+"""Bytes of activations that one run of the lower part may keep."""
 _TOLERANCE = 1e-4
 
 
@@ -64,6 +67,36 @@ class Kept:
     first: int
     start: int
     row: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What the blocks above need of the base runs of prompts of one length.
+
+    Parameters
+    ----------
+    one
+        The base run of one of them.
+    members
+        Indices of the pairs.
+    first
+        Index of the first block that is run.
+    start
+        First token that is run.
+    """
+
+    one: Track
+    members: tuple[int, ...]
+    first: int
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that are to be kept: the states to start from, earlier keys and values."""
+        kept = [self.one.states[self.first][:, self.start :]]
+        for memory in self.one.memory[self.first :]:
+            kept += [each[:, :, : self.start] for each in memory or ()]
+        return len(self.members) * sum(each.nbytes for each in kept)
 
 
 class Upper:
@@ -107,6 +140,7 @@ class Upper:
         ]
         self._kept: dict[int, Kept] = {}
         self._readout: Readout | None = None
+        self._too_much = ""
         self.plan = self._prepare(intervention)
 
     def __len__(self) -> int:
@@ -174,7 +208,10 @@ class Upper:
         first = min(kept.first for kept in self._kept.values())
         start = min(kept.start for kept in self._kept.values())
         blocks = self._model.n_layers - first
-        return f"{blocks} of {self._model.n_layers} blocks in every step, tokens from {start} on"
+        return (
+            f"{blocks} of {self._model.n_layers} blocks in every step, tokens from {start} on"
+            f"{self._too_much}"
+        )
 
     def _keep(self, intervention: Intervention) -> None:
         self._readout = readout_of(self._model)
@@ -187,16 +224,21 @@ class Upper:
         by_length: dict[int, list[int]] = {}
         for index in range(len(self._rows)):
             by_length.setdefault(self._length(index), []).append(index)
-        for length, members in by_length.items():
-            self._kept[length] = self._below(members, intervention, join, causal=forwards)
+        needed = {
+            length: self._needed(members, intervention, (join + 1) // 2, causal=forwards)
+            for length, members in by_length.items()
+        }
+        weights = sum(each.nbytes for each in self._model.network.parameters())
+        for length, each in self._fitting(needed, max(_ROOM, weights)).items():
+            self._kept[length] = self._below(each)
 
-    def _below(
-        self, members: list[int], intervention: Intervention, join: int, *, causal: bool
-    ) -> Kept:
-        """Run base prompts of one length and keep what the blocks above ask for."""
+    def _needed(
+        self, members: list[int], intervention: Intervention, first: int, *, causal: bool
+    ) -> Needed:
+        """Say what the blocks above need of prompts of one length."""
         # One row stands for all: prompts of one length are called alike.
-        one, _ = capture(self._model, self._model.batch([self._rows[members[0]]]))
-        first = (join + 1) // 2
+        batch = self._model.batch([self._rows[members[0]]])
+        one, _ = capture(self._model, batch, logits=False)
         edited = (
             place
             for index in members
@@ -206,24 +248,48 @@ class Upper:
         start = min(*edited, *(self._read[index] for index in members))
         if not causal or any(memory is None for memory in one.memory[first:]):
             start = 0
-        states: list[Tensor] = []
-        memory: list[list[Remembered | None]] = []
-        classes = max(1, self._model.architecture.vocabulary)
-        size = max(1, _LOGITS // (classes * one.tokens))
-        for begin in range(0, len(members), size):
-            rows = [self._rows[index] for index in members[begin : begin + size]]
-            track, _ = capture(self._model, self._model.batch(rows))
-            states.append(track.states[first][:, start:])
-            above = enumerate(track.memory)
-            memory.append([_head(each, start) if layer >= first else None for layer, each in above])
-        kept = tuple(_joined(list(each)) for each in zip(*memory, strict=True))
-        return Kept(
-            Track(one.calls, one.states[:1], kept),
-            torch.cat(states),
-            first,
-            start,
-            {index: row for row, index in enumerate(members)},
+        return Needed(one, tuple(members), first, start)
+
+    def _fitting(self, needed: dict[int, Needed], room: int) -> dict[int, Needed]:
+        """Keep less where there is no room: no keys and values, but all tokens to run."""
+        size = sum(each.size for each in needed.values())
+        if size <= room:
+            return needed
+        less = {length: replace(each, start=0) for length, each in needed.items()}
+        if (left := sum(each.size for each in less.values())) > room:
+            raise Unfit(
+                f"to keep what {len(self._rows)} prompts give below would take "
+                f"{min(size, left) / 2**30:.2g} GiB"
+            )
+        self._too_much = (
+            f", since to keep what precedes the edits would take {size / 2**30:.2g} GiB"
         )
+        return less
+
+    def _below(self, needed: Needed) -> Kept:
+        """Run base prompts of one length and keep what the blocks above ask for."""
+        one, first, start = needed.one, needed.first, needed.start
+        count = len(needed.members)
+        # Set aside at once: pieces put together later would be there twice.
+        states = _room_for(one.states[first][:, start:], count)
+        memory = [
+            None if layer < first or each is None or not start
+            else (_room_for(each[0][:, :, :start], count), _room_for(each[1][:, :, :start], count))
+            for layer, each in enumerate(one.memory)
+        ]  # fmt: skip
+        size = max(1, _AT_ONCE // _bytes(one))
+        for begin in range(0, count, size):
+            rows = [self._rows[index] for index in needed.members[begin : begin + size]]
+            track, _ = capture(self._model, self._model.batch(rows), logits=False)
+            here = slice(begin, begin + len(rows))
+            states[here] = track.states[first][:, start:]
+            for kept, found in zip(memory, track.memory, strict=True):
+                for room, each in zip(kept or (), found or (), strict=kept is not None):
+                    room[here] = each[:, :, :start]
+            # Else it would be there beside the next.
+            del track
+        row = {index: number for number, index in enumerate(needed.members)}
+        return Kept(Track(one.calls, one.states[:1], tuple(memory)), states, first, start, row)
 
     def _check(self, intervention: Intervention) -> None:
         """Compare with plain forward passes on a pair or two of each length."""
@@ -312,16 +378,12 @@ class Upper:
         ]
 
 
-def _head(memory: Remembered | None, start: int) -> Remembered | None:
-    """Keep the keys and values of the tokens that are not run again."""
-    if memory is None or not start:
-        return None
-    keys, values = memory
-    return keys[:, :, :start].clone(), values[:, :, :start].clone()
+def _room_for(one: Tensor, count: int) -> Tensor:
+    """Return an empty tensor for as many rows like one."""
+    return one.new_empty(count, *one.shape[1:])
 
 
-def _joined(pieces: list[Remembered | None]) -> Remembered | None:
-    present = [each for each in pieces if each is not None]
-    if len(present) < len(pieces):
-        return None
-    return torch.cat([keys for keys, _ in present]), torch.cat([values for _, values in present])
+def _bytes(track: Track) -> int:
+    """Return what a run keeps while it goes on."""
+    tensors = [*track.states, *(each for memory in track.memory for each in memory or ())]
+    return sum(each.nbytes for each in tensors)

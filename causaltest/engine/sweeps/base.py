@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from causaltest.engine.sweeps.beside import Own
 from causaltest.engine.sweeps.capture import Track, capture
 from causaltest.engine.sweeps.outputs import Noting, answers
 from causaltest.engine.sweeps.task import Task
@@ -29,6 +30,8 @@ class Base:
         The tokens of each pair at which the metric reads logits; None for all.
     logits
         These logits, (tokens read, classes) for each pair.
+    own
+        Activations to be put back, where the identity control is wanted.
     """
 
     pairs: tuple[int, ...]
@@ -36,6 +39,7 @@ class Base:
     values: Mapping[int, float]
     reads: Mapping[int, tuple[int, ...] | None]
     logits: Mapping[int, Tensor]
+    own: Own | None = None
 
     @cached_property
     def place(self) -> dict[int, int]:
@@ -60,14 +64,21 @@ def base_runs(
         Whether keys and values are kept.
     """
     batch = task.model.batch([task.rows[pair] for pair in pairs])
-    track, outputs = capture(task.model, batch, remember=remember)
+    beside = task.beside
+    own = None
+    if not beside.sample.isdisjoint(pairs):
+        own = Own(task.model, beside.sites, pairs, batch)
+    track, outputs = capture(
+        task.model, batch, remember=remember, operations=own.operations if own else ()
+    )
     values: dict[int, float] = {}
     reads: dict[int, tuple[int, ...] | None] = {}
     logits: dict[int, Tensor] = {}
     for pair, output in zip(pairs, outputs, strict=True):
         noting = Noting(output)
         values[pair] = task.metric(noting)
+        beside.note(pair, output)
         read = None if everywhere or noting.read is None else tuple(sorted(noting.read))
         reads[pair] = read
         logits[pair] = answers(output, read)
-    return Base(tuple(pairs), track, values, reads, logits)
+    return Base(tuple(pairs), track, values, reads, logits, own)

@@ -8,12 +8,12 @@ from causaltest.engine.prompts import Batch
 from causaltest.engine.run import declared
 from causaltest.engine.sweeps.pieces import in_pieces
 from causaltest.engine.sweeps.planning import Strip, runs
-from causaltest.engine.sweeps.sources import Sources
+from causaltest.engine.sweeps.sources import Giver
 from causaltest.engine.sweeps.strips import Placed, merged
 from causaltest.engine.sweeps.task import Part, Tally, Task
 
 
-def run_batched(task: Task, strips: Sequence[Strip], sources: Sources, tally: Tally) -> None:
+def run_batched(task: Task, strips: Sequence[Strip], sources: Giver, tally: Tally) -> None:
     """Run strips by plain forward passes.
 
     Parameters
@@ -35,7 +35,7 @@ def run_batched(task: Task, strips: Sequence[Strip], sources: Sources, tally: Ta
     in_pieces(strips, most, lambda piece: _run(task, piece, sources, tally), tally)
 
 
-def _run(task: Task, piece: Sequence[Strip], sources: Sources, tally: Tally) -> Part:
+def _run(task: Task, piece: Sequence[Strip], sources: Giver, tally: Tally) -> Part:
     part = Part()
     items = [(strip.cell, strip.draw, pair) for strip in piece for pair in strip.pairs]
     rows = [task.rows[pair] for _, _, pair in items]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.readout import Readout, find_readout
+from causaltest.engine.run import Stored
+from causaltest.engine.sweeps.base import Base
 from causaltest.engine.sweeps.batched import run_batched
+from causaltest.engine.sweeps.beside import Own
 from causaltest.engine.sweeps.calling import same_in_rows
 from causaltest.engine.sweeps.capture import Unfit, capture
 from causaltest.engine.sweeps.planning import Strip
-from causaltest.engine.sweeps.sources import Sources
+from causaltest.engine.sweeps.sources import Giver, Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
 from causaltest.engine.turns import callers_hooks
 from causaltest.errors import ModelError
@@ -162,8 +166,23 @@ def to_check(strips: Sequence[tuple[Strip, int]], layers: int) -> list[Watched]:
     return list(dict.fromkeys(rows))
 
 
-def difference(task: Task, sources: Sources, tally: Tally) -> float:
+@dataclass
+class _WithIdentity:
+    """Gives what cells put in, and base runs their own activations in one more cell."""
+
+    sources: Sources
+    own: Own
+    cell: int
+
+    def stored(self, strip: Strip) -> Stored:
+        """Return what each part of a strip's cell puts in."""
+        return (self.own if strip.cell == self.cell else self.sources).stored(strip)
+
+
+def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> float:
     """Return how far the watched rows are from plain forward passes, relative to their logits.
+
+    The identity control is run in the same passes.
 
     Parameters
     ----------
@@ -173,11 +192,22 @@ def difference(task: Task, sources: Sources, tally: Tally) -> float:
         What the cells put in.
     tally
         Holds the logits of the watched rows; the cost of the check is added to it.
+    base
+        The base runs.
     """
-    plain = Tally(task, watched=dict.fromkeys(tally.watched), reads=tally.reads)
     strips = [Strip(cell, draw, (pair,)) for pair, cell, draw in tally.watched]
-    run_batched(task, strips, sources, plain)
+    giver: Giver = sources
+    sample = tuple(pair for pair in base.pairs if pair in task.beside.sample)
+    identity = len(task.cells)
+    if base.own is not None:
+        giver = _WithIdentity(sources, base.own, identity)
+        task = task.with_cell(base.own.part)
+        strips.append(Strip(identity, 0, sample))
+    plain = Tally(task, watched=dict.fromkeys(tally.watched), reads=tally.reads)
+    run_batched(task, strips, giver, plain)
     tally.work += plain.work
+    if base.own is not None:
+        task.beside.identity.update({pair: float(plain.sums[pair, identity]) for pair in sample})
     worst = 0.0
     for row, wanted in plain.watched.items():
         found = tally.watched[row]

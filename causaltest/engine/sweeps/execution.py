@@ -13,6 +13,7 @@ from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model
 from causaltest.engine.run import Score, score
 from causaltest.engine.sweeps.batched import run_batched
+from causaltest.engine.sweeps.beside import Beside
 from causaltest.engine.sweeps.capture import Unfit
 from causaltest.engine.sweeps.checking import causal
 from causaltest.engine.sweeps.fast import Fast
@@ -62,6 +63,7 @@ def sweep(
     memory: int = MEMORY,
     progress: Progress | None = None,
     keeper: Keeper | None = None,
+    beside: Beside | None = None,
 ) -> Swept:
     """Run each of many interventions on the base prompt of every pair and score the outputs.
 
@@ -83,6 +85,8 @@ def sweep(
         Called with (values done, values in all).
     keeper
         Keeps each finished job, and knows those of an earlier run that was stopped.
+    beside
+        What else is wanted of the same runs; it is filled in as far as they give it.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def sweep(
     _check_asked(cells, plan, memory)
     if plan == "loop":
         return _loop(Task(model, cells, pairs, metric, memory), progress, keeper)
-    task = Task(model, cells, pairs, metric, memory)
+    task = Task(model, cells, pairs, metric, memory, beside or Beside())
     with torch.no_grad():
         done = _planned(task, progress, keeper, fast=plan != "batched")
     tally = done.tally

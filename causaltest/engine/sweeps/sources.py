@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,14 @@ from causaltest.engine.run import Stored, drawn, reads_for
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.task import Tally, Task, together
 from causaltest.interventions import Intervention
+
+
+class Giver(Protocol):
+    """Gives what the parts of a cell put in."""
+
+    def stored(self, strip: Strip) -> Stored:
+        """Return what each part of a strip's cell puts in, entries in the order of its rows."""
+        ...
 
 
 class Sources:

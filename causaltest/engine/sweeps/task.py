@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import Score, means_for
+from causaltest.engine.sweeps.beside import Beside
 from causaltest.engine.sweeps.keeping import Finished, packed
 from causaltest.engine.sweeps.outputs import answers
 from causaltest.engine.sweeps.plan import Job
@@ -32,7 +33,7 @@ class Task:
 
     Parameters
     ----------
-    model, cells, pairs, metric, memory
+    model, cells, pairs, metric, memory, beside
         As given to `sweep`.
     """
 
@@ -41,6 +42,13 @@ class Task:
     pairs: Pairs
     metric: Score
     memory: int
+    beside: Beside = field(default_factory=Beside)
+
+    def with_cell(self, cell: Intervention) -> Task:
+        """Return the task with one more cell, which takes no means."""
+        more = replace(self, cells=(*self.cells, cell))
+        vars(more).update({name: getattr(self, name) for name in ("rows", "ids", "means")})
+        return more
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
