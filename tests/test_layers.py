@@ -62,7 +62,7 @@ LAYERS = {
     "looks": layer(RUN | {"controls"}, TORCH),
     "cache": layer(RUN | {"sharing"} | {PACKAGE_ITSELF}, TORCH | {"msgspec"}),
     "progress": layer(set(), {"tqdm"}),
-    "grids": layer(LEAVES | {"stats"}, {"numpy", "pandas", "altair", "vl_convert"}),
+    "grids": layer(RESULTS | {"report"}, {"numpy", "pandas", "altair", "vl_convert", "msgspec"}),
     "sweeps": layer(RUN | {"cache", "controls", "grids", "progress"}, TORCH | {"pandas"}),
     "experiment": layer(
         RUN

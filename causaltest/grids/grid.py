@@ -21,6 +21,8 @@ from causaltest.stats.significance import Direction, Significance
 if TYPE_CHECKING:
     import altair
 
+    from causaltest.stats import Judge
+
 Floats = NDArray[np.float64]
 
 
@@ -299,7 +301,7 @@ class EstimatedGrid(SweepGrid):
     ) -> Significance:
         """As for a grid; refused where a cell is only estimated."""
         self._all_exact("significant()")
-        return super().significant(bound=bound, direction=direction)
+        return super().significant(bound=bound, direction=direction, judge=judge)
 
     @property
     def largest(self) -> Largest:

@@ -1,41 +1,23 @@
-"""The forest plot of a run, one figure per scale, and saving figures for pages and papers."""
+"""The forest plot of a run, one figure per scale."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
-from causaltest.errors import RecordError
 from causaltest.records import Claim, Results, count, ordered
 from causaltest.report import numbers, words
 from causaltest.report.axes import axis_range
+from causaltest.report.drawing import FONT, Figure, described
 from causaltest.report.palette import LIGHT, colour_of
 from causaltest.report.text import cut, visible
 
 if TYPE_CHECKING:
     import altair
 
-FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
 _LABELS, _PLOT, _NUMBERS, _STEP = 340, 360, 300, 25
 _CROSS = "M-1-.55L-.55-1L0-.45L.55-1L1-.55L.45,0L1,.55L.55,1L0,.45L-.55,1L-1,.55L-.45,0Z"
 _SHAPES = {"supported": "circle", "refuted": _CROSS, "inconclusive": "diamond"}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawn figure, with the words for those who cannot see it."""
-
-    title: str
-    description: str
-    svg: str
-    scale: str = ""
-    """What its axis counts, e.g. `logits`."""
-    claims: int = 1
-    """How many claims it shows."""
 
 
 def forest(results: Results, *, limit: int = 120) -> list[Figure]:
@@ -102,60 +84,6 @@ def forest_chart(results: Results, claims: Sequence[Claim], scale: str) -> altai
         background="transparent",
         config=altair.Config(font=FONT, aria=False, view=altair.ViewConfig(stroke=None)),
     )
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Save a figure for a page or a paper.
-
-    Parameters
-    ----------
-    figure
-        A figure of this module or of `causaltest.report.strip`.
-    path
-        Where to save it; the ending decides the format: `.svg`, `.pdf`, or `.png` at 300 dpi.
-
-    Raises
-    ------
-    RecordError
-        The ending names no format.
-    """
-    ending = path.suffix.lower()
-    if ending == ".svg":
-        path.write_text(figure.svg, encoding="utf-8")
-        return
-    if ending not in (".png", ".pdf"):
-        raise RecordError(
-            f"{path.name} names no figure format: its ending is {ending or 'missing'!r}.\n"
-            "End the name in .svg, .pdf or .png."
-        )
-    import vl_convert
-
-    if ending == ".pdf":
-        path.write_bytes(vl_convert.svg_to_pdf(figure.svg))
-    else:
-        path.write_bytes(vl_convert.svg_to_png(figure.svg, ppi=300))
-
-
-def described(svg: str, title: str, description: str) -> str:
-    """Give an SVG its title and description, and let it shrink with the page.
-
-    Parameters
-    ----------
-    svg
-        An SVG with `width`, `height` and `viewBox`.
-    title, description
-        Plain text.
-
-    Returns
-    -------
-    str
-        The SVG as one image to a screen reader.
-    """
-    words_in = f"<title>{escape(visible(title))}</title><desc>{escape(visible(description))}</desc>"
-    head, _, rest = svg.partition(">")
-    head = re.sub(r' (class|version|xmlns:xlink)="[^"]*"', "", head)
-    label = escape(visible(title), {'"': "&quot;"})
-    return f'{head} role="img" aria-label="{label}">{words_in}{rest}'
 
 
 def _drawable(claim: Claim) -> bool:

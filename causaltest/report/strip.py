@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 from causaltest.records import Part
 from causaltest.report import numbers, words
 from causaltest.report.axes import axis_range, round_numbers
-from causaltest.report.figures import FONT, Figure, described
+from causaltest.report.drawing import FONT, Figure, described
 from causaltest.report.palette import LIGHT, colour_of
 from causaltest.report.text import cut, visible
 

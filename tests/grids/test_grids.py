@@ -109,7 +109,7 @@ def test_three_axes_are_panels_and_four_are_too_many():
     assert {place[0] for place in rows} == {"a", "b"}
     axes = {"component": ["a", "b"], "layer": range(3), "head": range(2), "pos": ["name", "end"]}
     four = grid_of(np.zeros((30, 2, 3, 2, 2)), axes)
-    with pytest.raises(EvidenceError, match="a picture has at most three axes, this grid has 4"):
+    with pytest.raises(EvidenceError, match="a picture has at most three axes, this map has 4"):
         four.plot()
 
 

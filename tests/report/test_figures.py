@@ -9,6 +9,7 @@ import pytest
 from causaltest.errors import RecordError
 from causaltest.report import figures
 from causaltest.report.axes import axis_range, round_numbers
+from causaltest.report.drawing import save_figure
 from causaltest.report.strip import strip
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -131,9 +132,9 @@ def test_figures_are_saved_in_three_formats(sample, tmp_path):
     """The ending decides; each file begins as its format does."""
     figure = strip(sample.claims[0].parts[0])
     for ending, magic in ((".svg", b"<svg"), (".pdf", b"%PDF"), (".png", b"\x89PNG")):
-        figures.save_figure(figure, tmp_path / f"a{ending}")
+        save_figure(figure, tmp_path / f"a{ending}")
         assert (tmp_path / f"a{ending}").read_bytes().startswith(magic)
     width = int.from_bytes((tmp_path / "a.png").read_bytes()[16:20], "big")
     assert width == pytest.approx(640 * 300 / 72, abs=2)
     with pytest.raises(RecordError, match=r"names no figure format.*'\.jpg'.*\n.*\.svg, \.pdf"):
-        figures.save_figure(figure, tmp_path / "a.jpg")
+        save_figure(figure, tmp_path / "a.jpg")

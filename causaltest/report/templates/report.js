@@ -70,6 +70,13 @@
   };
   if (!table) { addEventListener("hashchange", target); target(); return; }
 
+  // The layout is a grid on screens, which makes some screen readers forget that it is a table.
+  const scopes = { col: "columnheader", row: "rowheader", rowgroup: "rowheader" };
+  for (const one of all("thead,tbody,tr,th,td", table)) {
+    one.setAttribute("role", scopes[one.scope] || { TR: "row", TD: "cell" }[one.tagName] || "rowgroup");
+  }
+  table.setAttribute("role", "table");
+
   const numbers = JSON.parse(document.getElementById("numbers").textContent);
   const rows = all("tbody tr:not(.file)", table);
   const home = rows.map((row) => row.parentElement);

@@ -1,0 +1,227 @@
+"""What all figures share: their words, their ink, how they are rendered and saved."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from xml.sax.saxutils import escape
+
+from causaltest.errors import RecordError
+from causaltest.report.palette import LIGHT
+from causaltest.report.text import visible
+
+if TYPE_CHECKING:
+    import altair
+
+FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
+INK = "#101010"
+"""On coloured cells, which are the same on light and on dark pages."""
+
+Format = Literal["svg", "png", "pdf"]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a figure as a table."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: int = 0
+    """Rows that were too many."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure, with the words for those who cannot see it."""
+
+    title: str
+    description: str
+    svg: str
+    scale: str = ""
+    """What its axis counts, e.g. `logits`."""
+    claims: int = 1
+    """How many claims it shows."""
+    caption: str = ""
+    """What to see in it, in words under it."""
+    numbers: Numbers | None = field(default=None, compare=False)
+
+
+def figure_of(
+    chart: altair.TopLevelMixin,
+    title: str,
+    description: str,
+    *,
+    caption: str = "",
+    numbers: Numbers | None = None,
+    scale: str = "",
+    claims: int = 1,
+) -> Figure:
+    """Render a chart.
+
+    Parameters
+    ----------
+    chart
+        The chart; marks with a `description` keep it as a title that a pointer shows.
+    title, description
+        For those who cannot see it.
+    caption
+        What to see in it.
+    numbers
+        Its numbers as a table.
+    scale, claims
+        As for `Figure`.
+    """
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(styled(chart).to_dict())
+    drawn = described(_titled(svg), title, description)
+    return Figure(title, description, drawn, scale, claims, caption, numbers)
+
+
+def styled(chart: Any) -> Any:
+    """Give a chart the font and the ink of the report."""
+    muted, line = LIGHT["muted"], LIGHT["line"]
+    axis = {
+        "gridColor": line,
+        "gridOpacity": 0.6,
+        "domainColor": line,
+        "tickColor": line,
+        "labelColor": muted,
+        "titleColor": muted,
+        "titleFontWeight": "normal",
+    }
+    legend = {"labelColor": muted, "titleColor": muted, "titleFontWeight": "normal"}
+    head = {"labelColor": muted, "titleColor": muted, "titleFontWeight": "normal"}
+    return (
+        chart.configure(background="transparent", font=FONT)
+        .configure_view(stroke=None)
+        .configure_axis(**axis)
+        .configure_legend(**legend)
+        .configure_header(**head)
+        .configure_title(
+            color=LIGHT["text"],
+            subtitleColor=muted,
+            anchor="start",
+            fontSize=13,
+            subtitleFontSize=11,
+        )
+    )
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Save a figure for a page or a paper.
+
+    Parameters
+    ----------
+    figure
+        A figure of a run.
+    path
+        Where to save it; the ending decides the format: `.svg`, `.pdf`, or `.png` at 300 dpi.
+
+    Raises
+    ------
+    RecordError
+        The ending names no format, or the file cannot be written.
+    """
+    ending = path.suffix.lower()
+    if ending not in (".svg", ".png", ".pdf"):
+        raise RecordError(
+            f"{path.name} names no figure format: its ending is {ending or 'missing'!r}.\n"
+            "End the name in .svg, .pdf or .png."
+        )
+    try:
+        path.write_bytes(_in_format(figure.svg, ending))
+    except OSError as error:
+        raise RecordError(
+            f"{path} cannot be written: {error.strerror or error}.\n"
+            "Choose another folder for the figures, or make this one writable."
+        ) from error
+
+
+def described(svg: str, title: str, description: str) -> str:
+    """Give an SVG its title and description, and let it shrink with the page.
+
+    Parameters
+    ----------
+    svg
+        An SVG with `width`, `height` and `viewBox`.
+    title, description
+        Plain text.
+
+    Returns
+    -------
+    str
+        The SVG as one image to a screen reader, with ids of its own, since a page holds many.
+    """
+    words_in = f"<title>{escape(visible(title))}</title><desc>{escape(visible(description))}</desc>"
+    head, _, rest = svg.partition(">")
+    head = re.sub(r' (class|version|xmlns:xlink)="[^"]*"', "", head)
+    label = escape(visible(title), {'"': "&quot;"})
+    return f'{head} role="img" aria-label="{label}">{words_in}{_own_ids(rest)}'
+
+
+def plus_minus(margin: float) -> str:
+    """Write a margin around 0.
+
+    Examples
+    --------
+    >>> plus_minus(0.1)
+    '±0.1'
+    """
+    return f"±{margin:g}"
+
+
+def number(value: float | None) -> str:
+    """Write a number with its sign, but none where it is 0; None is infinite.
+
+    Examples
+    --------
+    >>> number(0.62), number(-9e-9), number(None)
+    ('+0.620', '0.000', '∞')
+    """
+    if value is None:
+        return "∞"
+    if abs(value) >= 1e5:
+        return f"{value:+.3g}"
+    return "0.000" if abs(value) < 0.0005 else f"{value:+.3f}"
+
+
+def rows_of(heads: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = 400) -> Numbers:
+    """Make the table of a figure, of its first rows where they are many."""
+    kept = tuple(tuple(row) for row in rows[:most])
+    return Numbers(tuple(heads), kept, len(rows) - len(kept))
+
+
+def _in_format(svg: str, ending: str) -> bytes:
+    if ending == ".svg":
+        return svg.encode()
+    import vl_convert
+
+    if ending == ".pdf":
+        return vl_convert.svg_to_pdf(svg)
+    return vl_convert.svg_to_png(svg, ppi=300)
+
+
+_MARK = re.compile(r'<(path|text)((?: [\w:-]+="[^"]*")*?) aria-label="([^"]*)"([^>]*?)/>')
+_TAG = re.compile(r"<[^>]*>")
+_ARIA = re.compile(r' (?:aria-[\w]+|role)="[^"]*"')
+
+
+def _titled(svg: str) -> str:
+    """Turn the descriptions of marks into titles, and drop what else speaks of single marks."""
+    svg = _MARK.sub(
+        lambda found: f"<{found[1]}{found[2]}{found[4]}><title>{found[3]}</title></{found[1]}>",
+        svg,
+    )
+    # Only inside tags: the text of a figure may quote anything.
+    return _TAG.sub(lambda tag: _ARIA.sub("", tag[0]), svg)
+
+
+def _own_ids(svg: str) -> str:
+    mark = f"f{zlib.crc32(svg.encode()):08x}"
+    svg = re.sub(r' id="([\w-]+)"', rf' id="{mark}\1"', svg)
+    return re.sub(r"url\(#([\w-]+)\)", rf"url(#{mark}\1)", svg)
