@@ -133,10 +133,13 @@ def short(text: str) -> str:
 
 
 def not_applicable(row: Row) -> str:
-    """Return the checks that did not apply, with the reasons."""
+    """Return why there is no cross-attention between stacks, and why checks did not apply."""
     checks = row.get("checks", [])
-    found = [check for check in checks if check["status"] == "not applicable"]
-    return short("; ".join(dict.fromkeys(check["detail"] for check in found)))
+    found = [check["detail"] for check in checks if check["status"] == "not applicable"]
+    missing = dict(row.get("missing", {}))
+    if row.get("stacks") and (why := missing.get("cross_attention_output")):
+        found.insert(0, f"no cross-attention: {why}")
+    return short("; ".join(dict.fromkeys(found)))
 
 
 def table(kind: str, rows: dict[Subject, Row]) -> Iterator[str]:
@@ -175,6 +178,8 @@ _SHORT = {
         "head_cross_key_output",
         "head_cross_value_output",
     },
+    "cross pattern": {"cross_attention_scores", "cross_attention_pattern"},
+    "cross head patterns": {"head_cross_attention_scores", "head_cross_attention_pattern"},
     "embedding": {"embedding"},
 }
 

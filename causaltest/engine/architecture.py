@@ -10,65 +10,19 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import Access
 from causaltest.engine.calls import inner_blocks, module_of, settled, unrolled
+from causaltest.engine.candidates import MLP, attention_of, block_candidates
 from causaltest.engine.experts import of_expert
+from causaltest.engine.heads import forget_fused, settle_attention, settle_crossing_heads
 from causaltest.engine.loading import device_of
 from causaltest.engine.mixtures import Found, find_mixtures, with_experts
 from causaltest.engine.patterns import Probe, settle_patterns
+from causaltest.engine.residual import Findings, settle_crossing, settle_residual
 from causaltest.engine.stacks import Stack, find_stacks
 from causaltest.engine.survey import Place, Seen, survey, tensor_of
-from causaltest.engine.verify import (
-    forget_fused,
-    settle_attention,
-    settle_crossing,
-    settle_crossing_heads,
-    settle_residual,
-)
 from causaltest.errors import ModelError, SiteError
 from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, KEYED, LAYER_COMPONENTS, MODULE, Site
 from causaltest.spelling import did_you_mean
 
-# Names that model authors give to the same part, most common first; dots reach into submodules.
-_ATTENTION = (
-    "attn.attention", "attn", "self_attn", "attention", "self_attention", "layer.0.SelfAttention",
-    "temporal_block",
-)  # fmt: skip
-_ATTENTION_PROJECTION = (
-    "c_proj", "o_proj", "out_proj", "dense", "output.dense", "out_lin", "wo", "proj", "to_out",
-    "o", "output", "attn_out", "dense_out", "projection_layer", "attention.out_proj", "o_b_proj",
-    "mixer.o_proj", "self_attn.o_proj", "attn.out_proj",
-)  # fmt: skip
-_QUERY = (
-    "q_proj", "query", "self.query", "q_lin", "wq", "to_q", "attention.query", "q", "q_b_proj",
-    "self.query_proj", "query_proj", "attention.q_proj", "linear_q",
-)  # fmt: skip
-_KEY = (
-    "k_proj", "key", "self.key", "k_lin", "wk", "to_k", "attention.key", "k", "self.key_proj",
-    "key_proj", "attention.k_proj", "linear_k",
-)  # fmt: skip
-_VALUE = (
-    "v_proj", "value", "self.value", "v_lin", "wv", "to_v", "attention.value", "v",
-    "self.value_proj", "value_proj", "attention.v_proj", "linear_v",
-)  # fmt: skip
-_FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj", "att_proj")
-_MIXER = (
-    "mixer", "mamba", "mamba_mixer", "linear_attn", "linear_attention", "ssm", "conv",
-    "short_conv", "temporal_block.mixer", "recurrent", "mlstm_layer", "attn.mixer",
-)  # fmt: skip
-_MLP = (
-    "mlp", "feed_forward", "ffn", "intermediate", "layer.1.DenseReluDense",
-    "layer.2.DenseReluDense", "block_sparse_moe", "moe", "mlp_block", "feedforward",
-    "channel_mixing", "shared_mlp", "mlp_layer", "ff", "ff_layer",
-)  # fmt: skip
-_MLP_PROJECTION = (
-    "mlp.c_proj", "mlp.down_proj", "mlp.dense_4h_to_h", "mlp.fc2", "mlp.fc_out", "mlp.w2",
-    "feed_forward.w2", "ffn.lin2", "output.dense", "fc2", "layer.1.DenseReluDense.wo",
-    "layer.2.DenseReluDense.wo", "mlp.dense_out", "feed_forward.down_proj", "ff.layer_2",
-    "mlp_block.down_proj", "feed_forward.output_dense", "mlp.dense2", "mlp.wo", "mlp.Wo",
-    "feed_forward.proj_down", "feedforward.down_proj", "mlp.proj_out", "mlp.output_linear",
-    "output.dense", "ffn.down_proj", "mlp.c_proj", "feed_forward.fc2", "ffn.fc2", "mlp.proj",
-    "mlp.output", "ffn.down_linear", "ff.2", "ffn_output",
-)  # fmt: skip
-_CROSS = ("cross", "encoder_attn", "encdec")
 _OF_ENCODER = ("cross_key_output", "cross_value_output")
 
 Forward = Callable[[Tensor], object]
@@ -256,7 +210,7 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     ids = _some_ids(1, 2, vocabulary).to(device_of(network))
     blocks = [path for stack in stacks for path in stack.blocks]
     probe = Probe(network, forward, ids)
-    mixtures = find_mixtures(network, lambda: forward(ids), blocks, _MLP)
+    mixtures = find_mixtures(network, lambda: forward(ids), blocks, MLP)
     found = {
         stack.name: replace(
             _of_stack(probe, stack, several, single, embedding, mixtures=mixtures),
@@ -271,7 +225,7 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
 def _has_attention(network: nn.Module) -> bool:
     """Return whether some list of modules has attention in each, and so should be understood."""
     return any(
-        isinstance(module, nn.ModuleList) and len(module) > 0 and all(map(_attention, module))
+        isinstance(module, nn.ModuleList) and len(module) > 0 and all(map(attention_of, module))
         for module in network.modules()
     )
 
@@ -302,18 +256,19 @@ def _of_stack(
     if embedding:
         candidates["embedding", None] = Access(embedding, "output")
     for layer, path in enumerate(blocks):
-        for component, access in _block_candidates(probe.network, path).items():
+        for component, access in block_candidates(probe.network, path).items():
             candidates[component, layer] = access
     one = single.get((blocks[0], "input"), Seen(0, None)).tensor
-    accesses, missing = _fitting(probe, candidates, several, single, blocks[0])
+    findings = _fitting(probe, candidates, several, single, blocks[0])
     for layer, path in enumerate(blocks):
-        settle_residual(accesses, several, path, layer, missing)
-        settle_crossing(accesses, several, path, layer, missing)
+        settle_residual(findings, several, path, layer)
+        settle_crossing(findings, several, path, layer)
     if one is not None and one.shape[1] == 1:
-        settle_attention(probe.network, accesses, single, len(blocks), missing)
-        settle_crossing_heads(probe.network, accesses, single, len(blocks), missing)
+        settle_attention(probe.network, findings, single, len(blocks))
     else:
-        forget_fused(accesses, len(blocks), missing)
+        forget_fused(findings, len(blocks))
+    settle_crossing_heads(probe.network, findings, single, len(blocks))
+    accesses, missing = findings.accesses, findings.missing
     with_experts(accesses, blocks, mixtures, missing)
     for component in LAYER_COMPONENTS:
         if not any(found == component for found, _ in accesses):
@@ -329,13 +284,12 @@ def _fitting(
     several: Mapping[Place, Seen],
     single: Mapping[Place, Seen],
     first: str,
-) -> tuple[dict[tuple[str, int | None], Access], dict[str, str]]:
+) -> Findings:
     """Keep the candidates that carry one number of tokens or the other, as the first block does."""
     stream, one = several[first, "input"].tensor, single.get((first, "input"), Seen(0, None)).tensor
     assert stream is not None
     rows, length = stream.shape[:2]
-    accesses: dict[tuple[str, int | None], Access] = {}
-    missing: dict[str, str] = {}
+    findings = Findings({})
     for key, access in candidates.items():
         place = (access.path, access.side)
         lengths = (length, length if one is None else one.shape[1])
@@ -345,10 +299,11 @@ def _fitting(
             single.get(place), None, lengths[1]
         )
         if unfit:
-            missing[key[0]] = f"{access.path} {unfit}"
+            findings.missing[key[0]] = f"{access.path} {unfit}"
         else:
-            accesses[key] = replace(access, width=tensor_of(several, access).shape[-1])
-    return accesses, missing
+            width = tensor_of(several, access).shape[-1]
+            findings.accesses[key] = replace(access, width=width)
+    return findings
 
 
 def _unfit(seen: Seen | None, rows: int | None, tokens: int) -> str:
@@ -360,16 +315,6 @@ def _unfit(seen: Seen | None, rows: int | None, tokens: int) -> str:
     shape = () if seen.tensor is None else tuple(seen.tensor.shape)
     if len(shape) != 3 or shape[1] != tokens or shape[0] != (rows or shape[0]):
         return "is not of shape (rows, tokens, width)"
-    return ""
-
-
-def _first(module: nn.Module, names: tuple[str, ...]) -> str:
-    for name in names:
-        try:
-            module.get_submodule(name)
-        except AttributeError:
-            continue
-        return name
     return ""
 
 
@@ -388,94 +333,6 @@ def _vocabulary(network: nn.Module, embedding: str) -> int:
     table = network.get_submodule(embedding) if embedding else None
     weight = getattr(table, "weight", None)
     return int(weight.shape[0]) if isinstance(weight, Tensor) and weight.ndim == 2 else 2
-
-
-def _block_candidates(network: nn.Module, path: str) -> dict[str, Access]:
-    block = network.get_submodule(module_of(path))
-    found: dict[str, Access] = {
-        "block_input": Access(path, "input"),
-        "block_output": Access(path, "output"),
-    }
-    attention = _attention(block)
-    if attention:
-        found |= _attention_candidates(block.get_submodule(attention), f"{path}.{attention}")
-    if crossing := _crossing(block):
-        inside = _attention_candidates(block.get_submodule(crossing), f"{path}.{crossing}")
-        del inside["attention_input"]
-        found |= {f"cross_{name}": access for name, access in inside.items()}
-    if mixer := _first(block, _MIXER):
-        found["mixer_input"] = Access(f"{path}.{mixer}", "input")
-        found["mixer_output"] = Access(f"{path}.{mixer}", "output")
-    if mlp := _first(block, _MLP):
-        found["mlp_input"] = Access(f"{path}.{mlp}", "input")
-        found["mlp_output"] = Access(f"{path}.{mlp}", "output")
-    elif first := _first(block, ("fc1", "linear1")):
-        found["mlp_input"] = Access(f"{path}.{first}", "input")
-    if projection := _first(block, _MLP_PROJECTION):
-        found["mlp_activation"] = Access(f"{path}.{projection}", "input")
-        found["mlp_output"] = Access(f"{path}.{projection}", "output")
-    return found
-
-
-def _attention(block: nn.Module) -> str:
-    """Return the path in a block of its self-attention: a known name, or a holder of queries."""
-    names = [name for name in _ATTENTION if _first(block, (name,))]
-    holders = [
-        path for path, module in block.named_modules()
-        if path and not any(word in path.lower() for word in _CROSS) and not _scans(module)
-        and (_first(module, _FUSED) or all(_first(module, part) for part in (_QUERY, _KEY, _VALUE)))
-    ]  # fmt: skip
-    for name in names:
-        if any(holder == name or holder.startswith(f"{name}.") for holder in holders):
-            return name
-    if holders:
-        return holders[0]
-    known = [
-        name for name in names
-        if _first(block.get_submodule(name), _ATTENTION_PROJECTION)
-        and not _scans(block.get_submodule(name))
-    ]  # fmt: skip
-    return known[0] if known else ""
-
-
-def _crossing(block: nn.Module) -> str:
-    """Return the path in a block of its cross-attention, which has queries, keys and values."""
-    return next(
-        (
-            path for path, module in block.named_modules()
-            if any(word in path.lower() for word in _CROSS)
-            and all(_first(module, part) for part in (_QUERY, _KEY, _VALUE))
-        ),
-        "",
-    )  # fmt: skip
-
-
-def _scans(module: nn.Module) -> bool:
-    """Return whether a module is a state-space or convolution mixer, which too has an in_proj."""
-    return hasattr(module, "A_log") or any(
-        isinstance(part, nn.Conv1d) for part in module.children()
-    )
-
-
-def _attention_candidates(module: nn.Module, path: str) -> dict[str, Access]:
-    found = {"attention_input": Access(path, "input")}
-    if projection := _first(module, _ATTENTION_PROJECTION):
-        # The projection rather than the attention module: some models add the residual inside.
-        found["attention_output"] = Access(f"{path}.{projection}", "output")
-        found["attention_value_output"] = Access(f"{path}.{projection}", "input")
-    fused = _first(module, _FUSED)
-    apart = {
-        component: _first(module, names)
-        for component, names in (
-            ("query_output", _QUERY), ("key_output", _KEY), ("value_output", _VALUE),
-        )
-    }  # fmt: skip
-    if fused and not all(apart.values()):
-        apart = dict.fromkeys(apart, fused)
-    for component, name in apart.items():
-        if name:
-            found[component] = Access(f"{path}.{name}", "output")
-    return found
 
 
 def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict[Place, Seen]:

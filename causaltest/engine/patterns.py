@@ -15,11 +15,12 @@ from causaltest.engine.calls import module_of, unrolled
 from causaltest.engine.softmax import Act, Kind, Soft, Softmax, eager, listen
 from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import CausaltestError
-from causaltest.sites import KEYED
+from causaltest.sites import KEYED, LAYER_COMPONENTS
 
 Accesses = MutableMapping[tuple[str, int | None], Access]
 
 _CROSSING = "cross_"
+_OTHERS = "attends to other things than the tokens"
 _ROWS_SUM_TO = 1e-3
 
 
@@ -116,8 +117,12 @@ def settle_patterns(
         call = each.call if "#" in blocks[layer] else None
         own = list(probe.network.get_submodule(each.path).parameters())
         _offer(each, softmaxes[0], (prefix, layer, call), own, accesses=accesses, missing=missing)
-    for component in {found for found, _ in accesses} & KEYED:
+    present = {found for found, _ in accesses}
+    for component in present & KEYED:
         missing.pop(component, None)
+    if _OTHERS in missing.get("attention_pattern", ""):  # among them the encoder's tokens, perhaps
+        crossing = {name for name in LAYER_COMPONENTS if name.startswith(_CROSSING)} - present
+        missing.update(dict.fromkeys(crossing, missing["attention_pattern"]))
 
 
 def _eagerly(
@@ -274,7 +279,8 @@ def _unfit(
     kept, gone = after[..., : -size or None], after[..., -size:]
     silent = bool((gone == 0).all()) and bool((before[..., -size:] != 0).any())
     if beyond < 0 or (beyond and not silent) or pattern.flatten(1, -3).shape[1] != heads:
-        return f"{each.path} attends to other things than the tokens"
+        keys = f"{pattern.shape[-1]} keys for {pattern.shape[-2]} tokens"
+        return f"{each.path} {_OTHERS}, in one softmax ({keys})"
     if not silent or (heads > 1 and not bool((kept != 0).any())):
         return f"{each.path}: that its pattern weighs what its heads mix could not be verified"
     return ""

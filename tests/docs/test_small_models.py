@@ -19,19 +19,28 @@ REPRESENTATIVE = {
     Subject(CAUSAL, "falcon", "FalconForCausalLM"): {"head_query_output", "mlp_activation"},
     Subject(CAUSAL, "phi", "PhiForCausalLM"): {"head_query_output", "mlp_output"},
     Subject(CAUSAL, "mixtral", "MixtralForCausalLM"): {"router_output", "expert_output"},
-    Subject(CAUSAL, "gpt_oss", "GptOssForCausalLM"): {"query_output", "expert_output"},
+    # Its heads have sinks.
+    Subject(CAUSAL, "gpt_oss", "GptOssForCausalLM"): {
+        "head_key_output", "head_attention_pattern", "attention_scores", "expert_output",
+    },
     Subject(CAUSAL, "mamba", "MambaForCausalLM"): {"mixer_input", "mixer_output"},
     Subject(CAUSAL, "jamba", "JambaForCausalLM"): {"mixer_output", "head_key_output"},
     Subject(ENCODERS, "esm", "EsmForMaskedLM"): {"head_query_output"},
     Subject(PAIRS, "t5", "T5ForConditionalGeneration"): {"head_value_output", "mlp_activation"},
+    # Its decoder has more tokens than were given, and heads that only its modules count.
+    Subject(PAIRS, "prophetnet", "ProphetNetForConditionalGeneration"): {
+        "head_cross_key_output", "head_cross_attention_pattern",
+    },
     Subject(VISION, "vit", "ViTForImageClassification"): {"attention_output", "mlp_output"},
-    Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"): {"mlp_activation"},
+    Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"): {
+        "mlp_activation", "cross_attention_pattern",
+    },
     Subject(SEEING, "blip", "BlipForConditionalGeneration"): {"attention_value_output"},
     # Its text stands behind tokens that stand for the image.
     Subject(SEEING, "blip-2", "Blip2ForConditionalGeneration"): {"block_output"},
     # Its configuration names a padding token beyond its vocabulary.
     Subject(SEEING, "idefics3", "Idefics3ForConditionalGeneration"): {"mlp_output"},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("subject", REPRESENTATIVE, ids=lambda each: each.network_class)
@@ -55,6 +64,17 @@ def test_further_stacks_are_measured_too(subject, stacks) -> None:
     report = measure(subject)
     assert [stack for stack, _ in report.stacks] == stacks
     assert all({"block_output", "mlp_output"} <= set(names) for _, names in report.stacks)
+
+
+def test_a_decoder_that_attends_to_both_stacks_at_once_says_so() -> None:
+    """T5Gemma2 has one softmax over the decoder's tokens and the encoder's: no cross-attention."""
+    report = measure(Subject(PAIRS, "t5gemma2", "T5Gemma2ForConditionalGeneration"))
+    assert "head_query_output" not in report.components
+    for name in ("cross_attention_pattern", "cross_value_output", "attention_pattern"):
+        assert dict(report.missing)[name] == (
+            "model.decoder.layers.1.self_attn attends to other things than the tokens, in one "
+            "softmax (4 keys for 2 tokens)"
+        )
 
 
 def test_a_state_space_mixer_is_no_attention() -> None:

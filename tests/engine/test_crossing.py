@@ -304,3 +304,26 @@ def test_cross_attention_over_other_numbers_of_keys_is_refused() -> None:
         intervene(model, edit, pair) as run,
     ):
         run(BASE)
+
+
+def test_stacks_have_their_own_numbers_of_heads() -> None:
+    """Heads are counted in each attention: the configuration's one number is the encoder's."""
+    torch.manual_seed(0)
+    config = transformers.BartConfig(
+        vocab_size=50, d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=48,
+        decoder_ffn_dim=48, encoder_attention_heads=4, decoder_attention_heads=8,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    network = transformers.BartForConditionalGeneration(config).eval()
+    model = Model(network, name="bart", forward=on_the_same_tokens)
+    assert network.config.num_attention_heads == 4
+    for name in ("attention_value_output", "query_output", "value_output", "attention_pattern"):
+        assert model.access(Site(name, layer=0)).heads == 8
+        assert model.access(Site(f"cross_{name}", layer=0)).heads == 8
+        assert model.access(Site(name, layer=0, stack="encoder")).heads == 4
+    network.set_attn_implementation("eager")
+    reported = network(
+        input_ids=torch.tensor([BASE]), decoder_input_ids=torch.tensor([BASE]),
+        output_attentions=True,
+    )  # fmt: skip
+    assert reported.cross_attentions[0].shape[1] == 8
