@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import nn
 
+from causaltest import health
 from causaltest.alignments.gridding import AligningOver
 from causaltest.cache import Cache, Recall, Recalled
 from causaltest.circuits import Circuit
@@ -33,7 +34,6 @@ from causaltest.texts import Writing
 
 _IDENTITY_PAIRS = 16
 _IDENTITY_TOLERANCE = 1e-3
-_WEAK_BASELINE = 0.8
 _KEPT_BYTES = 64 * 1024 * 1024
 
 Ablation = Callable[..., Intervention]
@@ -47,6 +47,10 @@ class Trail:
     edits: list[Entry] = field(default_factory=list)
     pair_sets: dict[str, Pairs] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
+    findings: dict[health.Finding, None] = field(default_factory=dict)
+    """What health checks found."""
+    mapped: dict[str, Pairs] = field(default_factory=dict)
+    """Pair sets on which places were looked at, by hash."""
     counted_in: dict[str, str] = field(default_factory=dict)
     """What each measured subject is counted in: `fraction`, `logits`, ..."""
 
@@ -55,6 +59,12 @@ class Trail:
         self.edits.clear()
         self.pair_sets.clear()
         self.notes.clear()
+        self.findings.clear()
+        self.mapped.clear()
+
+    def find(self, *found: health.Finding | None) -> None:
+        """Note what health checks found, if anything."""
+        self.findings.update(dict.fromkeys(each for each in found if each is not None))
 
     def unit_of(self, subject: str) -> str:
         """Return what a subject, or a difference of subjects, is counted in."""
@@ -158,12 +168,53 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         subject = origin.subject(edit)
 
         def whole() -> Effect | Rate:
-            return self._changes(origin, self._run(edit, pairs, metric).values, subject)
+            scored = self._run(edit, pairs, metric)
+            self._check_health(origin, scored)
+            return self._changes(origin, scored.values, subject)
 
         if not self._in_looks(edit, metric):
             return whole()
         self.trail.counted_in[subject] = metric.unit or metric.name
         return self._arriving(origin, whole, subject=subject)
+
+    def _check_health(self, origin: Origin, scored: Scores) -> None:
+        """Look at what a claim about an edit would rest on."""
+        if self._is_twin:  # It is there to do badly.
+            return
+        edit, pairs, metric = origin.intervention, origin.pairs, origin.metric
+        self.trail.find(
+            self._misaligned(edit, pairs),
+            *(
+                health.inert_intervention(each.intervention, each.site, each.changed, each.rows)
+                for each in scored.ledger
+            ),
+            health.leaky_split(str(edit), pairs, list(self.trail.mapped.values())),
+        )
+        if metric.normalised or metric.unit == "probability":
+            base = self._scores(metric, pairs, "base")
+            if metric.normalised:
+                source = self._scores(metric, pairs, "source")
+                totals = [there - here for there, here in zip(source, base, strict=True)]
+                self.trail.find(health.flat_pairs(totals, str(metric), pairs.name))
+            else:
+                found = health.saturated_metric(base, scored.values, str(metric), pairs.name)
+                self.trail.find(found)
+
+    def _misaligned(self, edit: Intervention, pairs: Pairs) -> health.Finding | None:
+        """Find an index that is another word in base and source."""
+        sites = [site for part in edit.parts if part.needs_source for site in part.sites]
+        for site in dict.fromkeys(sites):
+            if isinstance(site.pos, str) or site.pos is None or site.stack:
+                continue
+            for pair in pairs:
+                sides = [pair.base] if pair.source is None else [pair.base, pair.source]
+                base, *others = map(self.model.prompts.ids, sides)
+                for source in others:
+                    index = health.misaligned_positions(site.pos, base, source)
+                    if index is not None:
+                        lengths = len(base), len(source)
+                        return health.misaligned(index, str(site), pair.id, lengths)
+        return None
 
     def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect | Rate:
         """Return what changed against the base runs, and remember how it was measured."""
@@ -557,13 +608,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
             right = self._plain(metric, pairs, "base").value
         except CausaltestError:
             return  # answers of several tokens: only metrics of the user's own can score them
-        share = math.fsum(right) / len(right)
-        if share < _WEAK_BASELINE:
-            self.trail.notes[
-                f"{self.model.name} gives the base answer on {int(math.fsum(right))} of "
-                f"{len(right)} base prompts of {pairs.name}; a claim about how it does a task it "
-                "mostly fails at is weak"
-            ] = None
+        self.trail.find(health.weak_baseline(self.model.name, right, pairs.name))
 
 
 def _mean_size(values: Sequence[float]) -> float:

@@ -7,12 +7,12 @@ import traceback
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
 from causaltest.errors import CausaltestError, Inconclusive
-from causaltest.plugin import families, gates, models, registered, source
+from causaltest.plugin import checking, families, gates, models, registered, source
 from causaltest.plugin.marks import VERDICTS, marks
 
 if TYPE_CHECKING:
@@ -99,34 +99,48 @@ def conclude(item: pytest.Item, hearing: Hearing, error: BaseException | None) -
     marked = marks(item)
     _note_status(item, hearing)
     hearing.name, hearing.deciding = _verdict(hearing, error, exploratory=marked.exploratory)
-    session_inconclusive = _on_inconclusive(item)
+    unsound = ""
+    if hearing.name in VERDICTS:
+        unsound = checking.misused(item, hearing, error) or checking.ailing(item, hearing)
+    if unsound:
+        hearing.name, hearing.deciding, hearing.error = "error", None, unsound
     item.user_properties.extend(_properties(item, hearing))
     if isinstance(error, pytest.skip.Exception):
         raise error
+    if unsound:
+        pytest.fail(unsound, pytrace=False)
     if hearing.name == "error":
-        if error is not None:
-            hearing.error = str(error) or type(error).__name__
-            raise error
-        hearing.error = (
-            "the test asked no claim: it measured, but no comparison's truth was asked\n"
-            "write the claim as an assert, e.g. assert effect > 0.5"
-        )
-        pytest.fail(hearing.error, pytrace=False)
+        _end_in_error(hearing, error)
     if hearing.name in (marked.expect, "exploratory"):
         _check_registered(item, hearing)
         return
     if marked.expect != "supported":
         pytest.fail(_unexpected(hearing, marked.expect), pytrace=False)
-    if hearing.name == "inconclusive" and session_inconclusive != "fail":
-        explained = _explain(hearing)
-        if session_inconclusive == "skip":
-            pytest.skip(explained)
-        pytest.xfail(explained)
+    if hearing.name == "inconclusive":
+        _end_undecided(item, hearing, error)
     if error is not None:
         raise error
-    if hearing.name == "inconclusive":
-        # The test swallowed the exception; lack of evidence must not pass.
-        raise Inconclusive(_explain(hearing))
+
+
+def _end_in_error(hearing: Hearing, error: BaseException | None) -> NoReturn:
+    if error is not None:
+        hearing.error = str(error) or type(error).__name__
+        raise error
+    hearing.error = (
+        "the test asked no claim: it measured, but no comparison's truth was asked\n"
+        "write the claim as an assert, e.g. assert effect > 0.5"
+    )
+    pytest.fail(hearing.error, pytrace=False)
+
+
+def _end_undecided(item: pytest.Item, hearing: Hearing, error: BaseException | None) -> NoReturn:
+    """End as the settings say; lack of evidence never passes, also where the test swallowed it."""
+    chosen, explained = _on_inconclusive(item), _explain(hearing)
+    if chosen == "skip":
+        pytest.skip(explained)
+    if chosen == "xfail":
+        pytest.xfail(explained)
+    raise error or Inconclusive(explained)
 
 
 def _note_status(item: pytest.Item, hearing: Hearing) -> None:
@@ -275,7 +289,7 @@ def _payload(item: pytest.Function, hearing: Hearing, report: pytest.TestReport)
         )
         for each in total(causal.trail.edits)
     )  # fmt: skip
-    claim = msgspec.structs.replace(claim, edits=edits, notes=_notes(hearing, causal))
+    claim = msgspec.structs.replace(claim, edits=edits, notes=_notes(item, hearing, causal))
     return Payload(
         claim,
         models=(describe_model(causal.model, claim.model),),
@@ -283,7 +297,7 @@ def _payload(item: pytest.Function, hearing: Hearing, report: pytest.TestReport)
     )
 
 
-def _notes(hearing: Hearing, causal: Causal) -> tuple[str, ...]:
+def _notes(item: pytest.Item, hearing: Hearing, causal: Causal) -> tuple[str, ...]:
     """Gather remarks on what was measured and on how it was judged, each once."""
     judged = (note for verdict in hearing.verdicts for note in verdict.notes)
     status = hearing.status
@@ -297,7 +311,9 @@ def _notes(hearing: Hearing, causal: Causal) -> tuple[str, ...]:
             "let a fixture give pair sets, or register with --results"
         )
         differs += (told,)
-    return tuple(dict.fromkeys((*differs, *causal.trail.notes, *judged)))
+    return tuple(
+        dict.fromkeys((*differs, *causal.trail.notes, *checking.notes(item, hearing), *judged))
+    )
 
 
 def _claim(item: pytest.Function, hearing: Hearing, report: pytest.TestReport) -> Claim:

@@ -10,7 +10,9 @@ import pytest
 from causaltest.spelling import did_you_mean, listed
 
 VERDICTS = ("supported", "refuted", "inconclusive")
-_ARGUMENTS = ("expect", "weight", "requires", "exploratory")
+_ARGUMENTS = (
+    "expect", "weight", "requires", "exploratory", "min_pairs", "models", "suppress",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,21 @@ class Marks:
         Names of the hypotheses that must be supported before it is tested.
     exploratory
         Whether it only looks: it spends no error rate and is never supported.
+    min_pairs
+        Fewer pairs than this are too few; None for what the health checks hold.
+    models
+        Names of the models that it is about; empty for all.
+    suppress
+        Health checks that it may fail.
     """
 
     expect: str = "supported"
     weight: float = 1.0
     requires: tuple[str, ...] = ()
     exploratory: bool = False
+    min_pairs: int | None = None
+    models: tuple[str, ...] = ()
+    suppress: tuple[str, ...] = ()
 
 
 def marks(item: pytest.Item) -> Marks:
@@ -62,6 +73,9 @@ def marks(item: pytest.Item) -> Marks:
         _weight(item, found.get("weight", 1.0)),
         _requires(item, found.get("requires", ())),
         _exploratory(item, found.get("exploratory", False)),
+        _min_pairs(item, found.get("min_pairs")),
+        _listed(item, "models", found.get("models", ()), "models='gpt2'"),
+        _suppress(item, found.get("suppress", ())),
     )
     if read.exploratory and {"expect", "weight"} & set(found):
         raise pytest.UsageError(
@@ -87,13 +101,56 @@ def _weight(item: pytest.Item, weight: object) -> float:
 
 
 def _requires(item: pytest.Item, requires: object) -> tuple[str, ...]:
-    names = (requires,) if isinstance(requires, str) else requires
-    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
-        return tuple(dict.fromkeys(map(str, names)))
-    raise pytest.UsageError(
-        f"{item.nodeid}: requires is {requires!r}; expected the name of a test of the same file, "
-        'or a list of names: requires="test_the_model_does_the_task"'
-    )
+    names = _names(requires)
+    if names is None:
+        raise pytest.UsageError(
+            f"{item.nodeid}: requires is {requires!r}; expected the name of a test of the same "
+            'file, or a list of names: requires="test_the_model_does_the_task"'
+        )
+    return names
+
+
+def _listed(item: pytest.Item, name: str, given: object, example: str) -> tuple[str, ...]:
+    names = _names(given)
+    if names is None:
+        raise pytest.UsageError(
+            f"{item.nodeid}: {name} is {given!r}; expected a name or a list of names: {example}"
+        )
+    return names
+
+
+def _names(given: object) -> tuple[str, ...] | None:
+    names = (given,) if isinstance(given, str) else given
+    if isinstance(names, (list, tuple)):
+        members = [name for name in names if isinstance(name, str)]
+        if len(members) == len(names):
+            return tuple(dict.fromkeys(members))
+    return None
+
+
+def _min_pairs(item: pytest.Item, given: object) -> int | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise pytest.UsageError(
+            f"{item.nodeid}: min_pairs is {given!r}; expected a whole number from 1"
+        )
+    return given
+
+
+def _suppress(item: pytest.Item, given: object) -> tuple[str, ...]:
+    names = _listed(item, "suppress", given, "suppress='weak_baseline'")
+    if not names:
+        return ()
+    from causaltest.health import CHECKS
+
+    for name in names:
+        if name not in CHECKS:
+            raise pytest.UsageError(
+                f"{item.nodeid}: suppress names {name!r}, which is no health check"
+                f"{did_you_mean(name, CHECKS)}\nhealth checks: {listed(CHECKS)}"
+            )
+    return names
 
 
 def _exploratory(item: pytest.Item, exploratory: object) -> bool:

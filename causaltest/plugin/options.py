@@ -16,6 +16,7 @@ Correction = Literal["bonferroni", "none"]
 
 _CORRECTIONS = ("bonferroni", "none")
 _PROGRESS = ("auto", "on", "off")
+_HEALTH = ("fail", "warn")
 _CACHE = Path(".causaltest") / "cache"
 _INCONCLUSIVE = ("fail", "xfail", "skip")
 
@@ -40,6 +41,10 @@ class Settings:
         Whether pairs run in looks, and stop where a claim is settled.
     cache
         Folder of numbers kept for later runs; None for none.
+    health
+        What a failed health check does to its claim.
+    max_pairs
+        Pairs of each set that are run at most; None for all.
     """
 
     alpha: float
@@ -49,6 +54,8 @@ class Settings:
     inconclusive: Inconclusive
     sequential: bool = False
     cache: Path | None = None
+    health: Literal["fail", "warn"] = "fail"
+    max_pairs: int | None = None
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -98,11 +105,14 @@ def declare(parser: pytest.Parser) -> None:
         ("device", "NAME", "torch device, or auto (default)"),
         ("dtype", "NAME", "float32 (default), bfloat16, float16 or float64"),
         ("baseline", "FILE", "compare with this `causaltest baseline` at the end; default none"),
+        ("health", "MODE", "what a failed health check does to its claim: fail (default) or warn"),
+        ("max-pairs", "N", "run N pairs of each set at most; marks the results as partial"),
         ("progress", "MODE", "bars of long sweeps: auto (default, on terminals), on or off"),
     )
     for name, metavar, text in declared:
         group.addoption(f"--causal-{name}", metavar=metavar, default=None, help=text)
-        parser.addini(f"causal_{name}", text, type="string", default=None)
+        key = f"causal_{name.replace('-', '_')}"
+        parser.addini(key, text, type="string", default=None)
     parser.addini(
         "causal_group_by_model",
         "whether xdist keeps the tests of a model together: true (default) or false",
@@ -145,6 +155,8 @@ def read(config: pytest.Config) -> Settings:
             config.getoption("causal_sequential", None) or config.getini("causal_sequential")
         ),
         cache=None if config.getoption("causal_no_cache", None) else config.rootpath / _CACHE,
+        health=_choice("health", text(config, "health", "fail"), _HEALTH),
+        max_pairs=_max_pairs(text(config, "max_pairs", "")),
     )
 
 
@@ -168,6 +180,14 @@ def _seed(given: str) -> int:
     if given.isdecimal():
         return int(given)
     raise pytest.UsageError(f"causal_seed is {given!r}; expected a whole number from 0")
+
+
+def _max_pairs(given: str) -> int | None:
+    if not given:
+        return None
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    raise pytest.UsageError(f"causal_max_pairs is {given!r}; expected a whole number from 1")
 
 
 def _choice(name: str, given: str, allowed: tuple[str, ...]) -> Any:

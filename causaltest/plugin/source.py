@@ -77,6 +77,57 @@ def has_loop(function: Callable[..., Any]) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
+def alternatives(function: Callable[..., Any]) -> tuple[str, ...]:
+    """List the asserts of a function in which one comparison may stand in for another.
+
+    `assert a > 1 or b > 1` and `assert any(effect > 1 for effect in effects)` are such.
+    """
+    text = source_of(function)
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return ()
+    return tuple(
+        ast.get_source_segment(text, each) or "assert"
+        for each in _asserts(tree)
+        if any(_is_alternative(node) for node in ast.walk(each.test))
+    )
+
+
+@lru_cache(maxsize=4096)
+def negates(function: Callable[..., Any]) -> bool:
+    """Return whether an assert holds where a comparison does not; True where nobody can tell."""
+    try:
+        found = list(_asserts(ast.parse(source_of(function))))
+    except SyntaxError:
+        return True
+    return not found or any(
+        isinstance(node, (ast.Not, ast.Is, ast.IsNot, ast.Eq, ast.NotEq))
+        for each in found
+        for node in ast.walk(each.test)
+    )
+
+
+def _is_alternative(node: ast.AST) -> bool:
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+        return sum(map(_bounds, node.values)) > 1
+    called_any = (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "any"
+    )
+    return called_any and _bounds(node)
+
+
+def _bounds(node: ast.AST) -> bool:
+    """Whether something is compared by size, as effects are with bounds."""
+    return any(
+        isinstance(operator, (ast.Lt, ast.Gt))
+        for each in ast.walk(node)
+        if isinstance(each, ast.Compare)
+        for operator in each.ops
+    )
+
+
 def _asserts(tree: ast.AST) -> Iterator[ast.Assert]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Assert))
 

@@ -123,6 +123,7 @@ class Mapped(ABC):
 
         swept = self._told(self._recall.sweep(cells, pairs, metric, plan, measure))
         self._keep(swept.ledger)
+        self.trail.mapped[pairs.sha256] = pairs
         self.trail.notes[f"sweep of {name}: " + "; ".join(_lines(str(swept.plan)))] = None
         return swept
 

@@ -295,3 +295,58 @@ def test_bound(causal, strong, bound):
         "The embedding carries the answer. [0.25]",
         "The embedding carries the answer. [0.5]",
     ]
+
+
+def test_an_alternative_is_no_claim(suite):
+    """`a or b` and `any(...)` are two chances to be right: an error says to write two tests."""
+    suite.write("""
+def test_or(causal, strong):
+    effect = causal.effect(EMBEDDING, on=strong, metric=written)
+    assert effect > 2 or effect > 0.5
+
+def test_any(causal, strong):
+    effect = causal.effect(EMBEDDING, on=strong, metric=written)
+    assert any(effect > bound for bound in (2, 0.5))
+
+def test_plain_or(causal, strong):
+    assert len(strong) == 24 or strong.name == "weak"
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+""")
+    result = suite.run("-vv")
+    result.assert_outcomes(passed=1, failed=2)
+    claims = suite.claims()
+    assert claims["test_or"]["verdict"] == claims["test_any"]["verdict"] == "error"
+    assert claims["test_plain_or"]["verdict"] == "supported"
+    result.stdout.fnmatch_lines(
+        [
+            "assert effect > 2 or effect > 0.5",
+            "holds if either comparison does, which is no claim with a verdict: each alternative *",
+            "write each alternative as a test of its own, so that the family counts it; or claim *",
+        ]
+    )
+
+
+def test_what_is_asked_and_not_asserted_does_not_pass_when_refuted(suite):
+    """A comparison in an `if` is a claim: refuted, it cannot stand beside a test that passes."""
+    suite.write("""
+def test_branch(causal, strong):
+    effect = causal.effect(EMBEDDING, on=strong, metric=written)
+    if effect > 2:
+        effect = -effect
+    assert effect > 0.5
+
+def test_estimate(causal, strong):
+    effect = causal.effect(EMBEDDING, on=strong, metric=written)
+    if effect.estimate > 2:
+        effect = -effect
+    assert effect > 0.5
+""")
+    result = suite.run("-vv")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "written > 2 was asked and is refuted, but the test passed",
+            "a comparison is a claim, and what is no claim should not be asked: write it as an *",
+        ]
+    )
+    assert suite.claims()["test_branch"]["verdict"] == "error"
