@@ -27,6 +27,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--remote-debugging-pipe",
+    "--force-renderer-accessibility",  # as with a screen reader, so that off-screen rows are told
 )
 # The browser reads commands from descriptor 3 and answers on 4.
 _START = """
