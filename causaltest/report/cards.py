@@ -11,12 +11,15 @@ from markupsafe import Markup
 
 from causaltest.records import Claim, Edit, PairSetRecord, Part, Results, Sizes, count, pair_set_of
 from causaltest.report import numbers, words
+from causaltest.report.claim_figures import ClaimFigures, claim_figures
 from causaltest.report.pair_table import pair_tables, prompt_tables
 from causaltest.report.palette import role_of, themed
 from causaltest.report.strip import strip
 from causaltest.report.templating import block, fill, source_code
 
 _OPEN_AT_FIRST = 3
+_FOR_FIGURES = 0.5
+"""Share of the room for cards that figures may take, beside those of single pairs."""
 _NOTHING = Markup("")
 
 
@@ -73,6 +76,7 @@ class _Pieces:
     results: Results
     opened: frozenset[str]
     plan: _Plan
+    figures: ClaimFigures
 
     @property
     def sets(self) -> tuple[PairSetRecord, ...]:
@@ -95,6 +99,7 @@ class _Pieces:
             c=_view(claim, self),
             brief=self.plan.brief(claim),
             strips=strips,
+            figures=self.figures.html.get(claim.id, ""),
             pairs=table,
         )
         return Card(anchor_of(claim), html)
@@ -135,12 +140,13 @@ def cards_of(results: Results, claims: Sequence[Claim], budget: int) -> Cards:
     """
     odd = [claim.id for claim in claims if claim.outcome != "passed"][:_OPEN_AT_FIRST]
     opened = frozenset(odd)
+    figures = claim_figures(claims, int(_FOR_FIGURES * budget))
     for plan in _PLANS:
-        pieces = _Pieces(results, opened, plan)
+        pieces = _Pieces(results, opened, plan, figures)
         cards = _all_that_fit(pieces, claims, budget)
         if cards is not None:
             return cards
-    return _as_many_as_fit(_Pieces(results, opened, _LAST_PLAN), claims, budget)
+    return _as_many_as_fit(_Pieces(results, opened, _LAST_PLAN, figures), claims, budget)
 
 
 def _all_that_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Cards | None:
@@ -155,7 +161,7 @@ def _all_that_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Card
         if room < 0:
             return None
     left_out = [claim for claim in claims if claim.parts and not plan.pairs(claim)]
-    return Cards(tuple(cards), _note(plan, left_out), prompts)
+    return Cards(tuple(cards), _note(pieces, left_out), prompts)
 
 
 def _as_many_as_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Cards:
@@ -173,11 +179,12 @@ def _as_many_as_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Ca
                 room -= growth
                 continue
         left_out.append(claim)
-    return Cards(tuple(cards), _note(pieces.plan, left_out), prompts)
+    return Cards(tuple(cards), _note(pieces, left_out), prompts)
 
 
-def _note(plan: _Plan, left_out: Sequence[Claim]) -> str:
+def _note(pieces: _Pieces, left_out: Sequence[Claim]) -> str:
     """Say what the cards hold, and what had to be left out of them."""
+    plan = pieces.plan
     text = "How each claim was tested, what its verdict rests on, and the pairs behind it."
     if left_out:
         counted = " and ".join(
@@ -193,7 +200,7 @@ def _note(plan: _Plan, left_out: Sequence[Claim]) -> str:
     if plan.brief_supported:
         which = "Claims" if plan.brief_others else "Supported claims"
         text += f" {which} are shown without their edits, effect sizes and source."
-    return text
+    return f"{text} {pieces.figures.note}".rstrip()
 
 
 def _view(claim: Claim, pieces: _Pieces) -> dict[str, object]:
@@ -276,6 +283,9 @@ def _sizes(part: Part, sizes: Sizes) -> list[tuple[str, str]]:
         if sizes.d_z_interval:
             shown += f" [{sizes.d_z_interval.low:.2f}, {sizes.d_z_interval.high:.2f}]"
         rows.append(("d_z with Hedges' correction (normal theory)", shown))
+    if sizes.prediction is not None:
+        name = f"where the mean of a new {part.unit or 'unit'} would lie (normal theory)"
+        rows.append((name, numbers.interval_text(sizes.prediction)))
     if sizes.risk_difference is not None:
         shown = f"{sizes.risk_difference:+.3f}"
         rows.append(("risk difference (of two rates, or from the bound)", shown))

@@ -97,7 +97,8 @@ def styled(chart: Any) -> Any:
     legend = {"labelColor": muted, "titleColor": muted, "titleFontWeight": "normal"}
     head = {"labelColor": muted, "titleColor": muted, "titleFontWeight": "normal"}
     return (
-        chart.configure(background="transparent", font=FONT)
+        # Room beside it: the fonts of a page may be wider than those it was laid out with.
+        chart.configure(background="transparent", font=FONT, padding=12)
         .configure_view(stroke=None)
         .configure_axis(**axis)
         .configure_legend(**legend)
@@ -162,6 +163,11 @@ def described(svg: str, title: str, description: str) -> str:
     head = re.sub(r' (class|version|xmlns:xlink)="[^"]*"', "", head)
     label = escape(visible(title), {'"': "&quot;"})
     return f'{head} role="img" aria-label="{label}">{words_in}{_own_ids(rest)}'
+
+
+def again(svg: str, number: int) -> str:
+    """Give a figure that stands on a page a second time ids of its own."""
+    return re.sub(r"(\bid=\"|url\(#)(f[0-9a-f]{8})", rf"\1\2-{number}-", svg)
 
 
 def plus_minus(margin: float) -> str:

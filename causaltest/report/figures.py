@@ -15,9 +15,9 @@ from causaltest.report.text import cut, visible
 if TYPE_CHECKING:
     import altair
 
-_LABELS, _PLOT, _NUMBERS, _STEP = 340, 360, 300, 25
+_LABELS, _PLOT, _NUMBERS, _STEP = 340, 360, 330, 25
 _CROSS = "M-1-.55L-.55-1L0-.45L.55-1L1-.55L.45,0L1,.55L.55,1L0,.45L-.55,1L-1,.55L-.45,0Z"
-_SHAPES = {"supported": "circle", "refuted": _CROSS, "inconclusive": "diamond"}
+SHAPES = {"supported": "circle", "refuted": _CROSS, "inconclusive": "diamond"}
 
 
 def forest(results: Results, *, limit: int = 120) -> list[Figure]:
@@ -166,7 +166,7 @@ def _row(claim: Claim, index: int, low: float, high: float) -> dict[str, object]
         "estimate_text": shown,
         "verdict": claim.verdict,
         "colour": colour_of(claim.verdict),
-        "shape": _SHAPES.get(claim.verdict, "square"),
+        "shape": SHAPES.get(claim.verdict, "square"),
     }
 
 
@@ -215,7 +215,7 @@ def _texts(base: altair.Chart, y: altair.Y) -> list[Any]:
         "file": {"color": LIGHT["muted"], "fontSize": 12, "fontWeight": "bold"},
         "claim": {"color": LIGHT["text"], "fontSize": 12},
     }
-    places = (("label", -_LABELS + 4), ("estimate_text", _PLOT + 14), ("verdict", _PLOT + 210))
+    places = (("label", -_LABELS + 4), ("estimate_text", _PLOT + 14), ("verdict", _PLOT + 240))
     layers: list[Any] = []
     for kind, style in kinds.items():
         rows = base.transform_filter(f"datum.kind == '{kind}'")

@@ -15,8 +15,11 @@ from causaltest.errors import RecordError
 from causaltest.records import Claim, Results, count, ordered
 from causaltest.report import figures, numbers, words
 from causaltest.report.cards import Card, anchor_of, cards_of
+from causaltest.report.claim_figures import figure_html
 from causaltest.report.environment import environment_of
+from causaltest.report.health import health_figure, too_few
 from causaltest.report.palette import DARK, LIGHT, role_of, themed, variables
+from causaltest.report.specifications import specification_figures
 from causaltest.report.templating import asset, fill
 from causaltest.report.text import short_name
 
@@ -131,6 +134,7 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
     style = style.replace("@LIGHT@", variables(LIGHT)).replace("@DARK@", variables(DARK))
     style = style.replace("@MARKS@", _marks())
     drawn = figures.forest(results)
+    health = health_figure(results)
     shown = sum(figure.claims for figure in drawn)
     measured = sum(claim.interval is not None for claim in decided)
     left_out = ""
@@ -155,6 +159,9 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
             for f in drawn
         ],
         "left_out": left_out,
+        "specifications": [figure_html(each) for each in specification_figures(results)],
+        "health": None if health is None else figure_html(health),
+        "health_note": too_few(results),
         "level": numbers.percent(1 - results.run.alpha),
         "caption": _caption(results),
         "columns": _COLUMNS,

@@ -9,6 +9,7 @@ from causaltest.records import Claim, Results, ordered
 from causaltest.report import numbers, words
 from causaltest.report.axes import axis_range
 from causaltest.report.drawing import Figure, figure_of, number, rows_of
+from causaltest.report.figures import SHAPES
 from causaltest.report.palette import LIGHT, colour_of
 from causaltest.report.text import cut, visible
 
@@ -44,16 +45,17 @@ def _figure(claims: Sequence[Claim], scale: str) -> Figure:
     sentence = visible(first.claim.partition(" [")[0])
     registered = [claim for claim in claims if _is_registered(claim)]
     named = (
-        "The registered specification is marked by a diamond and a line."
+        "The registered specification is ringed and stands on a dotted line."
         if registered
         else "None of them is the registered one."
     )
     bound = numbers.typeset(numbers.bound_text(first.relation, first.bound or 0.0))
+    share = numbers.percent(inside / len(claims))
     caption = (
         f"{len(claims)} specifications of the same hypothesis, by effect; below each, what was "
-        f"chosen. {inside} of {len(claims)} estimates ({inside / len(claims):.0%}) lie where the "
-        f"claim is true ({bound}), {held} are supported. {named} Specifications share their data, "
-        "so that they are no independent replications."
+        f"chosen. {inside} of {len(claims)} estimates ({share}) lie where the claim is true "
+        f"({bound}), {held} are supported. {named} Specifications share their data, so that they "
+        "are no independent replications."
     )
     rows = [
         [
@@ -68,7 +70,7 @@ def _figure(claims: Sequence[Claim], scale: str) -> Figure:
         _chart(shown, scale),
         f"Specification curve: {sentence}",
         f"{inside} of {len(claims)} specifications lie in the claimed region.",
-        caption=caption,
+        caption=numbers.typeset(caption),
         numbers=rows_of(heads, rows),
         scale=scale,
         claims=len(claims),
@@ -112,7 +114,7 @@ def _rows(shown: Sequence[Claim]) -> list[dict[str, Any]]:
                 "low": interval.low if interval else claim.estimate,
                 "high": interval.high if interval else claim.estimate,
                 "colour": colour_of(claim.verdict),
-                "shape": "diamond" if _is_registered(claim) else "circle",
+                "shape": SHAPES.get(claim.verdict, "square"),
                 "registered": _is_registered(claim),
                 "told": numbers.typeset(told),
             }
@@ -151,6 +153,9 @@ def _chart(shown: Sequence[Claim], scale: str) -> Any:
         base.mark_rule(strokeWidth=2).encode(
             y=altair.Y("low:Q", scale=domain, title=visible(scale)), y2="high:Q", color=colour
         ),
+        base.transform_filter("datum.registered")
+        .mark_point(size=330, stroke=LIGHT["text"], strokeWidth=1.5, opacity=1)
+        .encode(y=y),
         base.mark_point(filled=True, size=90, opacity=1).encode(
             y=y, color=colour, shape=altair.Shape("shape:N", scale=None), description="told:N"
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from causaltest.records import Part
+from causaltest.records import Interval, Part
 from causaltest.report import numbers, words
 from causaltest.report.axes import axis_range, round_numbers
 from causaltest.report.drawing import FONT, Figure, described
@@ -54,6 +54,9 @@ def strip(part: Part) -> Figure | None:
         f"Mean and interval {shown}; the claim is true in the shaded part, "
         f"{numbers.bound_text(part.relation, part.bound)}."
     )
+    if part.sizes.prediction is not None:
+        within = numbers.interval_text(part.sizes.prediction)
+        description += f" The mean of a new {part.unit or 'unit'} would lie in {within}."
     return Figure(title, description, described(canvas.svg(scale), title, description), scale)
 
 
@@ -69,7 +72,9 @@ class _Canvas:
         self.part = part
         bounds = [part.bound, -part.bound] if part.relation == "within" else [part.bound]
         low, high = part.interval.low, part.interval.high
-        self.low, self.high = axis_range([part.estimate, low, high, *bounds], values)
+        new = part.sizes.prediction
+        may = [*values, *((new.low, new.high) if new else ())]
+        self.low, self.high = axis_range([part.estimate, low, high, *bounds], may)
         self.marks: list[str] = []
         self.bottom = _TOP
 
@@ -135,6 +140,21 @@ class _Canvas:
             f'<path d="M{middle:g} {y - 7:g}l6 7l-6 7l-6-7z" fill="{colour}"/>'
         )
         self.bottom = y + 12
+        if part.sizes.prediction is not None:
+            self.prediction(part.sizes.prediction)
+
+    def prediction(self, interval: Interval) -> None:
+        """Draw where the mean of one more unit would lie."""
+        y = self.bottom + 6
+        low, high = self.x(interval.low), self.x(interval.high)
+        ends = f"M{low:g} {y - 4:g}v8M{high:g} {y - 4:g}v8"
+        name = cut(f"a new {visible(self.part.unit) or 'unit'}", 29)
+        self.marks.append(
+            self.text(_LABELS - 12, y + 4, name, "end", "muted")
+            + f'<path d="M{low:g} {y:g}H{high:g}" stroke="{LIGHT["muted"]}" '
+            f'stroke-dasharray="2 3"/><path d="{ends}" stroke="{LIGHT["muted"]}"/>'
+        )
+        self.bottom = y + 11
 
     def svg(self, scale: str) -> str:
         """Put shading, bound and axis behind the marks."""

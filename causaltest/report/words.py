@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 from causaltest.records import Claim, PairSetRecord, Part, Results, Run, VerdictName, count
 from causaltest.report.numbers import interval_text, p_text, percent, plain, plural
 from causaltest.report.text import visible
@@ -363,8 +365,64 @@ def what_would_change(part: Part) -> str:
         )
     if part.verdict == "inconclusive":
         settled = settled_by(part)
-        text += f" {settled[0].upper()}{settled[1:]}."
+        text += f" {settled[0].upper()}{settled[1:]}. {detectable(part)}".rstrip()
     return text
+
+
+def detectable(part: Part) -> str:
+    """Say which effect these pairs would have shown, whatever they did show.
+
+    Parameters
+    ----------
+    part
+        An inconclusive part.
+
+    Returns
+    -------
+    str
+        One sentence: the smallest effect that is supported with 80 % power at this spread, or the
+        smallest margin within which an effect of 0 is. Empty where the interval has no width.
+
+    Examples
+    --------
+    >>> from causaltest.records import Interval, Part
+    >>> wide, half = Interval(0.304, 0.696, 0.95), Interval(0.402, 0.598, 0.6827)
+    >>> part = Part(
+    ...     "effect > 0.4",
+    ...     "effect",
+    ...     "inconclusive",
+    ...     ">",
+    ...     0.4,
+    ...     0.5,
+    ...     half,
+    ...     wide,
+    ...     p_support=0.16,
+    ...     p_refute=0.84,
+    ...     alpha=0.05,
+    ...     n_pairs=24,
+    ...     n_units=12,
+    ...     unit="template",
+    ...     method="hull",
+    ...     floor=0.0,
+    ... )
+    >>> detectable(part)
+    'An effect of 0.68 or more would be supported by as many pairs with 80 % power.'
+    """
+    interval, normal = part.adjusted_interval, NormalDist()
+    z = normal.inv_cdf((1 + interval.level) / 2)
+    below, above = part.estimate - interval.low, interval.high - part.estimate
+    if below <= 0 or above <= 0:
+        return ""
+    if part.relation == "within":
+        # Both bounds have to be cleared, each with 90 %.
+        reach = max(below, above) * (1 + normal.inv_cdf(0.9) / z)
+        return f"An effect of 0 would be shown to lie within ±{reach:.2g} with 80 % power."
+    reach = (below if part.relation == ">" else above) * (1 + normal.inv_cdf(0.8) / z)
+    effect = part.bound + (reach if part.relation == ">" else -reach)
+    which = "more" if part.relation == ">" else "less"
+    return (
+        f"An effect of {effect:.2g} or {which} would be supported by as many pairs with 80 % power."
+    )
 
 
 def settled_by(part: Part | None) -> str:

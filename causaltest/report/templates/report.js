@@ -50,10 +50,10 @@
     card.addEventListener("toggle", () => { if (card.open) equip(card); });
   }
 
-  // Printing: nothing may stay folded away.
+  // Printing: what is not supported is printed in full; the table says what is.
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = all("details:not([open])");
+    folded = all("details:not([open],.supported)").filter((one) => !one.closest(".drawn"));
     for (const one of folded) one.open = true;
   });
   addEventListener("afterprint", () => { for (const one of folded) one.open = false; });
@@ -86,7 +86,9 @@
   const status = document.querySelector(".tools [role=status]");
   const heads = all("thead th", table);
   const texts = [];
-  const textOf = (i) => (texts[i] ??= (rows[i].textContent + " " + decided[i].textContent).toLowerCase());
+  const files = home.map((body) => body.querySelector(".file").textContent);
+  const textOf = (i) => (texts[i] ??=
+    [rows[i].textContent, files[i], decided[i].textContent].join(" ").toLowerCase());
   let sorting = { key: "", down: false };
 
   const filter = () => {
