@@ -115,16 +115,50 @@ def _sub(columns: Tensor | slice | None, inner: Tensor | slice) -> Tensor | slic
 class Places:
     """Rows and token positions of a batch, one entry for each (row, token) that is meant.
 
-    `positions` is None where an activation has no token axis.
+    Parameters
+    ----------
+    rows, positions
+        One index for each entry; `positions` is None where an activation has no token axis.
+    span
+        The positions, where they follow each other in the only row of the batch. Slices, unlike
+        indices, are read and written by operations that a network has just made use of itself.
     """
 
     rows: Tensor
     positions: Tensor | None
+    span: slice | None = None
 
     def to(self, device: torch.device) -> Places:
         """Move to a device."""
+        if self.rows.device == device:
+            return self
         positions = None if self.positions is None else self.positions.to(device)
         return Places(self.rows.to(device), positions)
+
+
+_MOST_KNOWN = 1024
+_known: dict[tuple[tuple[int, ...], int, torch.device], Places] = {}
+
+
+def only_row(positions: tuple[int, ...], start: int, device: torch.device) -> Places:
+    """Return token positions, counted from `start` on, in the only row of a batch.
+
+    They are remembered: it takes longer to make index tensors than to read or edit by them.
+    """
+    key = positions, start, device
+    found = _known.get(key)
+    if found is None:
+        flat = torch.tensor(positions, device=device, dtype=torch.long) - start
+        first = positions[0] - start if positions else 0
+        together = positions == tuple(range(first + start, first + start + len(positions)))
+        span = slice(first, first + len(positions)) if together else None
+        found = Places(torch.zeros_like(flat), flat, span)
+        # Not those of a mode: autograd keeps index tensors, and takes none of inference mode.
+        if type(flat) is Tensor and not flat.is_inference():
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            _known[key] = found
+    return found
 
 
 def primary(value: Any, where: str) -> Tensor:
@@ -193,6 +227,11 @@ def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
     Tensor
         (entries, width); (rows, ...) where the activation has no token axis.
     """
+    if places.span is not None:
+        picked = tensor[0, places.span]
+        if access.columns is not None:
+            picked = picked[..., _on(access.columns, tensor)]
+        return picked.clone(memory_format=torch.contiguous_format)
     places = places.to(tensor.device)
     picked = (
         tensor[places.rows] if places.positions is None else tensor[places.rows, places.positions]
@@ -204,8 +243,16 @@ def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
 
 def put(tensor: Tensor, places: Places, access: Access, values: Tensor) -> Tensor:
     """Return a copy of the tensor with new numbers at some places; gradients flow through both."""
-    places = places.to(tensor.device)
     values = values.to(device=tensor.device, dtype=tensor.dtype)
+    if places.span is not None:
+        new = tensor.clone()
+        row = new[0, places.span]
+        if access.columns is None:
+            row.copy_(values)
+        else:
+            row[..., _on(access.columns, tensor)] = values
+        return new
+    places = places.to(tensor.device)
     index = (places.rows,) if places.positions is None else (places.rows, places.positions)
     if access.columns is not None:
         row = tensor[index].clone()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import singledispatch
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,8 +40,7 @@ from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Site
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(NamedTuple):
     """One part of an intervention at one site, for one batch and one draw.
 
     Parameters
@@ -220,7 +220,7 @@ def own_input(part: Intervention, edit: Edit, access: Access, given: Tensor, whe
             f"{part}: {access.path} takes an activation of shape {tuple(given.shape)} and gives "
             f"one of shape {edit.whole}; {_NEEDS[type(part)]}"
         )
-    return replace(edit, given=take(given, where, inner))
+    return edit._replace(given=take(given, where, inner))
 
 
 _NEEDS = {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from causaltest.engine.access import primary, with_primary
-from causaltest.engine.turns import turn
+from causaltest.engine.turns import Turn, turn
 from causaltest.errors import InterventionError
 
 Operation = Callable[[Tensor], Tensor | None]
@@ -43,13 +43,13 @@ class AllRead(Exception):  # noqa: N818 - a signal, not an error
     """Raised inside a forward pass when everything wanted has been read."""
 
 
-@contextmanager
 def attached(
     network: nn.Module,
     operations: Sequence[tuple[str, Side, Operation]],
     *,
     give_way: bool = False,
-) -> Iterator[None]:
+    evaluates: bool = False,
+) -> AbstractContextManager[None]:
     """Attach operations to module inputs and outputs for the length of the context.
 
     Other threads wait until it ends.
@@ -64,69 +64,113 @@ def attached(
     give_way
         Put these operations aside while others are attached to the same modules. So a context that
         a user holds open, for the sake of `backward`, leaves other runs in it as they are declared.
+    evaluates
+        Switch dropout off as well, as `evaluating` does: a small network notices a second context.
 
     Raises
     ------
     InterventionError
         A module has no tensor at that side.
     """
-    grouped: dict[tuple[str, Side], list[Operation]] = {}
-    for path, side, operation in operations:
-        grouped.setdefault((path, side), []).append(operation)
-    handles: list[Any] = []
-    with (
-        turn(network) as held,
-        _in_place_of_others(held.parts, list(grouped.values()), give_way=give_way),
-    ):
+    return _Attached(network, operations, give_way=give_way, evaluates=evaluates)
+
+
+class _Attached:
+    """The context of `attached`; a class, since a generator would take twice as long."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        operations: Sequence[tuple[str, Side, Operation]],
+        *,
+        give_way: bool,
+        evaluates: bool,
+    ) -> None:
+        self._chains: dict[tuple[str, Side], list[Operation]] = {}
+        for path, side, operation in operations:
+            self._chains.setdefault((path, side), []).append(operation)
+        self._network = network
+        self._give_way = give_way
+        self._evaluates = evaluates
+        self._turn = turn(network)
+        self._handles: list[Any] = []
+        self._training: list[nn.Module] = []
+        self._aside: list[tuple[list[Operation], list[Operation]]] = []
+
+    def __enter__(self) -> None:
         try:
-            for (path, side), chain in grouped.items():
-                target = network.get_submodule(path)
-                if isinstance(side, Inside):
-                    handles.extend(side.attach(network, path, partial(_run, chain)))
-                elif side == "output":
-                    hook = _output_hook(path, chain)
-                    handles.append(target.register_forward_hook(hook, with_kwargs=True))
-                else:
-                    pre_hook = _input_hook(path, chain)
-                    handles.append(target.register_forward_pre_hook(pre_hook, with_kwargs=True))
-            yield
-        finally:
-            for handle in reversed(handles):  # what was switched last is restored first
+            held = self._turn.__enter__()
+            if self._evaluates:
+                self._training = _in_training(held)
+                for module in self._training:
+                    module.training = False
+            if _in_force:
+                self._put_aside(held)
+            if self._give_way:
+                _in_force[self] = held.parts, list(self._chains.values())
+            for (path, side), chain in self._chains.items():
+                _register(self._network, path, side, chain, self._handles)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            for handle in reversed(self._handles):  # what was switched last is restored first
                 handle.remove()
+            _in_force.pop(self, None)
+            for chain, kept in self._aside:
+                chain[:] = kept
+            for module in self._training:
+                module.training = True
+        finally:
+            self._turn.__exit__(None, None, None)
+
+    def _put_aside(self, held: Turn) -> None:
+        """Empty the operations that give way, for as long as those of this context are in force."""
+        self._aside = [(chain, list(chain)) for each in _sharing(held) for chain in each]
+        for chain, _ in self._aside:
+            chain.clear()
+
+
+def _register(
+    network: nn.Module, path: str, side: Side, chain: list[Operation], handles: list[Any]
+) -> None:
+    if isinstance(side, Inside):
+        handles.extend(side.attach(network, path, partial(_run, chain)))
+        return
+    target = _module_at(network, path)
+    if side == "output":
+        handles.append(target.register_forward_hook(_output_hook(path, chain)))
+    else:
+        pre_hook = _input_hook(path, chain)
+        handles.append(target.register_forward_pre_hook(pre_hook, with_kwargs=True))
+
+
+def _module_at(network: nn.Module, path: str) -> nn.Module:
+    """Return what `get_submodule` does, for paths that lead through registered modules alone."""
+    found = network
+    for name in path.split(".") if path else ():
+        child = found._modules.get(name)  # noqa: SLF001 - get_submodule takes ten times as long
+        if child is None:
+            return network.get_submodule(path)
+        found = child
+    return found
 
 
 # Operations that give way, by the attachment that made them, with the modules of its network.
 _in_force: dict[object, tuple[frozenset[int], list[list[Operation]]]] = {}
 
 
-@contextmanager
-def _in_place_of_others(
-    parts: frozenset[int], chains: list[list[Operation]], *, give_way: bool
-) -> Iterator[None]:
-    """Put the operations that give way aside while those of this context are in force."""
-    this = object()
-    outer = [(chain, list(chain)) for each in _sharing(parts) for chain in each]
-    for chain, _ in outer:
-        chain.clear()
-    if give_way:
-        _in_force[this] = parts, chains
-    try:
-        yield
-    finally:
-        _in_force.pop(this, None)
-        for chain, kept in outer:
-            chain.extend(kept)
-
-
-def _sharing(parts: frozenset[int]) -> list[list[list[Operation]]]:
+def _sharing(held: Turn) -> list[list[list[Operation]]]:
     found = list(_in_force.values())  # a copy: another thread may add to them meanwhile
-    return [chains for others, chains in found if not parts.isdisjoint(others)]
+    return [chains for others, chains in found if not held.parts.isdisjoint(others)]
 
 
 def edited_now(network: nn.Module) -> bool:
     """Return whether a context is open whose operations on modules of a network give way."""
     with turn(network) as held:
-        return any(_sharing(held.parts))
+        return any(_sharing(held))
 
 
 @contextmanager
@@ -190,7 +234,7 @@ def announced(network: nn.Module, note: Callable[[Tensor], None]) -> Iterator[No
 
 
 def _output_hook(path: str, chain: list[Operation]) -> Callable[..., Any]:
-    def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Any:
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
         before = primary(output, f"{path}.output")
         after = _run(chain, before)
         return None if after is before else with_primary(output, after)
@@ -244,11 +288,15 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     Other threads wait until the context ends.
     """
     with turn(network) as held:
-        training = [module for module in held.modules if module.training]
-        for module in training:
-            module.training = False
+        training = _in_training(held)
         try:
+            for module in training:
+                module.training = False
             yield
         finally:
             for module in training:
                 module.training = True
+
+
+def _in_training(held: Turn) -> list[nn.Module]:
+    return [module for module in held.modules if module.training]

@@ -4,8 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from causaltest.errors import InterventionError
+
+
+class Done(NamedTuple):
+    """What one declared edit did at one site: the numbers of an `Entry`."""
+
+    fired: int = 0
+    rows: int = 0
+    positions: int = 0
+    dims: int = 0
+    changed: int = 0
+
+    def and_then(self, later: Done) -> Done:
+        """Return what was done in both of two runs."""
+        return Done(
+            self.fired + later.fired,
+            self.rows + later.rows,
+            self.positions + later.positions,
+            later.dims,
+            self.changed + later.changed,
+        )
 
 
 @dataclass(frozen=True)
@@ -59,8 +80,8 @@ def total(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(sums.values())
 
 
-def check_changed(entries: Iterable[Entry], what: str) -> None:
-    """Refuse an intervention that changed nothing at all.
+def check_changed(entries: Iterable[Entry | Done], what: object) -> None:
+    """Refuse an intervention, `what` in words, that changed nothing at all.
 
     Raises
     ------

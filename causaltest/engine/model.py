@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from causaltest.engine.access import Access, Places, carried
+from causaltest.engine.access import Access, Places, carried, only_row
 from causaltest.engine.architecture import Architecture, discover
 from causaltest.engine.company import Company
-from causaltest.engine.hooks import Operation, Side, attached, evaluating
+from causaltest.engine.hooks import Operation, Side, attached
 from causaltest.engine.loading import device_of, fingerprint, load_network
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from causaltest.interventions import Intervention
 
 _MOST_ROWS = 256
+_MOST_KNOWN = 256
 _LOGIT_BYTES = 128 * 1024 * 1024
 
 Forward = Callable[[nn.Module, Tensor, Tensor], object]
@@ -85,6 +86,7 @@ class Model:
         self.prompts = Prompts(tokenizer, self.name)
         self._forward = forward
         self._survey: tuple[int, dict[Place, Seen]] | None = None
+        self._known: dict[tuple[Prompt, torch.device], Tensor] = {}
 
     @staticmethod
     def load(model: str, *, name: str = "", device: str = "auto", dtype: str = "float32") -> Model:
@@ -305,7 +307,18 @@ class Model:
 
     def batch(self, rows: Sequence[Row]) -> Batch:
         """Return rows as one batch."""
-        return batch(rows, self.prompts, self.device, self._padding)
+        if len(rows) > 1:
+            return batch(rows, self.prompts, self.device, self._padding)
+        (row,) = rows
+        key = row.prompt, self.device
+        known = self._known.get(key)
+        if known is None:
+            known = torch.tensor([self.prompts.ids(row.prompt)], device=self.device)
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = known
+        # A copy, which is made faster than a new tensor: networks and hooks may write on it.
+        return Batch((row,), known.clone(), (known.shape[1],))
 
     def run_batch(
         self, rows: Batch, operations: Sequence[tuple[str, Side, Operation]] = ()
@@ -325,7 +338,7 @@ class Model:
             One for each row, without padding.
         """
         mask = rows.mask if self.company.pads and rows.ragged else None
-        with evaluating(self.network), attached(self.network, operations):
+        with attached(self.network, operations, evaluates=True):
             logits = self.forward(rows.ids, mask)
         per_token = logits.ndim == 3
         fits = logits.shape[:2] == rows.ids.shape if per_token else logits.ndim == 2
@@ -429,6 +442,8 @@ class Model:
         if site.component == MODULE and site.dims is not None:
             _check_dims(site, shape, self.name)
         if self._has_tokens(site) and shape[:2] == tuple(rows.ids.shape) and tensor.ndim >= 3:
+            if len(found) == 1:
+                return only_row(found[0], rows.start, tensor.device), [len(found[0])]
             return places(found, tensor.device, rows.start), [len(each) for each in found]
         if site.pos is None and shape and shape[0] == len(rows.rows):
             everything = torch.arange(len(rows.rows), device=tensor.device)

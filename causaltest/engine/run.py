@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +24,7 @@ from causaltest.engine.keys import (
     seen_only,
     switched,
 )
-from causaltest.engine.ledger import Entry, check_changed, total
+from causaltest.engine.ledger import Done, Entry, check_changed, total
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch, Row
@@ -205,6 +206,11 @@ def reads_for(
     return stored
 
 
+def needs_reading(part: Intervention) -> bool:
+    """Return whether a part puts in numbers that are read in some run."""
+    return part.needs_source or isinstance(part, (FromSource, MeanAblation, ResampleAblation))
+
+
 def drawn(part: Intervention) -> bool:
     """Return whether what a part reads is another thing in each draw."""
     if isinstance(part, FromSource):
@@ -322,9 +328,10 @@ def declared(
         for site in part.sites:
             access = model.access(site)
             applied = Applied(model, part, site, access, rows, draw)
-            if part in stored:
+            # Asked first whether there are any: hashing an intervention takes a while.
+            if stored and part in stored:
                 applied.values, applied.value_counts = stored[part][site]
-            elif (part, site) in means:
+            elif means and (part, site) in means:
                 applied.values = means[part, site]
             edits.append(applied)
             operations.append((access.path, access.side, applied))
@@ -381,8 +388,9 @@ class Applied:
         if self.site.component in KEYED:
             check_unpadded(self.site, self.rows)
         where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
-        where = self._without_skipped(where)
-        self.check_spans()
+        if self.value_counts is not None:
+            where = self._without_skipped(where)
+            self.check_spans()
         if not any(self.counts):
             return tensor
         edit = Edit(self.site, self.rows.rows, tuple(self.counts), self.draw, self.values)
@@ -393,11 +401,12 @@ class Applied:
     def rewritten(self, tensor: Tensor, where: Places, edit: Edit) -> tuple[Tensor, set[int]]:
         """Return the activation with new numbers at some places, and the rows that changed."""
         part = self.part.taken if isinstance(self.part, FromSource) else self.part
+        keyed = self.site.component in KEYED
         old = take(tensor, where, self.access)
-        if self.site.component in KEYED:
+        if keyed:
             check_keys(part, self.site, edit.stored, old)
         if self.given is not None:
-            edit = replace(edit, whole=tuple(tensor.shape))
+            edit = edit._replace(whole=tuple(tensor.shape))
             edit = own_input(part, edit, self.access, self.given, where)
         new = edited(part, old, edit)
         if new.shape != old.shape:
@@ -405,14 +414,12 @@ class Applied:
                 f"{self.part}: {self.site} takes numbers of shape {tuple(old.shape)}, but got "
                 f"{tuple(new.shape)}"
             )
-        if self.site.component in KEYED:
+        if keyed:
             new = seen_only(
                 part, self.site, edit.stored, access=self.access, where=where, old=old, new=new
             )
-        self.width = old[0].numel()
-        differs = (new.detach() != old.detach()).flatten(1).any(dim=1)
-        changed = set(where.rows[differs].tolist())
-        return put(tensor, where, self.access, new), changed
+        self.width = prod(old.shape[1:])
+        return put(tensor, where, self.access, new), _changed(old, new, where, len(edit.rows))
 
     def skips(self, row: int) -> bool:
         """Return whether a row is left alone, for want of a source that is optional."""
@@ -450,8 +457,8 @@ class Applied:
                 "of equal span"
             )
 
-    def entry(self) -> Entry:
-        """Return what was done, or refuse to go on if it was not done exactly once."""
+    def did(self) -> Done:
+        """Return how much was done, or refuse to go on if it was not done exactly once."""
         if wrong := self.turns.missed(self.site, self.access.path, self.model.name):
             raise InterventionError(f"{self.part} did not happen as declared\n{wrong}")
         if self.fired != 1:
@@ -462,17 +469,76 @@ class Applied:
                 "Each edit must happen exactly once; say which call is meant, e.g. "
                 f"module({self.access.path!r}, call=0), or choose a site whose module runs once"
             )
+        edited = len(self.counts) - self.counts.count(0)
+        return Done(1, edited, sum(self.counts), self.width, self.changed)
+
+    def entry(self) -> Entry:
+        """Return what was done in words, or refuse to go on if it was not done exactly once."""
+        return self.said(self.did())
+
+    def said(self, done: Done) -> Entry:
+        """Return in words what this edit did, in one run or several."""
         return Entry(
             str(self.part),
             str(self.site),
             f"{self.access.path}.{self.access.side}{self.turns}",
+            *done,
             note=switched(self.access, self.site, self.model.network),
-            fired=1,
-            rows=sum(map(bool, self.counts)),
-            positions=sum(self.counts),
-            dims=self.width,
-            changed=self.changed,
         )
+
+
+def _changed(old: Tensor, new: Tensor, where: Places, rows: int) -> set[int]:
+    """Return the rows in which some number changed."""
+    if rows == 1 and old.dtype == new.dtype:
+        return set() if torch.equal(old, new) else {0}
+    differs = (new.detach() != old.detach()).flatten(1).any(dim=1)
+    return set(where.rows[differs].tolist())
+
+
+class Tally:
+    """Adds up what the edits of one intervention do, run after run.
+
+    The words for it, which take longer to find than a small network to run, are found when
+    somebody looks.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, int], tuple[Applied, Done]] = {}
+        self._entries: list[Entry] = []
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """One entry for each edit so far."""
+        said = [edit.said(done) for edit, done in self._sums.values()]
+        return total([*said, *self._entries])
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was added."""
+        return bool(self._sums or self._entries)
+
+    def add(self, edits: Sequence[Applied], others: Sequence[Entry], what: object) -> None:
+        """Add what the edits did in one run, and what is in words already.
+
+        Raises
+        ------
+        InterventionError
+            An edit did not happen exactly once, or all of them changed nothing.
+        """
+        done = [edit.did() for edit in edits]
+        if not any(each.changed for each in done):
+            check_changed(done, what)
+        if others:
+            check_changed(others, f"what {what} does to its sources")
+            self.note(others)
+        for index, (edit, now) in enumerate(zip(edits, done, strict=True)):
+            key = index, edit.turns.seen
+            known = self._sums.get(key)
+            self._sums[key] = (edit, now) if known is None else (known[0], known[1].and_then(now))
+
+    def note(self, entries: Iterable[Entry]) -> None:
+        """Add what was done and is in words already."""
+        self._entries.extend(entries)
 
 
 class Intervened:
@@ -480,21 +546,28 @@ class Intervened:
 
     Attributes
     ----------
+    intervention
+        What is edited.
     ledger
         What the edits did so far, one entry for each intervention and site.
     """
 
     def __init__(self, model: Model, intervention: Intervention, pair: Pair | None) -> None:
+        self.intervention = intervention
         self._model = model
-        self._intervention = intervention
         self._pair = pair
-        self._entries: list[Entry] = []
+        self._tally = Tally()
         self._open = True
 
     @property
     def ledger(self) -> tuple[Entry, ...]:
         """What the edits did so far."""
-        return total(self._entries)
+        return self._tally.entries
+
+    @property
+    def ran(self) -> bool:
+        """Whether any prompt was run."""
+        return self._tally.begun
 
     def __call__(self, prompt: Prompt | list[int]) -> Output:
         """Run one prompt with the edits in place.
@@ -516,17 +589,22 @@ class Intervened:
         self._check_open()
         row = self._row(prompt)
         each = self._model.batch([row])
-        over = _alone(self._pair or row.prompt)
         with torch.no_grad():
-            means = means_for(self._model, self._intervention, over)
-            stored = reads_for(self._model, self._intervention, list(over), over, 0)
-            outputs, entries = _edited(
-                self._model, self._intervention, each, draw=0, stored=stored, means=means
+            stored, means = self._read(row)
+            edits, operations = declared(
+                self._model, self.intervention, each, draw=0, stored=stored, means=means
             )
-        check_changed(entries, str(self._intervention))
-        check_changed(stored.ledger, f"what {self._intervention} does to its sources")
-        self._entries.extend([*entries, *stored.ledger])
+            outputs = self._model.run_batch(each, operations)
+        self._tally.add(edits, stored.ledger, self.intervention)
         return outputs[0]
+
+    def _read(self, row: Row) -> tuple[Stored, dict[tuple[Intervention, Site], Tensor]]:
+        """Return what is put in, for the edits that put in what is read elsewhere."""
+        if not any(map(needs_reading, self.intervention.parts)):
+            return Stored(), {}
+        over = _alone(self._pair or row.prompt)
+        means = means_for(self._model, self.intervention, over)
+        return reads_for(self._model, self.intervention, list(over), over, 0), means
 
     def generate(
         self, prompt: Prompt | list[int], *, max_new_tokens: int, when: When, **settings: Any
@@ -556,11 +634,11 @@ class Intervened:
             self._model,
             self._row(prompt),
             max_new_tokens=max_new_tokens,
-            intervention=self._intervention,
+            intervention=self.intervention,
             when=when,
             **settings,
         )
-        self._entries.extend(written.ledger)
+        self._tally.note(written.ledger)
         return written
 
     def _check_open(self) -> None:
@@ -587,10 +665,9 @@ def _alone(pair: Pair | Prompt) -> Pairs:
     return Pairs([pair], name="one pair", cluster=None)
 
 
-@contextmanager
 def intervene(
     model: Model, intervention: Intervention, pair: Pair | None = None
-) -> Iterator[Intervened]:
+) -> AbstractContextManager[Intervened]:
     """Run prompts under an intervention.
 
     Parameters
@@ -602,10 +679,10 @@ def intervene(
     pair
         Gives the source run and the named positions; None where neither is needed.
 
-    Yields
-    ------
-    Intervened
-        Call it with a prompt to run the prompt with the edits in place.
+    Returns
+    -------
+    context of Intervened
+        Within it, call that with a prompt to run the prompt with the edits in place.
 
     Raises
     ------
@@ -631,16 +708,27 @@ def intervene(
     check_pair(intervention, pair)
     for site in intervention.sites:
         model.access(site)
-    run = Intervened(model, intervention, pair)
-    try:
-        yield run
-        if not run.ledger:
+    return _Context(Intervened(model, intervention, pair))
+
+
+class _Context:
+    """The length of an intervention; a class, since a generator would take twice as long."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Intervened) -> None:
+        self._run = run
+
+    def __enter__(self) -> Intervened:
+        return self._run
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._run.close()
+        if kind is None and not self._run.ran:
             raise InterventionError(
-                f"no prompt was run under {intervention}: call the value of `with ... as run:`, "
-                "e.g. run(pair.base)"
+                f"no prompt was run under {self._run.intervention}: call the value of "
+                "`with ... as run:`, e.g. run(pair.base)"
             )
-    finally:
-        run.close()
 
 
 def check_pair(intervention: Intervention, pair: Pair | None, over: Pairs | None = None) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
@@ -16,7 +15,6 @@ from torch import nn
 _LIBRARIES = frozenset({"torch", "transformers", "accelerate", "peft", "deepspeed", "causaltest"})
 
 
-@dataclass(frozen=True, eq=False)
 class Turn:
     """A thread's turn on a network.
 
@@ -24,63 +22,105 @@ class Turn:
     ----------
     owner
         The thread.
-    network, modules, parts
-        The network, all its modules, and their identities.
+    network
+        What it runs.
+
+    Attributes
+    ----------
+    modules
+        All modules of the network, each once.
     """
 
-    owner: int
-    network: nn.Module
-    modules: tuple[nn.Module, ...]
-    parts: frozenset[int]
+    def __init__(self, owner: int, network: nn.Module) -> None:
+        self.owner = owner
+        self.network = network
+        self.modules = _every_module(network)
+
+    @cached_property
+    def parts(self) -> frozenset[int]:
+        """Identities of the modules; nobody asks for them where networks are run one by one."""
+        return frozenset(map(id, self.modules))
+
+    def excludes(self, other: Turn) -> bool:
+        """Return whether another turn is of another thread and shares a module with this one."""
+        return other.owner != self.owner and not other.parts.isdisjoint(self.parts)
 
 
-_changed = threading.Condition()
+_lock = threading.Lock()
+_ended = threading.Condition(_lock)
 _running: list[Turn] = []
+_waiting: list[Turn] = []
 
 
-@contextmanager
-def turn(network: nn.Module) -> Iterator[Turn]:
+def turn(network: nn.Module) -> AbstractContextManager[Turn]:
     """Keep other threads from running a network, or any that shares a module with it.
 
     Hooks and training flags belong to modules, not to a thread's run of them; without turns the
     edits of one thread would reach the runs of another. Networks that share no module run side by
     side. The same thread may take further turns.
     """
-    me = threading.get_ident()
-    turns = tuple(_running)  # a copy: other threads come and go
-    held = next((each for each in turns if each.owner == me and each.network is network), None)
-    if held is not None:
-        yield held
-        return
-    modules = _every_module(network)
-    mine = Turn(me, network, tuple(modules.values()), frozenset(modules))
+    return _Taking(network)
 
-    def free() -> bool:
-        return all(held.owner == me or held.parts.isdisjoint(mine.parts) for held in _running)
 
-    with _changed:
-        _changed.wait_for(free)
-        _running.append(mine)
+class _Taking:
+    """The context of a turn; a class, for a generator takes longer and a small network notices."""
+
+    __slots__ = ("_mine", "_network")
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._mine: Turn | None = None
+
+    def __enter__(self) -> Turn:
+        me = threading.get_ident()
+        for held in tuple(_running):  # a copy: other threads come and go
+            if held.owner == me and held.network is self._network:
+                return held
+        mine = self._mine = Turn(me, self._network)
+        try:
+            with _lock:
+                if _running and any(map(mine.excludes, _running)):
+                    _wait(mine)
+                _running.append(mine)
+        except BaseException:  # an interrupt, and nobody would end the turn
+            self.__exit__()
+            raise
+        return mine
+
+    def __exit__(self, *_: object) -> None:
+        mine, self._mine = self._mine, None
+        if mine is None:
+            return
+        with _lock:
+            if mine in _running:
+                _running.remove(mine)
+            if _waiting:
+                _ended.notify_all()
+
+
+def _wait(mine: Turn) -> None:
+    """Wait, holding the lock, until no other thread has a turn on the same modules."""
+    _waiting.append(mine)
     try:
-        yield mine
+        while any(map(mine.excludes, _running)):
+            _ended.wait()
     finally:
-        with _changed:
-            _running.remove(mine)
-            _changed.notify_all()
+        _waiting.remove(mine)
 
 
-def _every_module(network: nn.Module) -> dict[int, nn.Module]:
-    """Return all modules of a network by their identity.
+def _every_module(network: nn.Module) -> list[nn.Module]:
+    """Return all modules of a network, each once.
 
     `modules()` takes longer for it than a small network for a forward pass.
     """
-    found = {id(network): network}
-    waiting = [network]
-    for module in waiting:
-        for child in module._modules.values():  # noqa: SLF001 - children() takes twice as long
-            if child is not None and id(child) not in found:
-                found[id(child)] = child
-                waiting.append(child)
+    found = [network]
+    known = {network}
+    for module in found:
+        if children := module._modules:  # noqa: SLF001 - children() takes twice as long
+            for child in children.values():
+                if child is not None and child not in known:
+                    known.add(child)
+                    found.append(child)
     return found
 
 
@@ -92,7 +132,7 @@ def callers_hooks(network: nn.Module) -> Iterator[tuple[dict[int, Callable[..., 
     (hooks, key)
         The dict of a module that holds the hook, and its key, which no other hook has.
     """
-    for module in _every_module(network).values():
+    for module in _every_module(network):
         for hooks in (module._forward_pre_hooks, module._forward_hooks):  # noqa: SLF001 - there is no other way to see them
             yield from ((hooks, key) for key, hook in hooks.items() if not _belongs(hook))
 
