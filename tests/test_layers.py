@@ -70,7 +70,7 @@ LAYERS = {
         | {"cache"},
         TORCH | {"scipy", "msgspec", "tqdm"},
     ),
-    "pyvene": layer(RUN | {"experiment", "sharing"}, TORCH | {"msgspec", "tqdm"}),
+    "pyvene": layer(RUN | {"causal_models", "experiment", "sharing"}, TORCH | {"msgspec", "tqdm"}),
     "strategies": layer(RUN, {"hypothesis"}),
     "plugin": layer(
         RUN

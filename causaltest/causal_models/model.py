@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +9,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from causaltest.causal_models.domains import AnyValue, listed_domain
+from causaltest.causal_models.structure import check_names, in_order, parents_of
 from causaltest.errors import CausalModelError
 from causaltest.spelling import did_you_mean, listed
 
@@ -31,13 +32,17 @@ class CausalModel:
     Parameters
     ----------
     inputs
-        Each input variable's domain, its possible values.
+        Each input variable's domain, its possible values; None where any value may be. Those can
+        be run, but not listed or drawn.
     mechanisms
         Each computed variable's function; its parameters are named after the variables it is
         computed from.
     domains
-        Possible values of computed variables, which their mechanisms are held to. Those left out
-        are found by running the mechanisms on all values of their parents.
+        Possible values of computed variables, which their mechanisms are held to; None for any.
+        Those left out are found by running the mechanisms on all values of their parents.
+    parents
+        What variables are computed from, where the parameters of their mechanisms have other names:
+        the values are then passed in this order.
 
     Raises
     ------
@@ -67,21 +72,22 @@ class CausalModel:
 
     def __init__(
         self,
-        inputs: Mapping[str, Iterable[Any]],
+        inputs: Mapping[str, Iterable[Any] | None],
         mechanisms: Mapping[str, Callable[..., Any]],
         *,
-        domains: Mapping[str, Iterable[Any]] | None = None,
+        domains: Mapping[str, Iterable[Any] | None] | None = None,
+        parents: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._mechanisms = dict(mechanisms)
-        self._check_names(inputs, domains or {})
-        self._parents: dict[str, tuple[str, ...]] = dict.fromkeys(inputs, ())
-        for name, mechanism in self._mechanisms.items():
-            self._parents[name] = self._read_parents(name, mechanism)
-        self.variables: tuple[str, ...] = tuple(self._ordered())
-        self._domains: dict[str, tuple[Any, ...]] = {}
+        check_names(inputs, self._mechanisms, domains or {}, "domains=")
+        check_names(inputs, self._mechanisms, parents or {}, "parents=")
+        self._by_order = frozenset(parents or ())
+        self._parents = parents_of(inputs, self._mechanisms, parents or {})
+        self.variables: tuple[str, ...] = tuple(in_order(self._parents))
+        self._domains: dict[str, Sequence[Any]] = {}
         for name in self.variables:
-            given = inputs[name] if name in inputs else (domains or {}).get(name)
-            self._domains[name] = self._read_domain(name, given)
+            known = inputs if name in inputs else domains or {}
+            self._domains[name] = self._read_domain(name, known)
 
     def __repr__(self) -> str:
         arrows = ", ".join(
@@ -114,7 +120,7 @@ class CausalModel:
         return MappingProxyType(self._parents)
 
     @property
-    def domains(self) -> Mapping[str, tuple[Any, ...]]:
+    def domains(self) -> Mapping[str, Sequence[Any]]:
         """Possible values of each variable."""
         return MappingProxyType(self._domains)
 
@@ -354,69 +360,10 @@ class CausalModel:
 
     # What follows serves the methods above
 
-    def _check_names(self, inputs: Mapping[str, Any], domains: Mapping[str, Any]) -> None:
-        if not inputs or not self._mechanisms:
-            raise CausalModelError(
-                f"a causal model needs inputs and mechanisms; got {len(inputs)} and "
-                f"{len(self._mechanisms)}"
-            )
-        twice = sorted(set(inputs) & set(self._mechanisms))
-        if twice:
-            raise CausalModelError(f"{listed(twice)} cannot be input and computed at once")
-        for name in domains:
-            if name not in self._mechanisms:
-                what = "an input" if name in inputs else "no variable of the model"
-                raise CausalModelError(
-                    f"domains= names {name!r}, which is {what}"
-                    f"{did_you_mean(name, self._mechanisms)}"
-                )
-
-    def _read_parents(self, name: str, mechanism: Callable[..., Any]) -> tuple[str, ...]:
-        if not callable(mechanism):
-            raise CausalModelError(
-                f"the mechanism of {name!r} is {mechanism!r}; expected a function of variables"
-            )
-        parents: list[str] = []
-        for parameter in inspect.signature(mechanism).parameters.values():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise CausalModelError(
-                    f"the mechanism of {name!r} takes {parameter}; name each variable it uses"
-                )
-            if parameter.name in (known := [*self._parents, *self._mechanisms]):
-                parents.append(parameter.name)
-            elif parameter.default is parameter.empty:
-                raise CausalModelError(
-                    f"the mechanism of {name!r} takes {parameter.name!r}, which is no variable"
-                    f"{did_you_mean(parameter.name, known)}\nvariables: {', '.join(known)}"
-                )
-        if not parents:
-            raise CausalModelError(
-                f"the mechanism of {name!r} takes no variable; a constant explains nothing"
-            )
-        return tuple(parents)
-
-    def _ordered(self) -> Iterator[str]:
-        """Give the variables so that each comes after its parents."""
-        left = dict.fromkeys(self._parents)
-        done: set[str] = set()
-        while left:
-            ready = [name for name in left if done.issuperset(self._parents[name])]
-            if not ready:
-                raise CausalModelError(
-                    f"the variables {', '.join(left)} form a cycle, or follow from one"
-                )
-            for name in ready:
-                del left[name]
-                yield name
-            done.update(ready)
-
-    def _read_domain(self, name: str, given: Iterable[Any] | None) -> tuple[Any, ...]:
-        if given is not None:
-            domain = tuple(given)
-            if len(set(domain)) < len(domain) or not domain:
-                what = "is empty" if not domain else "holds a value twice"
-                raise CausalModelError(f"the domain of {name!r} {what}")
-            return domain
+    def _read_domain(self, name: str, known: Mapping[str, Iterable[Any] | None]) -> Sequence[Any]:
+        if name in known:
+            given = known[name]
+            return AnyValue(name) if given is None else listed_domain(name, given)
         found: dict[Any, None] = {}
         for setting in self._parent_settings(name):
             found[self._apply(name, setting)] = None
@@ -434,7 +381,9 @@ class CausalModel:
             yield dict(zip(parents, values, strict=True))
 
     def _apply(self, name: str, setting: Mapping[str, Any]) -> Any:
-        return self._mechanisms[name](**{each: setting[each] for each in self._parents[name]})
+        values = {each: setting[each] for each in self._parents[name]}
+        mechanism = self._mechanisms[name]
+        return mechanism(*values.values()) if name in self._by_order else mechanism(**values)
 
     def _compute(self, name: str, setting: Mapping[str, Any]) -> Any:
         value = self._apply(name, setting)
@@ -470,6 +419,6 @@ class CausalModel:
                 raise CausalModelError(_outside(name, value, self._domains[name], where))
 
 
-def _outside(name: str, value: Any, domain: tuple[Any, ...], whence: str) -> str:
+def _outside(name: str, value: Any, domain: Sequence[Any], whence: str) -> str:
     shown = ", ".join(map(repr, domain[:8])) + (", ..." if len(domain) > 8 else "")
     return f"{whence} gives {name!r} the value {value!r}; it takes {shown}"

@@ -21,7 +21,8 @@ def sample(
     *,
     seed: int,
     where: Callable[[Setting], bool] | None,
-    balanced: str | None,
+    balanced: str | None = None,
+    tries: int = TRIES,
 ) -> list[Setting]:
     """Draw inputs; see `CausalModel.sample`."""
     stream = random.Random(seed)
@@ -31,7 +32,7 @@ def sample(
     drawn: list[Setting] = []
     for index in range(count):
         wanted = None if values is None else values[index % len(values)]
-        drawn.append(_one(model, stream, where, balanced, wanted))
+        drawn.append(_one(model, stream, where, balanced, wanted, tries=tries))
     stream.shuffle(drawn)
     return drawn
 
@@ -47,8 +48,10 @@ def _one(
     where: Callable[[Setting], bool] | None,
     balanced: str | None,
     wanted: Any,
+    *,
+    tries: int,
 ) -> Setting:
-    for _ in range(TRIES):
+    for _ in range(tries):
         drawn = uniform(model, stream)
         setting = model.run(drawn)
         if (balanced is None or setting[balanced] == wanted) and (where is None or where(setting)):
@@ -56,4 +59,4 @@ def _one(
     asked = "as where= asks" if balanced is None else f"with {balanced} = {wanted!r}"
     if balanced is not None and where is not None:
         asked += " as where= asks"
-    raise CausalModelError(f"no input {asked} among {TRIES:,} random ones")
+    raise CausalModelError(f"no input {asked} among {tries:,} random ones")

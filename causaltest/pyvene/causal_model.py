@@ -1,4 +1,4 @@
-"""CausalModel: a high-level model of named variables that can be run, sampled and intervened on."""
+"""CausalModel: pyvene's causal model as an adapter of causaltest's own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causaltest.errors import CausaltestError
+from causaltest.causal_models.sampling import sample
+from causaltest.errors import CausalModelError
 from causaltest.pyvene.causal_structure import Setting, Structure
 
 Filter = Callable[[Setting], bool]
+
+_TRIES = 100_000
 
 
 class CausalModel(Structure):
@@ -37,9 +40,14 @@ class CausalModel(Structure):
     seed
         Of the samplers; None for another sequence each time.
 
+    Attributes
+    ----------
+    native
+        The `causaltest.CausalModel` that does the work; its values are numbers of the domains'.
+
     Raises
     ------
-    CausaltestError
+    CausalModelError
         A cycle, an unknown or missing name, or times out of order.
 
     Examples
@@ -59,12 +67,12 @@ class CausalModel(Structure):
 
         Raises
         ------
-        CausaltestError
+        CausalModelError
             There are no intermediate variables.
         """
         between = self.between
         if not between:
-            raise CausaltestError(
+            raise CausalModelError(
                 "there are no variables between inputs and outputs to intervene on"
             )
         if mandatory is not None:
@@ -91,14 +99,19 @@ class CausalModel(Structure):
         output_var, output_var_value
             A variable and the value that the input must give it.
         """
-        for _ in range(100_000):
-            chosen = {name: self.random.choice(self.domain(name)) for name in self.inputs}
-            setting = self.run_forward(chosen)
-            if output_var is not None and setting[output_var] != output_var_value:
-                continue
-            if mandatory is None or mandatory(setting):
-                return chosen
-        raise CausaltestError("no input among 100,000 random ones is as asked for")
+        wanted: Any = None
+        if output_var is not None:
+            self.known([output_var], "output_var")
+            wanted = self._domains[output_var].code(output_var_value)
+
+        def fits(codes: Setting) -> bool:
+            if output_var is not None and codes[output_var] != wanted:
+                return False
+            return mandatory is None or mandatory(self._values(codes))
+
+        seed = self.random.getrandbits(64)
+        (codes,) = sample(self.native, 1, seed=seed, where=fits, tries=_TRIES)
+        return self._values(codes)
 
     def sample_input_tree_balanced(
         self, output_var: str | None = None, output_var_value: Any = None
@@ -113,8 +126,9 @@ class CausalModel(Structure):
         wanted: Setting = {}
 
         def want(variable: str, value: Any) -> None:
-            if wanted.get(variable, value) != value:
-                raise CausaltestError(
+            domain = self._domains[variable]
+            if domain.code(wanted.get(variable, value)) != domain.code(value):
+                raise CausalModelError(
                     f"{variable!r} would need two values at once; the model is no tree, use "
                     "sample_input"
                 )
@@ -123,17 +137,19 @@ class CausalModel(Structure):
                 return
             settings = self.equiv_classes[variable][value]
             if not settings:
-                raise CausaltestError(f"no setting of its parents gives {variable!r} {value!r}")
+                raise CausalModelError(f"no setting of its parents gives {variable!r} {value!r}")
             for parent, each in self.random.choice(settings).items():
                 want(parent, each)
 
         want(name, output_var_value)
-        rest = {each: self.random.choice(self.domain(each)) for each in self.inputs}
-        return {each: wanted.get(each, rest[each]) for each in self.inputs}
+        return {
+            each: wanted[each] if each in wanted else self.random.choice(self.domain(each))
+            for each in self.inputs
+        }
 
-    def _reachable(self, name: str) -> list[Any]:
+    def _reachable(self, name: str) -> Sequence[Any]:
         if name in self.inputs:
-            return list(self.domain(name))
+            return self.domain(name)
         return [value for value, settings in self.equiv_classes[name].items() if settings]
 
     def get_path_maxlen_filter(self, lengths: Iterable[int]) -> Filter:
@@ -144,7 +160,10 @@ class CausalModel(Structure):
     def get_partial_filter(self, partial_setting: Mapping[str, Any]) -> Filter:
         """Return a filter of settings that agree with a partial one."""
         self.known(partial_setting, "the partial setting")
-        return lambda setting: all(setting[n] == value for n, value in partial_setting.items())
+        wanted = {n: self._domains[n].code(value) for n, value in partial_setting.items()}
+        return lambda setting: all(
+            self._domains[name].code(setting[name]) == code for name, code in wanted.items()
+        )
 
     def get_specific_path_filter(self, start: str, end: str) -> Filter:
         """Return a filter of settings with a live path from one variable to another."""
@@ -297,8 +316,4 @@ class CausalModel(Structure):
 
 
 def _vector(values: Sequence[Any]) -> Tensor:
-    parts = [
-        each.reshape(-1).float() if isinstance(each, Tensor) else torch.tensor([float(each)])
-        for each in values
-    ]
-    return torch.cat(parts)
+    return torch.cat([torch.as_tensor(each).reshape(-1).float() for each in values])

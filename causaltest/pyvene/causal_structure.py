@@ -1,13 +1,14 @@
-"""Variables, what they are computed from, and how they are run, intervened on and traced."""
+"""Variables as pyvene declares them, run by causaltest's own causal model."""
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from causaltest.errors import CausaltestError
+from causaltest.causal_models import CausalModel as Native
+from causaltest.errors import CausalModelError
+from causaltest.pyvene.domains import Domain
 from causaltest.spelling import did_you_mean
 
 Setting = dict[str, Any]
@@ -36,32 +37,57 @@ class Structure:
         self.random = random.Random(seed)
         self._given_times = None if timesteps is None else dict(timesteps)
         self._settle()
-        given = equiv_classes or {}
         self.equiv_classes: dict[str, dict[Any, list[Setting]]] = {
-            name: dict(each) for name, each in given.items()
+            name: dict(each) for name, each in (equiv_classes or {}).items()
         }
 
     def _settle(self) -> None:
         """Check names and order, and find children, inputs, outputs and times."""
         self._check_names()
-        self.children: dict[str, list[str]] = {name: [] for name in self.variables}
-        for name in self.variables:
-            for parent in self.parents[name]:
-                self.children[parent].append(name)
+        self._domains = {name: Domain(name, self.values[name]) for name in self.variables}
+        self.children: dict[str, list[str]] = {
+            name: [each for each in self.variables if name in self.parents[each]]
+            for name in self.variables
+        }
         self.inputs = [name for name in self.variables if not self.parents[name]]
         self.outputs = [name for name in self.variables if not self.children[name]]
-        depth = self._depths()
-        self.end_time = max(depth.values())
-        if self._given_times is None:
-            self.timesteps = depth
-            for name in self.outputs:
-                self.timesteps[name] = self.end_time
-        else:
-            self.timesteps = self._given_times
-            self._check_times()
-        order = {name: (depth[name], name) for name in self.variables}
-        self.variables.sort(key=lambda name: (self.timesteps[name], order[name]))
+        computed = [name for name in self.variables if self.parents[name]]
+        self.native = Native(
+            {name: self._domains[name].codes for name in self.inputs},
+            {name: self._mechanism(name) for name in computed},
+            domains={name: self._domains[name].codes for name in computed},
+            parents={name: self.parents[name] for name in computed},
+        )
+        self._settle_times()
+        place = {name: index for index, name in enumerate(self.native.variables)}
+        self.variables.sort(key=lambda name: (self.timesteps[name], place[name]))
         self.run_forward()
+
+    def _settle_times(self) -> None:
+        depth: dict[str, int] = {}
+        for name in self.native.variables:
+            depth[name] = 1 + max((depth[each] for each in self.parents[name]), default=-1)
+        last = max(depth.values())
+        times = {name: last if name in self.outputs else depth[name] for name in depth}
+        self.timesteps = times if self._given_times is None else self._given_times
+        self.end_time = max(self.timesteps.values())
+        for name in self.variables:
+            for parent in self.parents[name]:
+                if self.timesteps[parent] >= self.timesteps[name]:
+                    raise CausalModelError(
+                        f"{parent!r} is a parent of {name!r}, but its time is "
+                        f"{self.timesteps[parent]} and not before {self.timesteps[name]}"
+                    )
+
+    def _mechanism(self, name: str) -> Callable[..., Any]:
+        """Return a variable's function, of numbers of values and to such a number."""
+
+        def compute(*codes: Any) -> Any:
+            given = zip(self.parents[name], codes, strict=True)
+            values = [self._domains[parent].value(code) for parent, code in given]
+            return self._domains[name].code(self.functions[name](*values), "its function")
+
+        return compute
 
     @property
     def between(self) -> list[str]:
@@ -71,16 +97,16 @@ class Structure:
     def _check_names(self) -> None:
         if len(set(self.variables)) < len(self.variables):
             twice = next(each for each in self.variables if self.variables.count(each) > 1)
-            raise CausaltestError(f"variable {twice!r} is named twice")
-        if not self.variables:
-            raise CausaltestError("a causal model needs at least one variable")
-        tables = {"values": self.values, "parents": self.parents, "functions": self.functions}
+            raise CausalModelError(f"variable {twice!r} is named twice")
+        tables: dict[str, Mapping[str, Any]] = {
+            "values": self.values, "parents": self.parents, "functions": self.functions,
+        }  # fmt: skip
         if self._given_times is not None:
-            tables["timesteps"] = self._given_times  # pyright: ignore[reportArgumentType]
+            tables["timesteps"] = self._given_times
         for what, table in tables.items():
             for name in self.variables:
                 if name not in table:
-                    raise CausaltestError(f"variable {name!r} has no entry in {what}")
+                    raise CausalModelError(f"variable {name!r} has no entry in {what}")
             self.known(table, what)
         for name in self.variables:
             self.known(self.parents[name], f"the parents of {name!r}")
@@ -89,40 +115,26 @@ class Structure:
         """Refuse a variable that does not exist."""
         for name in names:
             if name not in self.variables:
-                raise CausaltestError(
+                raise CausalModelError(
                     f"unknown variable {name!r} in {where}{did_you_mean(str(name), self.variables)}"
                     f"\nvariables: {', '.join(self.variables)}"
                 )
 
-    def _depths(self) -> dict[str, int]:
-        """Return the longest way from an input to each variable."""
-        depth: dict[str, int] = {}
-        left = set(self.variables)
-        while left:
-            ready = [name for name in left if all(each in depth for each in self.parents[name])]
-            if not ready:
-                raise CausaltestError(
-                    f"the variables {', '.join(sorted(left))} form a cycle, or follow from one"
-                )
-            for name in ready:
-                depth[name] = 1 + max((depth[each] for each in self.parents[name]), default=-1)
-            left -= set(ready)
-        return depth
+    def _split(self, setting: Mapping[str, Any]) -> tuple[Setting, Setting]:
+        """Return a setting as numbers: of every input, by default if need be, and of the others."""
+        self.known(setting, "the intervention")
+        given = {name: self._domains[name].code(each) for name, each in setting.items()}
+        inputs = {
+            name: given[name]
+            if name in given
+            else self._domains[name].code(self.functions[name](), "its function")
+            for name in self.inputs
+        }
+        return inputs, {name: each for name, each in given.items() if name not in inputs}
 
-    def _check_times(self) -> None:
-        for name in self.variables:
-            for parent in self.parents[name]:
-                if self.timesteps[parent] >= self.timesteps[name]:
-                    raise CausaltestError(
-                        f"{parent!r} is a parent of {name!r}, but its time is "
-                        f"{self.timesteps[parent]} and not before {self.timesteps[name]}"
-                    )
-
-    def _check_value(self, name: str, value: Any, whence: str) -> None:
-        domain = self.values[name]
-        if domain is not None and value not in domain:
-            shown = ", ".join(map(repr, list(domain)[:8])) + (", ..." if len(domain) > 8 else "")
-            raise CausaltestError(f"{whence} gives {name!r} the value {value!r}; it takes {shown}")
+    def _values(self, codes: Mapping[str, Any]) -> Setting:
+        known = [name for name in self.variables if name in codes]
+        return {name: self._domains[name].value(codes[name]) for name in known}
 
     def run_forward(self, intervention: Mapping[str, Any] | None = None) -> Setting:
         """Return the value of every variable.
@@ -134,21 +146,11 @@ class Structure:
 
         Raises
         ------
-        CausaltestError
+        CausalModelError
             An unknown variable, or a value out of its domain.
         """
-        fixed = dict(intervention or {})
-        self.known(fixed, "the intervention")
-        setting: Setting = {}
-        for name in self.variables:
-            if name in fixed:
-                setting[name] = fixed[name]
-                self._check_value(name, fixed[name], "the intervention")
-            else:
-                given = [setting[parent] for parent in self.parents[name]]
-                setting[name] = self.functions[name](*given)
-                self._check_value(name, setting[name], "its function")
-        return setting
+        inputs, others = self._split(intervention or {})
+        return self._values(self.native.run(inputs, do=others))
 
     def run_interchange(
         self, input: Mapping[str, Any], source_interventions: Mapping[str, Mapping[str, Any]]
@@ -163,10 +165,10 @@ class Structure:
             For each variable, the input whose value it takes.
         """
         self.known(source_interventions, "source_interventions")
-        fixed = dict(input)
-        for name, source in source_interventions.items():
-            fixed[name] = self.run_forward(source)[name]
-        return self.run_forward(fixed)
+        taken = {
+            name: self.run_forward(source)[name] for name, source in source_interventions.items()
+        }
+        return self.run_forward({**input, **taken})
 
     def add_variable(
         self,
@@ -179,69 +181,53 @@ class Structure:
     ) -> None:
         """Add a variable; it becomes the last parent of its children."""
         if variable in self.variables:
-            raise CausaltestError(f"variable {variable!r} is there already")
+            raise CausalModelError(f"variable {variable!r} is there already")
         self.known(parents, f"the parents of {variable!r}")
         self.known(children, f"the children of {variable!r}")
-        kept = self.variables, dict(self.values), dict(self.parents), dict(self.functions)
+        kept = dict(vars(self))
+        times = self._given_times
+        if times is not None and timestep is not None:
+            self._given_times = {**times, variable: timestep}
         self.variables = [*self.variables, variable]
-        self.values[variable], self.functions[variable] = values, function
-        self.parents[variable] = list(parents)
-        for child in children:
-            self.parents[child] = [*self.parents[child], variable]
-        if self._given_times is not None and timestep is not None:
-            self._given_times[variable] = timestep
+        self.values = {**self.values, variable: values}
+        self.functions = {**self.functions, variable: function}
+        more = {child: [*self.parents[child], variable] for child in children}
+        self.parents = {**self.parents, **more, variable: list(parents)}
         try:
             self._settle()
-        except (CausaltestError, TypeError):
-            self.variables, self.values, self.parents, self.functions = kept
-            if self._given_times is not None:
-                self._given_times.pop(variable, None)
-            self._settle()
+        except (CausalModelError, TypeError):
+            vars(self).update(kept)
             raise
 
     def generate_equiv_classes(self) -> None:
         """Find, for each computed variable, the settings of its parents that give each value."""
         for name in self.variables:
-            if name in self.inputs or name in self.equiv_classes:
-                continue
-            found: dict[Any, list[Setting]] = {value: [] for value in self.domain(name)}
-            for given in itertools.product(*(self.domain(each) for each in self.parents[name])):
-                value = self.functions[name](*given)
-                self._check_value(name, value, "its function")
-                found[value].append(dict(zip(self.parents[name], given, strict=True)))
-            self.equiv_classes[name] = found
-
-    def domain(self, name: str) -> Sequence[Any]:
-        """Return the values that a variable takes, or refuse where any value may be."""
-        domain = self.values[name]
-        if domain is None:
-            raise CausaltestError(f"variable {name!r} has no domain; its values cannot be sampled")
-        return domain
+            if name not in self.inputs and name not in self.equiv_classes:
+                self.equiv_classes[name] = {
+                    self._domains[name].value(code): [self._values(each) for each in settings]
+                    for code, settings in self.native.equivalence_classes(name).items()
+                }
 
     def find_live_paths(self, intervention: Mapping[str, Any]) -> dict[int, list[list[str]]]:
         """Return the paths along which a change is passed on, by their length.
 
         An edge is live where some other value of its start would change its end, all else equal.
         """
-        setting = self.run_forward(intervention)
-        paths: dict[int, list[list[str]]] = {1: [[name] for name in self.variables]}
-        length = 1
-        while paths[length]:
-            found: list[list[str]] = []
-            for path in paths[length]:
-                found += [
-                    [*path, child]
-                    for child in self.children[path[-1]]
-                    if child not in intervention and self._live(path[-1], child, setting)
-                ]
-            length += 1
-            paths[length] = found
-        return {size: each for size, each in paths.items() if each and size > 1}
+        inputs, others = self._split(intervention)
+        paths: dict[int, list[list[str]]] = {}
+        for path in self.native.live_paths(inputs, do=others):
+            paths.setdefault(len(path), []).append(list(path))
+        return paths
 
-    def _live(self, parent: str, child: str, setting: Setting) -> bool:
-        def value(at: Any) -> Any:
-            given = [at if each == parent else setting[each] for each in self.parents[child]]
-            return self.functions[child](*given)
+    def print_structure(self) -> Any:
+        """Return a picture of the variables, to be shown or saved; see `causaltest.CausalModel`."""
+        return self.native.draw()
 
-        now = value(setting[parent])
-        return any(value(other) != now for other in self.domain(parent))
+    def print_setting(self, total_setting: Mapping[str, Any]) -> Any:
+        """Return the picture with the values of a setting."""
+        self.known(total_setting, "the setting")
+        return self.native.draw(total_setting)
+
+    def domain(self, name: str) -> Sequence[Any]:
+        """Return the values that a variable takes, or refuse where any value may be."""
+        return [self._domains[name].value(code) for code in self.native.domains[name]]

@@ -221,3 +221,61 @@ def test_a_drawing_shows_every_variable_and_edge():
     assert at["w"] < at["left"] < at["answer"]
     assert len(lines) == sum(map(len, EQUALITY.parents.values()))
     assert all(line["x"] < line["x2"] for line in lines)
+
+
+def test_parents_may_be_named_apart_from_parameters():
+    """`parents=` passes values in its order, to functions whose parameters have other names."""
+    model = CausalModel(
+        {"left side": range(3), "right side": range(3)},
+        {"greater": lambda one, other: one > other, "both": max},
+        parents={"greater": ["right side", "left side"], "both": ["left side", "right side"]},
+    )
+    assert model.parents["greater"] == ("right side", "left side")
+    for left, right in itertools.product(range(3), repeat=2):
+        found = model.run({"left side": left, "right side": right})
+        assert (found["greater"], found["both"]) == (right > left, max(left, right))
+    classes = model.equivalence_classes("greater")
+    assert {value: len(settings) for value, settings in classes.items()} == {False: 6, True: 3}
+
+
+@pytest.mark.parametrize(
+    "parents, message",
+    [
+        ({"sun": ["a"]}, "parents= names 'sun', which is no variable of the model; did you mean"),
+        ({"a": ["b"]}, "parents= names 'a', which is an input"),
+        ({"sum": ["a", "c"]}, "parents= computes 'sum' from 'c', which is no variable"),
+        ({"sum": []}, "parents= computes 'sum' from nothing; make it an input"),
+        (
+            {"sum": ["a"]},
+            "the mechanism of 'sum' does not take the values of 'a': missing a required argument",
+        ),
+    ],
+)
+def test_parents_that_do_not_fit_are_refused(parents, message):
+    """Unknown names, inputs, nothing, and functions of another number of values are errors."""
+    with pytest.raises(CausalModelError, match=re.escape(message)):
+        CausalModel({"a": range(2), "b": range(2)}, {"sum": lambda x, y: x + y}, parents=parents)
+
+
+def test_variables_may_take_any_value():
+    """A domain of None holds everything: it is run and set, and refused where it is listed."""
+    model = CausalModel(
+        {"price": None, "low": range(3)},
+        {"over": lambda price, low: price - low, "dear": lambda over: over > 2},
+        domains={"over": None, "dear": [False, True]},
+    )
+    assert model.run({"price": 4.75, "low": 2}) == {
+        "price": 4.75, "low": 2, "over": 2.75, "dear": True,
+    }  # fmt: skip
+    assert model.run({"price": 4.75, "low": 2}, do={"over": -1.5})["dear"] is False
+    assert model.interchange({"price": 0, "low": 0}, {"over": {"price": 9, "low": 1}})["dear"]
+    message = "'price' takes any value, so its values cannot be listed or drawn; give it a domain"
+    for call in (
+        lambda: model.sample(1),
+        lambda: next(model.settings()),
+        lambda: model.equivalence_classes("over"),
+        lambda: CausalModel({"price": None}, {"dear": lambda price: price > 2}),
+        lambda: model.live_paths({"price": 1, "low": 1}),
+    ):
+        with pytest.raises(CausalModelError, match=re.escape(message).replace("price", r"\w+")):
+            call()

@@ -5,11 +5,13 @@ pyvene is right are made here; what it gets wrong has tests of its own.
 """
 
 import importlib
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,6 +107,7 @@ def cases() -> Iterator[Case]:
     yield "a skipped block", skip
     yield "steer every new token", steered
     yield "edit the prompt of a generation", prompted
+    yield "a causal model", reasoned
 
 
 def representation(pv: Any, component: str, name: str, layer: int = 1, **more: Any) -> Any:
@@ -354,6 +357,42 @@ def prompted(pv: Any, network: Any) -> list[Tensor]:
     places = {"sources->base": 5}
     answer = model.generate(inputs(1), [inputs(2)], places, intervene_on_prompt=True, **options)
     return [answer[1]]
+
+
+def reasoned(pv: Any, _network: Any) -> list[Tensor]:
+    """Run a causal model of arrays: settings, interchanges, classes, live paths, tensors."""
+    entities = [np.array([each, -each]) for each in (0.5, 0.25, 0.75)]
+    booleans, computed = [True, False], ("WX", "YZ", "O")
+    model = pv.CausalModel(
+        ["W", "X", "Y", "Z", "WX", "YZ", "O"],
+        {**dict.fromkeys("WXYZ", entities), **dict.fromkeys(computed, booleans)},
+        {**{name: [] for name in "WXYZ"}, "WX": ["W", "X"], "YZ": ["Y", "Z"], "O": ["WX", "YZ"]},
+        {
+            **dict.fromkeys("WXYZ", lambda: entities[0]),
+            **dict.fromkeys(["WX", "YZ"], lambda x, y: bool(np.array_equal(x, y))),
+            "O": lambda left, right: left == right,
+        },
+    )  # fmt: skip
+    inputs = [
+        dict(zip("WXYZ", each, strict=True)) for each in itertools.product(entities, repeat=4)
+    ]
+    runs = [model.run_forward(each) for each in inputs]
+    numbers = [[float(each[name]) for name in computed] for each in runs]
+    found = [torch.tensor(numbers), torch.tensor([float(model.run_forward()["O"])])]
+    changed = [
+        model.run_interchange(base, {"WX": source, "Z": source}) for base, source in
+        zip(inputs, inputs[::-1], strict=True)
+    ]  # fmt: skip
+    found.append(torch.tensor([float(each["O"]) for each in changed]))
+    found += [model.input_to_tensor(inputs[5]), model.output_to_tensor(runs[5])]
+    model.generate_equiv_classes()
+    found.append(torch.tensor([len(model.equiv_classes[name][True]) for name in computed]))
+    found.append(torch.tensor([model.timesteps[name] for name in ("W", "WX", "O")]))
+    paths = [model.find_live_paths(each) for each in inputs[:9]]
+    found.append(torch.tensor([[len(each.get(size, [])) for size in (2, 3)] for each in paths]))
+    check = model.get_specific_path_filter("W", "O")
+    found.append(torch.tensor([float(check(each)) for each in runs[:9]]))
+    return found
 
 
 def main(library: str, path: str) -> None:

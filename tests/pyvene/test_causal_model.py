@@ -2,10 +2,11 @@
 
 import collections
 
+import numpy as np
 import pytest
 import torch
 
-from causaltest.errors import CausaltestError
+from causaltest.errors import CausalModelError, CausaltestError
 from causaltest.pyvene import CausalModel
 
 BOOLEAN = [False, True]
@@ -185,3 +186,54 @@ def test_variables_are_added_or_refused_whole():
         model.add_variable("E", BOOLEAN, ["C"], ["A"], lambda c: c)
     assert "E" not in model.variables
     assert model.run_forward()["D"] is True
+
+
+def test_values_may_be_arrays():
+    """Domains of vectors, as of entities with features, are run, sampled and made tensors."""
+    entities = [np.array([each, -each]) for each in (0.5, 0.25, 0.75)]
+    model = CausalModel(
+        ["x", "y", "same"],
+        {"x": entities, "y": entities, "same": BOOLEAN},
+        {"x": [], "y": [], "same": ["x", "y"]},
+        {
+            "x": lambda: entities[0], "y": lambda: entities[1],
+            "same": lambda x, y: bool(np.array_equal(x, y)),
+        },
+        seed=0,
+    )  # fmt: skip
+    assert model.run_forward({"y": np.array([0.5, -0.5])})["same"] is True
+    assert model.run_forward()["same"] is False
+    drawn = model.sample_input(output_var="same", output_var_value=True)
+    assert np.array_equal(drawn["x"], drawn["y"])
+    (example,) = model.generate_factual_dataset(1)
+    assert example["input_ids"].shape == (4,)
+    only = model.get_partial_filter({"x": entities[2]})
+    assert np.array_equal(model.sample_input(only)["x"], entities[2])
+    with pytest.raises(CausalModelError, match="the intervention gives 'x' the value array"):
+        model.run_forward({"x": np.array([9.0, 9.0])})
+
+
+def test_variables_without_a_domain_take_any_value():
+    """They are run as they are given; what lists or draws their values is refused."""
+    model = CausalModel(
+        ["cost", "dear"],
+        {"cost": None, "dear": BOOLEAN},
+        {"cost": [], "dear": ["cost"]},
+        {"cost": lambda: 0.0, "dear": lambda cost: cost > 5},
+    )
+    assert model.run_forward({"cost": 7.25}) == {"cost": 7.25, "dear": True}
+    for call in (model.sample_input, model.generate_equiv_classes):
+        with pytest.raises(CausalModelError, match="'cost' takes any value, so its values cannot"):
+            call()
+
+
+def test_pictures_are_those_of_the_native_model():
+    """Structure and settings are drawn, with the values of the model itself."""
+    model = conjunction()
+    points = model.print_setting(model.run_forward()).layer[1].data.values
+    assert {point["variable"]: point["value"] for point in points} == {
+        "A": "True", "B": "False", "C": "False",
+    }  # fmt: skip
+    assert len(model.print_structure().layer[0].data.values) == 2
+    with pytest.raises(CausalModelError, match="unknown variable 'a' in the setting"):
+        model.print_setting({"a": True})
