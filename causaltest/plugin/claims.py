@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import pytest
 
 from causaltest.errors import CausaltestError, Inconclusive
-from causaltest.plugin import checking, families, gates, models, registered, source
+from causaltest.plugin import (
+    checking,
+    families,
+    gates,
+    models,
+    registered,
+    source,
+    specifications,
+)
 from causaltest.plugin.marks import VERDICTS, marks
 
 if TYPE_CHECKING:
@@ -387,6 +395,7 @@ def _identity(item: pytest.Function) -> dict[str, Any]:
         "source": source.source_of(item.function),
         "family": f"{file} [{_model_name(item, model)}]" if model else file,
         "requires": gates.of(item),
+        "specification": specifications.of(item),
     }
 
 

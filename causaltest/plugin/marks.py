@@ -12,6 +12,7 @@ from causaltest.spelling import did_you_mean, listed
 VERDICTS = ("supported", "refuted", "inconclusive")
 _ARGUMENTS = (
     "expect", "weight", "requires", "exploratory", "min_pairs", "models", "suppress",
+    "specification",
 )  # fmt: skip
 
 
@@ -35,6 +36,8 @@ class Marks:
         Names of the models that it is about; empty for all.
     suppress
         Health checks that it may fail.
+    specification
+        Where its cases are ways to test one hypothesis: the case that was settled on beforehand.
     """
 
     expect: str = "supported"
@@ -44,6 +47,7 @@ class Marks:
     min_pairs: int | None = None
     models: tuple[str, ...] = ()
     suppress: tuple[str, ...] = ()
+    specification: str = ""
 
 
 def marks(item: pytest.Item) -> Marks:
@@ -76,6 +80,7 @@ def marks(item: pytest.Item) -> Marks:
         _min_pairs(item, found.get("min_pairs")),
         _listed(item, "models", found.get("models", ()), "models='gpt2'"),
         _suppress(item, found.get("suppress", ())),
+        _specification(item, found.get("specification", "")),
     )
     if read.exploratory and {"expect", "weight"} & set(found):
         raise pytest.UsageError(
@@ -92,6 +97,15 @@ def _expect(item: pytest.Item, expect: object) -> str:
             f"expected one of {listed(VERDICTS)}"
         )
     return str(expect)
+
+
+def _specification(item: pytest.Item, given: object) -> str:
+    if isinstance(given, str):
+        return given
+    raise pytest.UsageError(
+        f"{item.nodeid}: specification is {given!r}; expected the case that was settled on, as it "
+        'stands in the brackets of its id: specification="mean-recovery"'
+    )
 
 
 def _weight(item: pytest.Item, weight: object) -> float:

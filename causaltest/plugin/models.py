@@ -68,13 +68,18 @@ def load(name: str, config: pytest.Config) -> Model:
 
 def case_of(item: pytest.Item) -> str:
     """Return what tells a parametrised hypothesis from its siblings, the model left out."""
+    return "-".join(parts_of(item))
+
+
+def parts_of(item: pytest.Item) -> list[str]:
+    """Return the parts of a case, one for each `parametrize`, the model left out."""
     callspec = getattr(item, "callspec", None)
     if callspec is None:
-        return ""
+        return []
     parts = list(callspec._idlist)  # noqa: SLF001 - the whole id is public, its parts are not
     if FIXTURE in callspec.indices:
         parts.remove(ids(configured(item.config))[callspec.indices[FIXTURE]])
-    return "-".join(parts)
+    return parts
 
 
 def wrap(model: Model | nn.Module) -> Model:

@@ -16,7 +16,17 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from causaltest.errors import EvidenceError, RecordError
-from causaltest.plugin import against, families, gates, github, models, options, registered, source
+from causaltest.plugin import (
+    against,
+    families,
+    gates,
+    github,
+    models,
+    options,
+    registered,
+    source,
+    specifications,
+)
 from causaltest.plugin.claims import Hearing, claim_not_run
 from causaltest.plugin.environment import describe_environment
 from causaltest.plugin.refusals import Refusals
@@ -101,6 +111,7 @@ class Session:
         if not self._items:
             return
         families.complete(self.families)
+        specifications.check(self.families.everyone)
         if any(self.families.gates.get(nodeid) for nodeid in self._items):
             everyone = self.families.everyone
             items[:], self._added = gates.with_gates(items, self.families.gates, everyone)

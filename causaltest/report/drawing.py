@@ -203,6 +203,9 @@ def rows_of(heads: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = 
 
 
 def _in_format(svg: str, ending: str) -> bytes:
+    # A viewer may be dark, and the ink is not.
+    head, _, rest = svg.partition(">")
+    svg = f'{head}><rect width="100%" height="100%" fill="{LIGHT["card"]}"/>{rest}'
     if ending == ".svg":
         return svg.encode()
     import vl_convert

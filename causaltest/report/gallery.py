@@ -90,8 +90,8 @@ def figures_of(results: Results) -> Iterator[tuple[str, Figure]]:
     taken: set[str] = set()
 
     def named(*words: str) -> str:
-        name = "-".join(filter(None, (re.sub(r"[^a-z0-9.]+", "-", w.lower()) for w in words)))
-        name = name.strip("-.")[:80] or "figure"
+        pieces = (re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-.") for word in words)
+        name = "-".join(filter(None, pieces))[-100:] or "figure"
         found = next(n for n in _numbered(name) if n not in taken)
         taken.add(found)
         return found
