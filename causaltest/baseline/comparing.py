@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from causaltest.baseline.comparison import Compared, Drift, DriftName
 from causaltest.baseline.kept import Baseline, KeptClaim, KeptPairSet, KeptPart
-from causaltest.errors import EvidenceError, RecordError
-from causaltest.stats import Effect, Judge, Verdict
-from causaltest.stats.regression import Change
+from causaltest.errors import RecordError
+from causaltest.stats.judge import FEWEST_UNITS
+from causaltest.stats.shifts import limits
 
 RELATIVE = 0.1
 """Share of the old estimate (of the bound, for claims of a negligible effect) that matters."""
@@ -71,13 +70,22 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Ground:
-    """What all comparisons share: pair sets by hash, the margin, the levels."""
+    """What all comparisons share: pair sets by hash, and the margin."""
 
     then: Mapping[str, KeptPairSet]
     now: Mapping[str, KeptPairSet]
     margin: Margin
-    alpha: float = 0.05
-    level: float = 0.05
+
+
+class _Asked(NamedTuple):
+    """One comparison to test: new less old for each unit that both runs have."""
+
+    old: KeptPart
+    new: KeptPart
+    differences: tuple[float, ...]
+    margin: float
+    grew: bool
+    """Whether the mean is now further from 0."""
 
 
 class _Paired(NamedTuple):
@@ -86,7 +94,6 @@ class _Paired(NamedTuple):
     old: list[float]
     new: list[float]
     units: list[str]
-    ids: list[str]
 
 
 def compare(
@@ -95,7 +102,7 @@ def compare(
     """Compare a run with a baseline.
 
     Each comparison of each claim is tested on the differences of the pairs that both runs have
-    (`statistics` of a regression: non-inferiority by the margin), each at alpha / m, m being the
+    (non-inferiority by the margin), each at alpha / m, m being the
     number of comparisons tested. Where nothing changed, the chance that any of them is called worse
     is alpha at most, and half of it where each claim has one way to get worse. A verdict that is
     lost counts as worse by itself. Where an estimate is a ratio of means, its linearisation is
@@ -137,14 +144,21 @@ def compare(
     gone = [before[name].id for name in missing]
     then, now = ({each.sha256: each for each in run.pair_sets} for run in (old, new))
     ground = _Ground(then, now, margin or Margin())
-    tests = sum(
-        _tested(*parts, ground)
+    asked = {
+        name: [
+            _asked(*parts, ground)
+            for parts in zip(before[name].parts, after[name].parts, strict=False)
+        ]
         for name in reached
-        for parts in zip(before[name].parts, after[name].parts, strict=False)
-    )
-    ground = replace(ground, alpha=alpha, level=alpha / max(1, tests))
+    }
+    tested = [each for every in asked.values() for each in every if isinstance(each, _Asked)]
+    tests = len(tested)
+    found = limits([each.differences for each in tested], level=alpha / max(1, tests))
+    intervals = {id(each): interval for each, interval in zip(tested, found, strict=True)}
     return Comparison(
-        claims=tuple(_claim(before[name], after[name], ground) for name in reached),
+        claims=tuple(
+            _claim(before[name], after[name], ground, asked[name], intervals) for name in reached
+        ),
         appeared=tuple(after[name].id for name in after if name not in before),
         vanished=() if new.partial else tuple(gone),
         left_out=(*left_out, *(gone if new.partial else ())),
@@ -154,10 +168,15 @@ def compare(
     )
 
 
-def _claim(old: KeptClaim, new: KeptClaim, ground: _Ground) -> Compared:
-    pairs = list(zip(old.parts, new.parts, strict=False))
+def _claim(
+    old: KeptClaim,
+    new: KeptClaim,
+    ground: _Ground,
+    asked: Sequence[_Asked | Drift],
+    intervals: Mapping[int, tuple[float, float]],
+) -> Compared:
     notes = ["the test was edited"] if old.source_sha256 != new.source_sha256 else []
-    for then, now in pairs:
+    for then, now in zip(old.parts, new.parts, strict=False):
         notes += _part_notes(then, now, ground)
     return Compared(
         id=new.id,
@@ -165,61 +184,72 @@ def _claim(old: KeptClaim, new: KeptClaim, ground: _Ground) -> Compared:
         old=old.verdict,
         new=new.verdict,
         expected=new.expected,
-        drifts=tuple(_drift(then, now, ground, new) for then, now in pairs),
+        drifts=tuple(
+            each if isinstance(each, Drift) else _drift(each, new, intervals[id(each)])
+            for each in asked
+        ),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _drift(old: KeptPart, new: KeptPart, ground: _Ground, claim: KeptClaim) -> Drift:
-    """Test one comparison for a change that matters."""
+def _asked(old: KeptPart, new: KeptPart, ground: _Ground) -> _Asked | Drift:
+    """Return what to test of one comparison, or its outcome where there is nothing to test."""
     paired = _paired(old, new, ground)
     if isinstance(paired, str):
         return Drift("untested", old.estimate, new.estimate, reason=paired)
-    floors = _floors(old, new, paired)
-    matters = max(ground.margin.of(old), 1.001 * sum(floors), 1e-12)
-    if _same(paired, sum(floors)):
+    floor = sum(_floors(old, new, paired))
+    matters = max(ground.margin.of(old), 1.001 * floor, 1e-12)
+    if _same(paired, floor):
         return Drift("same", old.estimate, new.estimate, change=0.0, margin=matters)
-    seed = zlib.crc32(claim.id.encode("utf-8", "replace"))
-    then, now = (
-        Effect(
-            values, units=paired.units, unit=new.unit, pair_ids=paired.ids, subject=new.subject,
-            floor=floor, judge=Judge(alpha=ground.alpha, alpha_claim=ground.level, seed=seed),
+    grouped: dict[str, tuple[list[float], list[float]]] = {}
+    for unit, then, now in zip(paired.units, paired.old, paired.new, strict=True):
+        before, after = grouped.setdefault(unit, ([], []))
+        before.append(then)
+        after.append(now)
+    sides = [
+        tuple(math.fsum(each) / len(each) for each in of)
+        for of in zip(*grouped.values(), strict=True)
+    ]
+    differences = tuple(now - then for then, now in zip(*sides, strict=True))
+    if len(differences) < FEWEST_UNITS:
+        reason = (
+            f"{len(differences)} {new.unit}{'' if len(differences) == 1 else 's'} in common give "
+            f"no interval; {FEWEST_UNITS} are the fewest"
         )
-        for values, floor in zip((paired.old, paired.new), floors, strict=True)
-    )  # fmt: skip
-    better = _better(new, claim)
-    try:
-        fell = Change(now, then).not_worse(margin=matters)
-    except EvidenceError as error:
-        reason = str(error).splitlines()[0]
         return Drift("untested", old.estimate, new.estimate, reason=reason)
-    grew = abs(now.estimate) > abs(then.estimate)
+    if max(differences) - min(differences) <= floor:
+        # As for any effect: units that differ by no more than the floor are equal.
+        differences = (math.fsum(differences) / len(differences),) * len(differences)
+    grew = abs(math.fsum(sides[1])) > abs(math.fsum(sides[0]))
+    return _Asked(old, new, differences, matters, grew=grew)
+
+
+def _drift(asked: _Asked, claim: KeptClaim, interval: tuple[float, float]) -> Drift:
+    """Name the outcome of one test."""
+    better = _better(asked.new, claim)
     return Drift(
-        _named(fell, matters, better, grew=grew),
-        old.estimate,
-        new.estimate,
-        change=now.estimate - then.estimate,
-        interval=(fell.adjusted_interval.low, fell.adjusted_interval.high),
-        margin=matters,
+        _named(interval, asked.margin, better, grew=asked.grew),
+        asked.old.estimate,
+        asked.new.estimate,
+        change=math.fsum(asked.differences) / len(asked.differences),
+        interval=interval,
+        margin=asked.margin,
     )
 
 
-def _named(fell: Verdict, margin: float, better: str, *, grew: bool) -> DriftName:
-    """Name a drift by the claim that there was no fall beyond the margin, and by its interval.
-
-    What the mirrored claim of no rise would be follows from the same interval.
-    """
-    low, high = fell.adjusted_interval.low, fell.adjusted_interval.high
-    down, up = fell.name == "refuted", low > margin
+def _named(interval: tuple[float, float], margin: float, better: str, *, grew: bool) -> DriftName:
+    """Name a drift by where the simultaneous interval of the change lies."""
+    low, high = interval
+    down, up = high < -margin, low > margin
     if better in {"higher", "lower"}:
         bad, good = (down, up) if better == "higher" else (up, down)
-        kept = fell.name == "supported" if better == "higher" else high < margin
+        kept = low > -margin if better == "higher" else high < margin
         held: DriftName = "held" if kept else "unclear"
         return "worse" if bad else "better" if good else held
     if down or up:
         # A claim of a negligible effect gets worse where the effect grows, whichever way.
         return "moved" if better == "neither" else "worse" if grew else "better"
-    return "held" if fell.name == "supported" and high < margin else "unclear"
+    return "held" if low > -margin and high < margin else "unclear"
 
 
 def _better(part: KeptPart, claim: KeptClaim) -> str:
@@ -230,12 +260,6 @@ def _better(part: KeptPart, claim: KeptClaim) -> str:
         return "smaller" if claim.expected == "supported" else "neither"
     upwards = (part.relation == ">") == (claim.expected == "supported")
     return "higher" if upwards else "lower"
-
-
-def _tested(old: KeptPart, new: KeptPart, ground: _Ground) -> bool:
-    """Whether a test will be made, which spends a share of the error rate."""
-    paired = _paired(old, new, ground)
-    return not isinstance(paired, str) and not _same(paired, sum(_floors(old, new, paired)))
 
 
 def _floors(old: KeptPart, new: KeptPart, paired: _Paired) -> tuple[float, float]:
@@ -250,7 +274,7 @@ def _paired(old: KeptPart, new: KeptPart, ground: _Ground) -> _Paired | str:
     if _alike(old, new):
         # Nothing to test, however the pairs are called.
         names = [str(i) for i in range(len(old.values))]
-        return _Paired(list(old.values), list(new.values), names, names)
+        return _Paired(list(old.values), list(new.values), names)
     if old.stopped or new.stopped:
         return "a run that stopped early chose its pairs by their values"
     then, now = ground.then.get(old.pair_set_sha256), ground.now.get(new.pair_set_sha256)
@@ -269,7 +293,6 @@ def _paired(old: KeptPart, new: KeptPart, ground: _Ground) -> _Paired | str:
         [before[i] for i, _ in places],
         [after[i] for _, i in places],
         [now.units[i] for _, i in places],
-        [now.ids[i] for _, i in places],
     )
 
 
