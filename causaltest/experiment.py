@@ -20,21 +20,19 @@ from causaltest.doses import DoseResponse
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
-from causaltest.engine.prompts import Row
-from causaltest.engine.run import Scores, score, score_identity
+from causaltest.engine.run import Scores, score
 from causaltest.errors import CausaltestError, InterventionError, MetricError, PairError
 from causaltest.interventions import Intervention, mean_ablate
 from causaltest.looks import InLooks
 from causaltest.metrics import Metric, as_metric, correctness, logit_diff
 from causaltest.pairs import Pair, Pairs
+from causaltest.plain_runs import PlainRuns
 from causaltest.sites import END, Pos, Site
 from causaltest.stats import Effect, Judge, Rate, Ratio
 from causaltest.sweeps import Sweeping
 from causaltest.texts import Writing
 
-_IDENTITY_PAIRS = 16
 _IDENTITY_TOLERANCE = 1e-3
-_KEPT_BYTES = 64 * 1024 * 1024
 
 Ablation = Callable[..., Intervention]
 Value = TypeVar("Value")
@@ -118,9 +116,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         self._judge = judge or Judge
         self._cache = cache
         self._recall = Recall(None if sequential else cache, self.model)
-        self._clean: dict[tuple[str, Metric, str], Recalled[tuple[float, ...]]] = {}
-        self._kept: dict[tuple[str, str], list[Output]] = {}
-        self._floors: dict[tuple[tuple[Site, ...], str, Metric], Recalled[float]] = {}
+        self._runs = PlainRuns(self.model, self._recall)
         self._is_twin = False
         self._sequential = sequential
 
@@ -513,29 +509,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
     ) -> tuple[float, ...]:
         """Score plain runs, once for each pair set, metric and side."""
-        return self._told(self._plain(metric, pairs, side))
-
-    def _plain(
-        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
-    ) -> Recalled[tuple[float, ...]]:
-        key = (pairs.sha256, metric, side)
-        if key not in self._clean:
-            self._clean[key] = self._recall.plain(
-                metric, pairs, side, lambda: tuple(map(metric, self._outputs(pairs, side)))
-            )
-        return self._clean[key]
-
-    def _outputs(self, pairs: Pairs, side: Literal["base", "source"]) -> list[Output]:
-        """Run prompts plainly; where outputs are small the last set's are kept for more metrics."""
-        key = (pairs.sha256, side)
-        if key not in self._kept:
-            outputs = self.model.run([Row.of(pair, side) for pair in pairs])
-            size = sum(each.logits.numel() * each.logits.element_size() for each in outputs)
-            if size > _KEPT_BYTES:
-                return outputs
-            self._kept = {known: each for known, each in self._kept.items() if known[0] == key[0]}
-            self._kept[key] = outputs
-        return self._kept[key]
+        return self._told(self._runs.scores(metric, pairs, side))
 
     def _floor(
         self,
@@ -545,32 +519,32 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         total: tuple[float, ...] | None,
     ) -> float:
         """Measure the numeric floor with the identity edit, in units of the effect."""
-        key = (sites, pairs.sha256, metric)
         base = self._scores(metric, pairs, "base")
+        floor = self._told(self._runs.floor(sites, pairs, metric))
+        return self._settled(floor, sites, metric, base, total)
 
-        def measure() -> float:
-            sample = list(pairs)[:: max(1, math.ceil(len(pairs) / _IDENTITY_PAIRS))]
-            plain = dict(zip((pair.id for pair in pairs), base, strict=True))
-            again = score_identity(self.model, sites, sample, metric)
-            moved = max(abs(a - plain[p.id]) for a, p in zip(again, sample, strict=True))
-            return max(moved, 1e-6 * math.fsum(map(abs, base)) / len(base))
-
-        if key not in self._floors:
-            self._floors[key] = self._recall.floor(sites, pairs, metric, measure)
-        floor = self._told(self._floors[key])
+    def _settled(
+        self,
+        moved: float,
+        sites: tuple[Site, ...],
+        metric: Metric,
+        base: tuple[float, ...],
+        total: tuple[float, ...] | None,
+    ) -> float:
+        """Return what the identity control moves in units of the effect, or refuse too much."""
         size = _mean_size(total) if total is not None else _mean_size(base)
         tolerance = max(_IDENTITY_TOLERANCE, 8 * torch.finfo(self.model.dtype).eps)
-        if size > 0 and floor > tolerance * size:
+        if size > 0 and moved > tolerance * size:
             raise InterventionError(
                 f"replacing {', '.join(map(str, sites[:3]))} by its own activation moves {metric} "
-                f"by up to {floor:.3g}, more than {tolerance:.1g} of its size ({size:.3g})\n"
+                f"by up to {moved:.3g}, more than {tolerance:.1g} of its size ({size:.3g})\n"
                 "The model is not deterministic, or its precision is too low for this effect; "
                 "try float32 on one device"
             )
         if total is None:
-            return floor
+            return moved
         mean_total = abs(math.fsum(total)) / len(total)
-        return floor / mean_total if mean_total > 0 else 0.0
+        return moved / mean_total if mean_total > 0 else 0.0
 
     def _check(self, intervention: Intervention, on: Pairs, *, at: Pos) -> Pairs:
         if not isinstance(intervention, Intervention):
@@ -597,18 +571,26 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
                 "verdict speaks of new pairs of this kind, not of new templates"
             ] = None
         # A claim about the accuracy itself needs no remark on it.
-        if not (gate or self._is_twin) and all(pair.base_answer is not None for pair in on):
-            self._note_weak_baseline(self._first_look(on) if self._sequential else on, at)
+        if not gate:
+            self._note_weak_baseline(on, at)
         return on
 
     def _note_weak_baseline(self, pairs: Pairs, at: Pos) -> None:
+        if self._is_twin or any(pair.base_answer is None for pair in pairs):
+            return
+        pairs = self._first_look(pairs) if self._sequential else pairs
         metric = correctness("base_answer", at=at)
         try:
             # No number of the claim, so nothing is said of where it is from.
-            right = self._plain(metric, pairs, "base").value
+            right = self._runs.scores(metric, pairs, "base").value
         except CausaltestError:
             return  # answers of several tokens: only metrics of the user's own can score them
-        self.trail.find(health.weak_baseline(self.model.name, right, pairs.name))
+        self._find_weak_baseline(pairs, right)
+
+    def _find_weak_baseline(self, pairs: Pairs, right: Sequence[float]) -> None:
+        """Note a task that the model mostly fails at, by whether each answer is right."""
+        if not self._is_twin:
+            self.trail.find(health.weak_baseline(self.model.name, right, pairs.name))
 
 
 def _mean_size(values: Sequence[float]) -> float:

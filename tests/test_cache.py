@@ -528,7 +528,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(folder, plan):
                 recall._model, cells, pairs, recovery, plan=plan, memory=memory, keeper=Watched()
             )
 
-        return recall.sweep(cells, pairs, recovery, plan, measure)
+        return recall.sweep(cells, pairs, recovery, measure, plan=plan)
 
     def recall():
         return causaltest.cache.recall.Recall(Cache(folder), Model(network))

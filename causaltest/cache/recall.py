@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -14,7 +15,7 @@ from causaltest.engine.architecture import Architecture
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model
 from causaltest.engine.run import Scores
-from causaltest.engine.sweeps import Plan, Swept
+from causaltest.engine.sweeps import Beside, Plan, Swept
 from causaltest.engine.sweeps.keeping import Finished, Keeper, packed, unpacked
 from causaltest.engine.sweeps.plan import Job
 from causaltest.errors import CausaltestError
@@ -51,6 +52,31 @@ class _Sweep:
     values: bytes
     ledger: tuple[Entry, ...]
     plan: Plan
+    plain: bytes
+    identity: bytes
+
+    @staticmethod
+    def of(swept: Swept) -> _Sweep:
+        """Return a sweep in the form in which it is kept."""
+        arrays = packed(swept.plain), packed(swept.identity)
+        return _Sweep(packed(swept.values), swept.ledger, swept.plan, *arrays)
+
+    def swept(self) -> Swept:
+        """Return the sweep.
+
+        Raises
+        ------
+        ValueError
+            There are more or fewer numbers than its size says.
+        """
+        pairs = self.plan.pairs
+        return Swept(
+            unpacked(self.values, (pairs, self.plan.cells)),
+            self.ledger,
+            self.plan,
+            unpacked(self.plain, (-1, pairs)),
+            unpacked(self.identity, (pairs,)),
+        )
 
 
 class Recall:
@@ -141,14 +167,19 @@ class Recall:
         cells: Sequence[Intervention],
         pairs: Pairs,
         metric: Metric,
-        plan: str,
         measure: Callable[[Keeper | None], Swept],
+        *,
+        plan: str,
+        beside: Beside | None = None,
     ) -> Recalled[Swept]:
         """Return a sweep; one that was stopped goes on behind the last job that was finished."""
 
         def asked() -> list[object]:
             edits = [self._keys.intervention(cell) for cell in cells]
-            return [edits, self._keys.pairs(pairs), self._keys.metric(metric), plan]
+            also = beside or Beside()
+            others = [self._keys.metric(cast("Metric", score)) for score in also.scores]
+            wanted = [others, self._keys.sites(also.sites), sorted(also.sample)]
+            return [edits, self._keys.pairs(pairs), self._keys.metric(metric), plan, wanted]
 
         key = self._key("sweep", asked)
         if key is None:
@@ -156,18 +187,11 @@ class Recall:
         cache = cast("Cache", self._cache)
         kept = cache.get(key, _Sweep)
         if kept is not None:
-            shape = kept.value.plan.pairs, kept.value.plan.cells
-            try:
-                values = unpacked(kept.value.values, shape)
-            except ValueError:
-                kept = None
-            else:
-                swept = Swept(values, kept.value.ledger, kept.value.plan)
-                return Recalled(swept, _named(kept.run))
+            with suppress(ValueError):
+                return Recalled(kept.value.swept(), _named(kept.run))
         jobs = _Jobs(cache, key, self._holds)
         swept = measure(jobs)
-        whole = _Sweep(packed(swept.values), swept.ledger, swept.plan)
-        if self._holds() and self._keep(key, whole):
+        if self._holds() and self._keep(key, _Sweep.of(swept)):
             jobs.drop()
         return Recalled(swept, tuple(jobs.runs))
 
@@ -265,6 +289,8 @@ class _Jobs:
             return None
         try:
             entry.value.matrix(job)
+            for beside in (entry.value.plain, entry.value.identity):
+                unpacked(beside, (-1, len(job.pairs)))
         except ValueError:
             return None
         self.kept.append(self._key(job))

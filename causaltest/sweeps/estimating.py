@@ -82,7 +82,7 @@ class Estimating(Mapped):
         values, made = guessed.copy(), None
         if len(order):
             chosen = np.sort(order)
-            swept = self._swept([edits[i] for i in chosen], pairs, score_of, cells.name, plan)
+            swept = self._swept([edits[i] for i in chosen], pairs, score_of, cells.name, plan=plan)
             base = np.array(self._scores(score_of, pairs, "base"))
             values[:, chosen] = swept.values - base[:, None]
             exact[chosen] = True

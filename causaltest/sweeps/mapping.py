@@ -15,7 +15,7 @@ from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.run import Scores
-from causaltest.engine.sweeps import Swept
+from causaltest.engine.sweeps import Beside, Plan, Swept
 from causaltest.engine.sweeps import sweep as run_sweep
 from causaltest.engine.sweeps.keeping import Keeper
 from causaltest.grids import EstimatedGrid, SweepGrid
@@ -49,6 +49,25 @@ class Mapped(ABC):
     @abstractmethod
     def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
         """Refuse what is no pair set, and note it."""
+
+    @abstractmethod
+    def _settled(
+        self,
+        moved: float,
+        sites: tuple[Site, ...],
+        metric: Metric,
+        base: tuple[float, ...],
+        total: tuple[float, ...] | None,
+    ) -> float:
+        """Return what the identity control moves in units of the effect, or refuse too much."""
+
+    @abstractmethod
+    def _note_weak_baseline(self, pairs: Pairs, at: Pos) -> None:
+        """Note a task that the model mostly fails at."""
+
+    @abstractmethod
+    def _find_weak_baseline(self, pairs: Pairs, right: Sequence[float]) -> None:
+        """Note a task that the model mostly fails at, by whether each answer is right."""
 
     @abstractmethod
     def _keep(self, ledger: Iterable[Entry]) -> None:
@@ -113,15 +132,22 @@ class Mapped(ABC):
         pairs: Pairs,
         metric: Metric,
         name: str,
+        *,
         plan: Choice,
+        beside: Beside | None = None,
     ) -> Swept:
+        beside = beside or Beside()
+
         def measure(keeper: Keeper | None) -> Swept:
             with progress(f"sweep of {name}") as advance:
                 return run_sweep(
-                    self.model, cells, pairs, metric, plan=plan, progress=advance, keeper=keeper
-                )
+                    self.model, cells, pairs, metric,
+                    plan=plan, progress=advance, keeper=keeper, beside=beside,
+                )  # fmt: skip
 
-        swept = self._told(self._recall.sweep(cells, pairs, metric, plan, measure))
+        swept = self._told(
+            self._recall.sweep(cells, pairs, metric, measure, plan=plan, beside=beside)
+        )
         self._keep(swept.ledger)
         self.trail.mapped[pairs.sha256] = pairs
         self.trail.notes[f"sweep of {name}: " + "; ".join(_lines(str(swept.plan)))] = None
@@ -138,20 +164,28 @@ class Mapped(ABC):
         plan: object,
         before: Sequence[float] | np.ndarray | None = None,
         total: Sequence[float] | None = None,
+        moved: float | None = None,
         estimated: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> SweepGrid:
-        """Return what changed against the base runs, or others, as a grid."""
+        """Return what changed against the base runs, or others, as a grid.
+
+        `moved` is by how much the identity control moved the metric, where it was run already.
+        """
         if before is None:
             before = self._scores(metric, pairs, "base")
         if metric.normalised and total is None:
+            # Of plain runs, so that all maps of a pair set are shares of the same.
             total = differences(
                 self._scores(metric, pairs, "source"), self._scores(metric, pairs, "base")
             )
         scale = None if total is None else tuple(map(float, total))
-        floor = max(
-            self._floor(_covering(cells.sites), pairs, metric, scale),
-            self._rounding(plan, pairs, scale),
+        sites = covering(cells.sites)
+        identity = (
+            self._floor(sites, pairs, metric, scale)
+            if moved is None
+            else self._settled(moved, sites, metric, tuple(map(float, before)), scale)
         )
+        floor = max(identity, _rounding(plan, scale))
         self.trail.counted_in[subject] = metric.unit or metric.name
         shape = tuple(map(len, cells.axes.values()))
         facts: dict[str, Any] = {
@@ -176,20 +210,6 @@ class Mapped(ABC):
             changed, estimates=guessed.reshape(changed.shape), exact=exact.reshape(shape), **facts
         )
 
-    def _rounding(self, plan: object, pairs: Pairs, scale: Sequence[float] | None) -> float:
-        """Return how far the plan's logits are off, in units of an effect of two of them."""
-        off = getattr(plan, "difference", None) or 0.0
-        total = 1.0 if scale is None else abs(math.fsum(scale)) / len(scale)
-        if not off or not total:
-            return 0.0
-
-        def measure() -> float:
-            (output,) = self.model.run(pairs[:1])
-            return float(output.logits.abs().max())
-
-        largest = self._told(self._recall.number("largest logit", None, pairs[:1], measure))
-        return 2.0 * off * largest / total
-
 
 def verb_of(intervention: Edit, component: Places) -> str:
     """Return what a maker of interventions is called."""
@@ -203,12 +223,23 @@ def raw(metric: Metric) -> Metric:
     return replace(metric, normalised=False)
 
 
-def differences(high: Sequence[float], low: Sequence[float]) -> tuple[float, ...]:
+def differences(
+    high: Sequence[float] | np.ndarray, low: Sequence[float] | np.ndarray
+) -> tuple[float, ...]:
     """Return how much more the first has, pair by pair."""
-    return tuple(a - b for a, b in zip(high, low, strict=True))
+    return tuple(float(a - b) for a, b in zip(high, low, strict=True))
 
 
-def _covering(sites: Iterable[Site]) -> tuple[Site, ...]:
+def _rounding(plan: object, scale: Sequence[float] | None) -> float:
+    """Return how far the plan's logits are off, in units of an effect of two of them."""
+    if not isinstance(plan, Plan):
+        return 0.0
+    total = 1.0 if scale is None else abs(math.fsum(scale)) / len(scale)
+    off = (plan.difference or 0.0) * plan.largest
+    return 2.0 * off / total if total else 0.0
+
+
+def covering(sites: Iterable[Site]) -> tuple[Site, ...]:
     """Return few sites that hold all of these: whole components at every token."""
     whole = (
         replace(

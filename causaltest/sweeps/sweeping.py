@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from causaltest.controls.pairings import same_answer_sources
+from causaltest.engine.sweeps import Beside
 from causaltest.errors import InterventionError
 from causaltest.grids import SweepGrid
 from causaltest.interventions import Interchange, interchange
-from causaltest.metrics import Metric, as_metric, logit_diff
+from causaltest.metrics import Metric, as_metric, correctness, logit_diff
 from causaltest.pairs import Pairs
+from causaltest.plain_runs import identity_sample, numeric_floor
 from causaltest.sites import Site
 from causaltest.stats import Effect
 from causaltest.sweeps import placebos
-from causaltest.sweeps.cells import Edit, Labels, cells_of
+from causaltest.sweeps.cells import Cells, Edit, Labels, cells_of
 from causaltest.sweeps.estimating import Estimating
-from causaltest.sweeps.mapping import Choice, Places, Scoring, verb_of
+from causaltest.sweeps.mapping import Choice, Places, Scoring, covering, verb_of
 from causaltest.sweeps.paths import Receivers
 from causaltest.sweeps.tracing import Tracing
 
@@ -106,10 +110,12 @@ class Sweeping(Tracing, Estimating):
         array([1., 1.])
         """
         score_of = as_metric(metric)
-        pairs = self._check_pairs(on, at=score_of.position)
+        # The sweep's own base runs tell how well the model does the task.
+        pairs = self._check_pairs(on, at=score_of.position, gate=True)
         given = {"layers": layers, "heads": heads, "positions": positions, "dims": dims}
         cells = cells_of(self.model, component, pairs, intervention, **given)
         if placebo == "pos":
+            self._note_weak_baseline(pairs, score_of.position)
             return self._at_other_tokens(
                 component,
                 pairs,
@@ -129,7 +135,10 @@ class Sweeping(Tracing, Estimating):
                         "say placebo='pos', 'layer' or 'head'"
                     )
             given_to = same_answer_sources(self.model, every, pairs, seed=seed)
-        swept = self._swept(cells.interventions, given_to, score_of, cells.name, plan)
+        if placebo is None:
+            return self._map(cells, pairs, score_of, verb_of(intervention, component), plan)
+        self._note_weak_baseline(pairs, score_of.position)
+        swept = self._swept(cells.interventions, given_to, score_of, cells.name, plan=plan)
         values = swept.values
         subject = f"{score_of} of {verb_of(intervention, component)}({cells.name})"
         if placebo == "source":
@@ -143,10 +152,30 @@ class Sweeping(Tracing, Estimating):
                 values = placebos.inert_alike(
                     self.model, cells.interventions, pairs, score_of, values=values, before=before
                 )
-        elif placebo is not None:
+        else:
             values = placebos.along(values, cells.axes, placebo, pairs, seed)
             subject = f"{score_of} of other {placebo}s than {cells.name}"
         return self._grid(cells, pairs, score_of, values, subject=subject, plan=swept.plan)
+
+    def _map(
+        self, cells: Cells, pairs: Pairs, metric: Metric, verb: str, plan: Choice
+    ) -> SweepGrid:
+        """Run cells, plain base prompts and the identity control in the same passes."""
+        right = correctness("base_answer", at=metric.position)
+        sample = identity_sample(pairs)
+        beside = Beside((right,), covering(cells.sites), frozenset(sample))
+        swept = self._swept(
+            cells.interventions, pairs, metric, cells.name, plan=plan, beside=beside
+        )
+        before, correct = swept.plain
+        if not np.isnan(correct).any():
+            self._find_weak_baseline(pairs, correct.tolist())
+        moved = numeric_floor(before.tolist(), {at: float(swept.identity[at]) for at in sample})
+        subject = f"{metric} of {verb}({cells.name})"
+        return self._grid(
+            cells, pairs, metric, swept.values,
+            subject=subject, plan=swept.plan, before=before, moved=moved,
+        )  # fmt: skip
 
     def path(
         self,
@@ -212,7 +241,7 @@ class Sweeping(Tracing, Estimating):
             self.model, component, elsewhere, intervention, **{**given, "positions": names}
         )
         swept = self._swept(
-            cells.interventions, elsewhere, metric, f"placebos of {asked.name}", plan
+            cells.interventions, elsewhere, metric, f"placebos of {asked.name}", plan=plan
         )
         subject = f"{metric} of other tokens than those of {asked.name}"
         return self._grid(

@@ -188,7 +188,7 @@ class Tracing(Mapped):
             swapped = pairs.swapped()
             cells = cells_of(self.model, component, swapped, interchange, **asked)
             inner = clean_metric(score_of)
-            swept = self._swept(cells.interventions, swapped, inner, cells.name, plan)
+            swept = self._swept(cells.interventions, swapped, inner, cells.name, plan=plan)
             before, clean = (self._scores(inner, swapped, side) for side in ("base", "source"))
             values, what = swept.values, "the source prompt"
         else:
@@ -202,7 +202,7 @@ class Tracing(Mapped):
             noisy = corruption(spread_of, corrupt, level=level, draws=draws, seed=seed)
             cells = cells_of(self.model, component, pairs, freeze, **asked)
             both = [noisy + restored for restored in cells.interventions]
-            swept = self._swept(both, pairs, score_of, cells.name, plan)
+            swept = self._swept(both, pairs, score_of, cells.name, plan=plan)
             before = self._run(noisy, pairs, score_of).values
             clean = self._scores(score_of, pairs, "base")
             values, what = swept.values, str(noisy)

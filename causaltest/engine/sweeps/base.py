@@ -26,6 +26,8 @@ class Base:
         How they ran.
     values
         The metric of each pair.
+    plain
+        The same, and what else is scored on plain runs.
     reads
         The tokens of each pair at which the metric reads logits; None for all.
     logits
@@ -37,6 +39,7 @@ class Base:
     pairs: tuple[int, ...]
     track: Track
     values: Mapping[int, float]
+    plain: Mapping[int, tuple[float, ...]]
     reads: Mapping[int, tuple[int, ...] | None]
     logits: Mapping[int, Tensor]
     own: Own | None = None
@@ -72,13 +75,14 @@ def base_runs(
         task.model, batch, remember=remember, operations=own.operations if own else ()
     )
     values: dict[int, float] = {}
+    plain: dict[int, tuple[float, ...]] = {}
     reads: dict[int, tuple[int, ...] | None] = {}
     logits: dict[int, Tensor] = {}
     for pair, output in zip(pairs, outputs, strict=True):
         noting = Noting(output)
         values[pair] = task.metric(noting)
-        beside.note(pair, output)
+        plain[pair] = (values[pair], *beside.scored(output))
         read = None if everywhere or noting.read is None else tuple(sorted(noting.read))
         reads[pair] = read
         logits[pair] = answers(output, read)
-    return Base(tuple(pairs), track, values, reads, logits, own)
+    return Base(tuple(pairs), track, values, plain, reads, logits, own)

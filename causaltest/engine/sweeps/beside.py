@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,38 +23,33 @@ from causaltest.interventions import Interchange
 from causaltest.sites import Site
 
 
-@dataclass
+@dataclass(frozen=True)
 class Beside:
-    """What is wanted beside the cells; a plan that does not pass by leaves it empty.
+    """What is wanted beside the cells.
 
     Parameters
     ----------
     scores
-        Scored on the plain run of every base prompt.
+        Scored on the plain run of every base prompt, beside the sweep's own metric.
     sites
         Replaced by their own activation in some base prompts, as the identity control.
     sample
         Indices of these pairs.
-    plain
-        Score to the values that were found, by pair.
-    identity
-        The sweep's own metric of the identity runs, by pair.
     """
 
     scores: tuple[Score, ...] = ()
     sites: tuple[Site, ...] = ()
     sample: frozenset[int] = frozenset()
-    plain: dict[Score, dict[int, float]] = field(default_factory=dict)
-    identity: dict[int, float] = field(default_factory=dict)
 
-    def note(self, pair: int, output: Output) -> None:
-        """Score the plain run of a pair; what cannot be scored is left to those who ask for it."""
+    def scored(self, output: Output) -> list[float]:
+        """Score a plain run; NaN stands for what cannot be scored."""
+        found: list[float] = []
         for score in self.scores:
             try:
-                value = score(output)
+                found.append(score(output))
             except CausaltestError:
-                continue
-            self.plain.setdefault(score, {})[pair] = value
+                found.append(math.nan)
+        return found
 
 
 class Own:

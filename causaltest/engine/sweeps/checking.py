@@ -179,7 +179,7 @@ class _WithIdentity:
         return (self.own if strip.cell == self.cell else self.sources).stored(strip)
 
 
-def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> float:
+def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> tuple[float, float]:
     """Return how far the watched rows are from plain forward passes, relative to their logits.
 
     The identity control is run in the same passes.
@@ -194,6 +194,11 @@ def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> float:
         Holds the logits of the watched rows; the cost of the check is added to it.
     base
         The base runs.
+
+    Returns
+    -------
+    tuple of float
+        The difference, and the largest logit.
     """
     strips = [Strip(cell, draw, (pair,)) for pair, cell, draw in tally.watched]
     giver: Giver = sources
@@ -207,12 +212,13 @@ def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> float:
     run_batched(task, strips, giver, plain)
     tally.work += plain.work
     if base.own is not None:
-        task.beside.identity.update({pair: float(plain.sums[pair, identity]) for pair in sample})
-    worst = 0.0
+        tally.identity[list(sample)] = plain.sums[list(sample), identity]
+    worst = largest = 0.0
     for row, wanted in plain.watched.items():
         found = tally.watched[row]
         assert found is not None
         assert wanted is not None
         size = max(1.0, float(wanted.double().abs().max()))
         worst = max(worst, float((found.double() - wanted.double()).abs().max()) / size)
-    return worst
+        largest = max(largest, size)
+    return worst, largest

@@ -11,7 +11,7 @@ import torch
 
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model
-from causaltest.engine.run import Score, score
+from causaltest.engine.run import Score, score, score_identity
 from causaltest.engine.sweeps.batched import run_batched
 from causaltest.engine.sweeps.beside import Beside
 from causaltest.engine.sweeps.capture import Unfit
@@ -46,11 +46,19 @@ class Swept:
         What was edited and what changed: one entry for each intervention and site.
     plan
         How it was run.
+    plain
+        What plain base runs scored, (metric and others that were asked for, pairs); NaN where an
+        output cannot be scored.
+    identity
+        The metric of base runs whose sites were replaced by their own activation, (pairs,); NaN
+        where that was not asked for.
     """
 
     values: np.ndarray
     ledger: tuple[Entry, ...]
     plan: Plan
+    plain: np.ndarray
+    identity: np.ndarray
 
 
 def sweep(
@@ -86,7 +94,7 @@ def sweep(
     keeper
         Keeps each finished job, and knows those of an earlier run that was stopped.
     beside
-        What else is wanted of the same runs; it is filled in as far as they give it.
+        What else is wanted of the same pairs.
 
     Returns
     -------
@@ -100,19 +108,24 @@ def sweep(
     cells = tuple(cells)
     _check_asked(cells, plan, memory)
     if plan == "loop":
-        return _loop(Task(model, cells, pairs, metric, memory), progress, keeper)
+        return _loop(
+            Task(model, cells, pairs, metric, memory, beside or Beside()), progress, keeper
+        )
     task = Task(model, cells, pairs, metric, memory, beside or Beside())
     with torch.no_grad():
         done = _planned(task, progress, keeper, fast=plan != "batched")
-    tally = done.tally
+        tally = done.tally
+        _complete(task, tally)
     check_changed(total(tally.given), "what the cells do to their sources")
     inert = _inert(task, tally.changed)
     made = Plan(
         name=done.jobs[0].plan, reasons=tuple(done.reasons), pairs=len(pairs), cells=len(cells),
         jobs=tuple(done.jobs), rows=tally.rows, forward_equivalents=tally.work, known=tally.known,
-        checked=tuple(sorted(set(done.checked))), difference=done.difference, inert=inert,
+        checked=tuple(sorted(set(done.checked))), difference=done.difference,
+        largest=done.largest, inert=inert,
     )  # fmt: skip
-    return Swept(tally.sums, total((*tally.entries, *tally.given)), made)
+    ledger = total((*tally.entries, *tally.given))
+    return Swept(tally.sums, ledger, made, tally.plain, tally.identity)
 
 
 @dataclass
@@ -125,6 +138,7 @@ class _Done:
     reasons: list[str] = field(default_factory=list)
     checked: list[int] = field(default_factory=list)
     difference: float | None = None
+    largest: float = 0.0
 
     def known(self, job: Job) -> Finished | None:
         """Return what a job gave in an earlier run."""
@@ -165,6 +179,7 @@ def _grow(task: Task, done: _Done) -> tuple[int, ...]:
     done.jobs += jobs
     done.reasons.append(grower.reason)
     done.checked, done.difference = grower.checked, grower.difference
+    done.largest = grower.largest
     rest = tuple(index for index, join in enumerate(grower.joins) if join is None)
     if rest:
         done.reasons.append(f"{len(rest)} cells edit beside the blocks and are batched")
@@ -214,9 +229,27 @@ def _known(task: Task, job: Job, tally: Tally) -> dict[int, frozenset[int]]:
     some = [pair for pair, cells in found.items() if cells]
     outputs = task.model.run([task.rows[pair] for pair in some])
     for pair, output in zip(some, outputs, strict=True):
-        tally.add_known(pair, sorted(found[pair]), task.metric(output))
+        value = task.metric(output)
+        tally.add_plain(pair, (value, *task.beside.scored(output)))
+        tally.add_known(pair, sorted(found[pair]), value)
     tally.work += len(some)
     return found
+
+
+def _complete(task: Task, tally: Tally) -> None:
+    """Run what is wanted beside the cells, where the plan did not come by it."""
+    missing = np.flatnonzero(~tally.seen).tolist()
+    for pair, output in zip(
+        missing, task.model.run([task.rows[pair] for pair in missing]) if missing else (),
+        strict=True,
+    ):  # fmt: skip
+        tally.work += 1
+        tally.add_plain(pair, (task.metric(output), *task.beside.scored(output)))
+    due = [pair for pair in sorted(task.beside.sample) if np.isnan(tally.identity[pair])]
+    if due:
+        sample = [task.pairs[pair] for pair in due]
+        tally.work += 2 * len(due)
+        tally.identity[due] = score_identity(task.model, task.beside.sites, sample, task.metric)
 
 
 def _loop(task: Task, progress: Progress | None, keeper: Keeper | None) -> Swept:
@@ -232,7 +265,7 @@ def _loop(task: Task, progress: Progress | None, keeper: Keeper | None) -> Swept
             found = score(task.model, cell, task.pairs, task.metric, allow_inert=True)
             column = np.array(found.values)[:, None]
             some = sum(entry.changed for entry in found.ledger)
-            finished = Finished(packed(column), (some,), found.ledger)
+            finished = Finished(packed(column), (some,), entries=found.ledger)
             if keeper is not None:
                 keeper.put(job, finished)
         values[:, index] = finished.matrix(job)[:, 0]
@@ -240,13 +273,16 @@ def _loop(task: Task, progress: Progress | None, keeper: Keeper | None) -> Swept
         changed[index] = finished.changed[0]
         if progress is not None:
             progress((index + 1) * len(task.pairs), values.size)
-    work = float(sum(cell.draws * len(task.pairs) for cell in task.cells))
+    tally = Tally(task)
+    with torch.no_grad():
+        _complete(task, tally)
+    work = tally.work + float(sum(cell.draws * len(task.pairs) for cell in task.cells))
     made = Plan(
         name="loop", reasons=("asked for",), pairs=len(task.pairs), cells=len(task.cells),
         jobs=(Job(pairs, tuple(range(len(task.cells))), "loop"),), rows=len(task.pairs),
         forward_equivalents=work, inert=_inert(task, changed),
     )  # fmt: skip
-    return Swept(values, total(entries), made)
+    return Swept(values, total(entries), made, tally.plain, tally.identity)
 
 
 def _inert(task: Task, changed: np.ndarray) -> tuple[int, ...]:

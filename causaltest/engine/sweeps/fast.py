@@ -67,6 +67,7 @@ class Fast:
         self.hindrance = "" if self.causal else "tokens see later ones"
         self.checked: list[int] = []
         self.difference: float | None = None
+        self.largest = 0.0
         self._lengths: set[int] = set()
 
     @property
@@ -128,6 +129,7 @@ class Fast:
             tally.finished(job),
             checked=tuple(self.checked[before:]),
             difference=self.difference,
+            largest=self.largest,
             way=self.way,
             hindrance=self.hindrance,
         )
@@ -138,6 +140,7 @@ class Fast:
         self.checked += finished.checked
         if finished.difference is not None:
             self.difference = max(finished.difference, self.difference or 0.0)
+            self.largest = max(finished.largest, self.largest)
         self.way, self.hindrance = finished.way, finished.hindrance
         self._lengths.add(len(self.task.ids[job.pairs[0]]))
 
@@ -156,6 +159,8 @@ class Fast:
             self.way, self.hindrance = _WHOLE, "keys and values are not to be had"
         tally.work += len(job.pairs)
         tally.reads = dict(base.reads)
+        for pair, plain in base.plain.items():
+            tally.add_plain(pair, plain)
         known = {pair: self._known(pair, job) for pair in job.pairs}
         for pair, cells in known.items():
             tally.add_known(pair, cells, base.values[pair])
@@ -194,7 +199,7 @@ class Fast:
     def _check(self, tally: Tally, sources: Sources, base: Base) -> None:
         if not tally.watched and base.own is None:
             return
-        off = difference(self.task, sources, tally, base)
+        off, largest = difference(self.task, sources, tally, base)
         if not tally.watched:
             return
         if off > self.task.tolerance:
@@ -203,6 +208,7 @@ class Fast:
             )
         self.checked += [cell for _, cell, _ in tally.watched]
         self.difference = max(off, self.difference or 0.0)
+        self.largest = max(largest, self.largest)
 
     def _known(self, pair: int, job: Job) -> list[int]:
         return known_cells(self.task, pair, job.cells) if self.causal else []

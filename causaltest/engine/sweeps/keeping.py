@@ -26,18 +26,23 @@ class Finished:
         The metric, (pairs of the job, cells of the job), as little-endian doubles.
     changed
         Prompts that each cell changed.
+    plain, identity
+        What base prompts scored, (metric and others, pairs), and the identity control's metric,
+        (pairs,), NaN where it was not run; nothing where not asked for.
     entries, given
         What was edited in the runs, and in the runs of their sources.
     rows, work, known
         As in `Plan`; arithmetic is `forward_equivalents` there.
-    checked, difference
-        Cells that were checked in this job, and by how much they were off.
+    checked, difference, largest
+        Cells that were checked in this job, by how much they were off, and their largest logit.
     way, hindrance
         Which tokens rows ran, and why no fewer.
     """
 
     values: bytes
     changed: tuple[int, ...]
+    plain: bytes = b""
+    identity: bytes = b""
     entries: tuple[Entry, ...] = ()
     given: tuple[Entry, ...] = ()
     rows: int = 0
@@ -45,6 +50,7 @@ class Finished:
     known: int = 0
     checked: tuple[int, ...] = ()
     difference: float | None = None
+    largest: float = 0.0
     way: Way = "whole"
     hindrance: str = ""
 
@@ -74,7 +80,7 @@ def packed(values: np.ndarray) -> bytes:
     return np.ascontiguousarray(values, dtype=_NUMBERS).tobytes()
 
 
-def unpacked(data: bytes, shape: tuple[int, int]) -> np.ndarray:
+def unpacked(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """Return numbers of a shape from bytes.
 
     Raises

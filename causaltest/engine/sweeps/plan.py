@@ -57,6 +57,8 @@ class Plan:
         Cells that were compared with a plain forward pass.
     difference
         Largest difference of their logits, relative to the largest logit; None without a check.
+    largest
+        That logit, the largest of all that were checked.
     inert
         Cells that changed no activation in any pair.
     """
@@ -71,6 +73,7 @@ class Plan:
     known: int = 0
     checked: tuple[int, ...] = ()
     difference: float | None = None
+    largest: float = 0.0
     inert: tuple[int, ...] = ()
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import Score, means_for
 from causaltest.engine.sweeps.beside import Beside
-from causaltest.engine.sweeps.keeping import Finished, packed
+from causaltest.engine.sweeps.keeping import Finished, packed, unpacked
 from causaltest.engine.sweeps.outputs import answers
 from causaltest.engine.sweeps.plan import Job
 from causaltest.interventions import Intervention, Joint
@@ -157,6 +157,9 @@ class Tally:
         shape = len(self.task.pairs), len(self.task.cells)
         self.sums = np.zeros(shape)
         self.changed = np.zeros(shape[1], dtype=int)
+        self.plain = np.full((1 + len(self.task.beside.scores), shape[0]), np.nan)
+        self.identity = np.full(shape[0], np.nan)
+        self.seen = np.zeros(shape[0], dtype=bool)
         self._done = 0.0
 
     def add(self, part: Part) -> None:
@@ -179,10 +182,18 @@ class Tally:
         self._done += len(cells)
         self._tell()
 
+    def add_plain(self, pair: int, values: Sequence[float]) -> None:
+        """Take in the scores of a plain base run."""
+        self.plain[:, pair] = values
+        self.seen[pair] = True
+
     def absorb(self, other: Tally) -> None:
         """Take in the values of a job."""
         self.sums += other.sums
         self.changed += other.changed
+        self.plain[:, other.seen] = other.plain[:, other.seen]
+        self.seen |= other.seen
+        self.identity = np.where(np.isnan(other.identity), self.identity, other.identity)
         self.entries += other.entries
         self.given += other.given
         self.rows = max(self.rows, other.rows)
@@ -205,6 +216,8 @@ class Tally:
         return Finished(
             packed(self.sums[np.ix_(job.pairs, job.cells)]),
             changed=tuple(int(self.changed[cell]) for cell in job.cells),
+            plain=packed(self.plain[:, job.pairs]) if self.seen[list(job.pairs)].all() else b"",
+            identity=packed(self.identity[list(job.pairs)]),
             entries=total(self.entries),
             given=total(self.given),
             rows=self.rows,
@@ -216,6 +229,12 @@ class Tally:
         """Take in what a job gave in an earlier run."""
         self.sums[np.ix_(job.pairs, job.cells)] += finished.matrix(job)
         self.changed[list(job.cells)] += np.array(finished.changed, dtype=int)
+        pairs = list(job.pairs)
+        if finished.plain:
+            self.plain[:, pairs] = unpacked(finished.plain, (len(self.plain), len(pairs)))
+            self.seen[pairs] = True
+        if finished.identity:
+            self.identity[pairs] = unpacked(finished.identity, (len(pairs),))
         self.entries += finished.entries
         self.given += finished.given
         self.rows = max(self.rows, finished.rows)
