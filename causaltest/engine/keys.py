@@ -77,8 +77,8 @@ def check_keys(part: Intervention, site: Site, stored: Tensor | None, old: Tenso
 
 
 def seen_only(
-    part: Intervention,
-    site: Site,
+    part: object,
+    site: object,
     stored: Tensor | None,
     *,
     access: Access,
@@ -91,7 +91,7 @@ def seen_only(
     Parameters
     ----------
     part, site
-        The edit.
+        The edit, for messages.
     stored
         What was read for it in other prompts; None for an edit that is the same for every key.
     access, where

@@ -14,7 +14,7 @@ from causaltest.engine.architecture import Architecture
 from causaltest.engine.model import Model
 from causaltest.engine.seeing import forward_without_text
 from causaltest.engine.survey import survey
-from causaltest.errors import InterventionError
+from causaltest.errors import InterventionError, SiteError
 from causaltest.pyvene.config import IntervenableConfig, RepresentationConfig
 from causaltest.pyvene.interventions import Intervention, LambdaIntervention, LoRAIntervention
 from causaltest.pyvene.places import Target
@@ -92,6 +92,11 @@ def site_of(representation: RepresentationConfig) -> Site:
     if "." in representation.component and not representation.names_component:
         return Site.parse(representation.component)
     stack, component = representation.place
+    if component == "attention_weight":
+        raise SiteError(
+            "unknown component 'attention_weight': say attention_pattern, of shape (rows, queries, "
+            "heads * keys), or head_attention_pattern with unit 'h' or 'h.pos'"
+        )
     layer = None if component == "embedding" else representation.layer
     if component.startswith("head_"):
         Site(component, layer=layer, head=0)

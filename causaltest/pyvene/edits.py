@@ -21,7 +21,7 @@ from causaltest.pyvene.interventions import (
     LocalistRepresentationIntervention,
 )
 from causaltest.pyvene.locations import Spot
-from causaltest.pyvene.places import Frame, Selection, Target, gather, scatter, select
+from causaltest.pyvene.places import Frame, Selection, Target, check_keys, gather, scatter, select
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Reader:
         chosen = select(tensor, self.spot, self.target, self.frame)
         assert chosen is not None
         self.values = gather(tensor, chosen, self.target)
+        check_keys(self.target, self.frame, None, self.values)
 
     def result(self) -> Tensor:
         """Return what was read, (rows, units, width).
@@ -112,11 +113,12 @@ class Setter:
         if self.needs_input:
             extra["args"] = self._input(tensor, chosen)
         source, subspaces = self._for(base, len(base))
+        check_keys(self.target, self.frame, source, base)
         new = self._called(base, source, subspaces, extra)
         if isinstance(self.intervention, CollectIntervention):
             self.collected.append(new)
             return None
-        return None if new is None else scatter(tensor, chosen, self.target, new)
+        return None if new is None else scatter(tensor, chosen, self.target, new, source)
 
     def _for(self, base: Tensor, rows: int) -> tuple[Tensor | None, Any]:
         """Return source and subspaces for the rows of this pass, which beams multiply."""

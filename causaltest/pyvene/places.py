@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from causaltest.engine.access import Access, Places, put, take
+from causaltest.engine.access import Access, Keys, Places, put, take
 from causaltest.engine.hooks import Side
+from causaltest.engine.keys import seen_only
 from causaltest.engine.steps import Clock
 from causaltest.errors import InterventionError, SiteError
 from causaltest.pyvene.locations import Spot
@@ -202,7 +203,31 @@ def gather(tensor: Tensor, chosen: Selection, target: Target) -> Tensor:
     ]
 
 
-def scatter(tensor: Tensor, chosen: Selection, target: Target, values: Tensor) -> Tensor:
+def check_keys(target: Target, frame: Frame, source: Tensor | None, base: Tensor) -> None:
+    """Refuse scores or patterns whose columns are no keys of the rows, or those of other prompts.
+
+    Raises
+    ------
+    InterventionError
+        Rows are padded, or the source has another number of keys.
+    """
+    if not isinstance(target.access.columns, Keys):
+        return
+    if frame.mask is not None:
+        raise InterventionError(
+            f"{target.name} has one number for each key, and rows are padded; give rows of one "
+            "length"
+        )
+    if source is not None and source.ndim == base.ndim and source.shape[-1] != base.shape[-1]:
+        raise InterventionError(
+            f"{target.name} has one number for each key: {base.shape[-1]} in base, but "
+            f"{source.shape[-1]} in the source; give prompts of equal length"
+        )
+
+
+def scatter(
+    tensor: Tensor, chosen: Selection, target: Target, values: Tensor, source: Tensor | None = None
+) -> Tensor:
     """Return the activation with units replaced; the tensor itself stays as it is."""
     if chosen.heads is not None and chosen.shape is not None:
         entries = take(tensor, chosen.where, target.access)
@@ -214,4 +239,10 @@ def scatter(tensor: Tensor, chosen: Selection, target: Target, values: Tensor) -
         values = split.transpose(1, 2).flatten(-2)
     if chosen.shape is not None:
         values = values.flatten(0, 1)
+    if isinstance(target.access.columns, Keys):
+        where, access = chosen.where, target.access
+        old = take(tensor, where, access)
+        values = seen_only(
+            "the edit", target.name, source, access=access, where=where, old=old, new=values.to(old)
+        )
     return put(tensor, chosen.where, target.access, values)

@@ -93,5 +93,49 @@ def test_a_chain_with_a_missing_link_is_refused(network, inputs):
 def test_attention_weights_never_pass_for_edited(network, inputs):
     """B10: a component that cannot be edited is refused when the model is wrapped, or is edited."""
     each = {"layer": 1, "component": "attention_weight", "intervention_type": pv.ZeroIntervention}
-    with pytest.raises(SiteError, match="unknown component 'attention_weight'"):
+    with pytest.raises(SiteError, match="'attention_weight': say attention_pattern, of shape"):
         pv.IntervenableModel(each, network)
+
+
+def test_attention_patterns_are_collected_and_edited(network, inputs):
+    """Patterns are the network's own, and without one a head mixes nothing."""
+    base = inputs(1)
+    before = network.config._attn_implementation
+    network.set_attn_implementation("eager")
+    wanted = network(**base, output_attentions=True).attentions[1]
+    network.set_attn_implementation(before)
+    collect = pv.CollectIntervention(embed_dim=24)
+    model = pv.IntervenableModel(
+        {"layer": 1, "component": "attention_pattern", "intervention": collect}, network
+    )
+    ((_, (found,)), _) = model(base)
+    assert torch.allclose(found.unflatten(-1, (4, 6)).transpose(1, 2), wanted, atol=1e-6)
+    outputs = [
+        pv.IntervenableModel(
+            {
+                "layer": 1, "component": component, "unit": "h.pos",
+                "intervention": pv.ZeroIntervention(embed_dim=6),
+            },
+            network,
+        )(base, unit_locations={"base": [[[[2]] * 3, [[5]] * 3]]})[1].logits
+        for component in ("head_attention_pattern", "head_attention_value_output")
+    ]  # fmt: skip
+    assert torch.allclose(*outputs, atol=1e-5)
+    assert network.config._attn_implementation == before
+
+
+def test_attention_patterns_of_other_keys_are_refused(network, inputs):
+    """Padded rows, sources of another length, and keys that a mask hides are errors."""
+    each = {
+        "layer": 1, "component": "attention_pattern",
+        "intervention": pv.VanillaIntervention(embed_dim=24),
+    }  # fmt: skip
+    model = pv.IntervenableModel(each, network)
+    padded = inputs(1)
+    padded["attention_mask"][0, 4:] = 0
+    with pytest.raises(InterventionError, match="for each key, and rows are padded; give rows of"):
+        model(padded, [inputs(2)], {"sources->base": 2})
+    with pytest.raises(InterventionError, match="24 in base, but 32 in the source; give prompts"):
+        model(inputs(1), [inputs(2, 3, 8)], {"sources->base": 2})
+    with pytest.raises(InterventionError, match=r"reaches a key \(number 2\) that the mask hides"):
+        model(inputs(1), [inputs(2)], {"sources->base": (4, 1)})
