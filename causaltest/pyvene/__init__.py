@@ -55,3 +55,10 @@ from causaltest.pyvene.model import build_intervenable_model as build_intervenab
 from causaltest.pyvene.outputs import IntervenableModelOutput as IntervenableModelOutput
 from causaltest.pyvene.seeding import count_parameters as count_parameters
 from causaltest.pyvene.seeding import set_seed as set_seed
+
+
+def __getattr__(name: str) -> object:
+    """Refuse a name that is not here, with what to write instead."""
+    from causaltest.pyvene.elsewhere import missing
+
+    raise missing(name, [each for each in globals() if each[0] != "_"])

@@ -1,5 +1,7 @@
 """Mistakes that pyvene answers obscurely: here each says what is wrong and what to do."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -270,3 +272,18 @@ def test_other_mistakes_say_what_is_wrong(network, inputs):
         model_of(network, *two, mode="serial")(
             inputs(1), [inputs(2)] * 2, {"source_0->source_1": 3}
         )
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("create_gru", "has no 'create_gru': make the network, e.g. by transformers'"),
+        ("type_to_module_mapping", "components are found by the structure of the network; address"),
+        ("GET_LOC", "write the locations: {'base': [[[head]], [[position]]]} for unit 'h.pos'"),
+        ("VanilaIntervention", "has no 'VanilaIntervention'; did you mean 'VanillaIntervention'?"),
+    ],
+)
+def test_names_that_are_not_here_say_what_to_write(name, message):
+    """Functions that make networks, and other names of pyvene, are refused with what to do."""
+    with pytest.raises(AttributeError, match=re.escape(message)):
+        getattr(pv, name)
