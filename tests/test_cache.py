@@ -557,6 +557,8 @@ def test_an_interrupt_at_the_keyboard_leaves_finished_jobs(folder, monkeypatch):
     run = Fast.run
 
     def interrupted(self, job):
+        if self.probing:
+            return run(self, job)
         ran.append(job)
         if len(ran) == 2:
             raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from causaltest.engine.sweeps.batched import run_batched
 from causaltest.engine.sweeps.beside import Own
 from causaltest.engine.sweeps.calling import same_in_rows
 from causaltest.engine.sweeps.capture import Unfit, capture
-from causaltest.engine.sweeps.planning import Strip
+from causaltest.engine.sweeps.planning import Strip, rows_of
 from causaltest.engine.sweeps.sources import Giver, Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
 from causaltest.engine.turns import callers_hooks
@@ -23,6 +23,7 @@ from causaltest.errors import ModelError
 from causaltest.sites import Site
 
 _SAME = 1e-5
+_ROWS_PER_CHECK = 500
 
 _READOUTS: WeakKeyDictionary[Model, Readout] = WeakKeyDictionary()
 _CAUSAL: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
@@ -133,7 +134,7 @@ def check_windows(model: Model, keys: int) -> None:
     config = getattr(model.network, "config", None)
     inner = getattr(config, "text_config", None) or config
     for name, value in vars(inner).items() if inner is not None else ():
-        if "window" in name and isinstance(value, int) and 1 < value < keys:
+        if name.endswith(("window", "window_size")) and isinstance(value, int) and 1 < value < keys:
             raise Unfit(f"attention is within a window of {value} tokens ({name})")
 
 
@@ -150,7 +151,7 @@ def to_check(strips: Sequence[tuple[Strip, int]], layers: int) -> list[Watched]:
     Returns
     -------
     list of Watched
-        One that runs most blocks and tokens, and one of the last tokens.
+        One that runs most blocks and tokens, one of the last tokens, and one in 500 more.
     """
     deep = max(layers - 1, min(join for _, join in strips))
     some = [each for each in strips if each[1] <= deep]
@@ -158,10 +159,13 @@ def to_check(strips: Sequence[tuple[Strip, int]], layers: int) -> list[Watched]:
         min(some, key=lambda each: (each[1], each[0].start)),
         max(some, key=lambda each: (each[0].start, each[1])),
     ]
+    more = rows_of(strip for strip, _ in some) // _ROWS_PER_CHECK
+    every = max(1, len(some) // (more + 1))
+    chosen += some[every // 2 :: every][:more]
     # Of different pairs, where there are several.
     rows = [
-        (strip.pairs[at], strip.cell, strip.draw)
-        for (strip, _), at in zip(chosen, (0, -1), strict=True)
+        (strip.pairs[at % len(strip.pairs)], strip.cell, strip.draw)
+        for at, (strip, _) in enumerate(chosen)
     ]
     return list(dict.fromkeys(rows))
 

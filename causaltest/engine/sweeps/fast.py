@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from weakref import WeakKeyDictionary
 
+import numpy as np
+import torch
+
+from causaltest.engine.model import Model
+from causaltest.engine.output import Output
 from causaltest.engine.sweeps.base import Base, base_runs
+from causaltest.engine.sweeps.batched import run_batched
 from causaltest.engine.sweeps.capture import Unfit
 from causaltest.engine.sweeps.checking import (
     causal,
@@ -28,6 +36,9 @@ from causaltest.engine.sweeps.planning import Strip, buckets
 from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
+from causaltest.interventions import interchange
+from causaltest.pairs import Pair, Pairs
+from causaltest.sites import Site
 
 _MOST_PAIRS = 64
 
@@ -40,6 +51,56 @@ _REASONS: dict[Way, str] = {
 }
 _WAYS = tuple(_REASONS)
 
+_TOKENS, _WORDS = 6, 64
+_PROBES = ("block_output", "attention_output", "mlp_output")
+_PROBE_TOLERANCE = 1e-4
+
+
+_PROBED: WeakKeyDictionary[Model, str] = WeakKeyDictionary()
+
+
+def _why_not_packed(model: Model) -> str:
+    """Return why rows cannot lie side by side in packs; every row of a probe is looked at."""
+    if model not in _PROBED:
+        _PROBED[model] = ""  # the probe is a sweep itself
+        with suppress(Unfit):  # which the sweep itself will come upon
+            _PROBED[model] = _probe(model)
+    return _PROBED[model]
+
+
+def _probe(model: Model) -> str:
+    most = min(_WORDS, model.architecture.vocabulary)
+    generator = torch.Generator().manual_seed(0)
+    base, source = torch.randint(most, (2, _TOKENS), generator=generator).tolist()
+    names = [name for name in _PROBES if (name, 0) in model.architecture.accesses]
+    cells = tuple(
+        interchange(Site(name, layer=layer, pos=at))
+        for name in names
+        for layer in {0, (model.n_layers - 1) // 2}
+        for at in range(_TOKENS)
+    )
+    pairs = Pairs([Pair(tuple(base), tuple(source))], name="probe", cluster=None)
+    task = Task(model, cells, pairs, _some_logits, memory=1 << 30)
+    grower = Fast(task, Tally(task), probing=True)
+    (job,) = grower.jobs()
+    packed = grower.run(job)
+    plain = Tally(task)
+    strips = [Strip(cell, 0, (0,)) for cell in job.cells]
+    run_batched(task, strips, Sources(task, plain, job.pairs, job.cells), plain)
+    chosen = list(job.cells)
+    off = np.abs(packed.sums - plain.sums)[:, chosen].max()
+    size = np.abs(plain.sums[:, chosen]).max()
+    tolerance = max(_PROBE_TOLERANCE, task.tolerance)
+    if grower.way == _PACKED and off > tolerance * max(1.0, size):
+        return f"side by side they came out otherwise, by {off / max(1.0, size):.2g} in a probe"
+    return "" if grower.way == _PACKED else grower.hindrance
+
+
+def _some_logits(output: Output) -> float:
+    """Return a number that depends on many logits."""
+    logits = output.at("end").double()
+    return float(logits @ torch.cos(torch.arange(len(logits), device=logits.device).double()))
+
 
 @dataclass
 class Fast:
@@ -51,10 +112,14 @@ class Fast:
         The sweep.
     tally
         Takes in the values.
+    probing
+        Whether this is to find out if packs can be used.
     """
 
     task: Task
     tally: Tally
+
+    probing: bool = False
 
     def __post_init__(self) -> None:
         self.readout = readout_of(self.task.model)
@@ -65,6 +130,8 @@ class Fast:
         self.joins = [self.places.join(cell) for cell in self.task.cells]
         self.way: Way = _PACKED if self.causal else _WHOLE
         self.hindrance = "" if self.causal else "tokens see later ones"
+        if self.causal and not self.probing and (why := _why_not_packed(self.task.model)):
+            self._give_up(why)
         self.checked: list[int] = []
         self.difference: float | None = None
         self.largest = 0.0

@@ -315,26 +315,28 @@ class Walk:
 
     def _only_read(self, stream: Stream) -> list[Out]:
         """Run the tokens that are read through the last block, against keys and values of all."""
-        columns: list[list[int]] = [[] for _ in stream.rows]
-        found: list[tuple[Lane, int, Seat, tuple[int, ...]]] = []
         alike = self._reads(stream.lanes) if stream.packs is None else None
+        columns: list[set[int]] = [set() for _ in stream.rows]
+        found: list[tuple[Lane, int, Seat, tuple[int, ...]]] = []
         for lane in stream.lanes:
             for pair, seat in zip(lane.strip.pairs, lane.seats, strict=True):
                 read = self._reads([lane], pair) if alike is None else alike
-                found.append((lane, pair, Seat(seat.pack, len(columns[seat.pack])), read))
-                columns[seat.pack] += [seat.first + at - lane.strip.start for at in read]
+                found.append((lane, pair, seat, read))
+                columns[seat.pack].update(seat.first + at - lane.strip.start for at in read)
         wide = max(map(len, columns))
         if wide >= stream.states.shape[1]:
             stream.states = self._through(len(self.base.track.calls) - 1, stream)
             return self._whole(stream)
+        # In order and to the right: some attention takes its last query for the last token.
+        filled = [[0] * (wide - len(each)) + sorted(each) for each in columns]
         states = stream.states[:, :0]
         if wide:
-            filled = [each + [0] * (wide - len(each)) for each in columns]
             states = self._answered(stream, torch.tensor(filled, device=states.device), alike)
-        return [
-            Out(lane, pair, states[seat.pack, seat.first : seat.first + len(read)], read)
-            for lane, pair, seat, read in found
-        ]
+        outs: list[Out] = []
+        for lane, pair, seat, read in found:
+            asked = [filled[seat.pack].index(seat.first + at - lane.strip.start) for at in read]
+            outs.append(Out(lane, pair, states[seat.pack, asked], read))
+        return outs
 
     def _answered(self, stream: Stream, columns: Tensor, alike: tuple[int, ...] | None) -> Tensor:
         """Run some columns of each pack through the last block."""

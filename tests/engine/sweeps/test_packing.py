@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,12 +19,13 @@ from transformers import (
 )
 
 from causaltest.engine.model import Model
-from causaltest.engine.sweeps import sweep
+from causaltest.engine.output import Output
+from causaltest.engine.sweeps import calling, fast, sweep
 from causaltest.engine.sweeps.packing import best_length, packs, seats
 from causaltest.interventions import interchange
 from causaltest.metrics import logit_diff
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import block_output, head_attention_value_output, mlp_activation
+from causaltest.sites import Site, block_output, head_attention_value_output, mlp_activation
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 7)), min_size=1, max_size=20)
 
@@ -142,10 +144,53 @@ def test_packs_give_what_one_run_for_each_cell_gives(kind, packed):
             mlp_activation(layer, pos=at),
         )
     ]
-    fast = sweep(model, cells, pairs, logit_diff)
+    found = sweep(model, cells, pairs, logit_diff)
     slow = sweep(model, cells, pairs, logit_diff, plan="loop")
     torch.testing.assert_close(
-        torch.tensor(fast.values), torch.tensor(slow.values), rtol=0, atol=2e-6
+        torch.tensor(found.values), torch.tensor(slow.values), rtol=0, atol=2e-6
     )
     reason = "rows run only the blocks and tokens behind their first edit"
-    assert (fast.plan.name, reason in fast.plan.reasons) == ("growing", packed), fast.plan
+    assert (found.plan.name, reason in found.plan.reasons) == ("growing", packed), found.plan
+
+
+def test_metrics_may_read_several_tokens_of_rows_that_share_a_pack():
+    """Attention with a mask of its own takes the last query for the last token."""
+    network = GPTNeoForCausalLM(
+        GPTNeoConfig(
+            hidden_size=32, num_layers=2, num_heads=4, vocab_size=60, intermediate_size=48,
+            attention_types=[[["global"], 2]],
+        )
+    )  # fmt: skip
+    model = Model(network)
+    pairs = Pairs([Pair((1, 2, 3, 4, 5, 6), (9, 8, 7, 6, 5, 4))], name="one", cluster=None)
+    cells = [
+        interchange(Site(name, layer=layer, pos=at))
+        for name in ("block_output", "mlp_output", "attention_output")
+        for layer in range(2)
+        for at in (0, 3, 4, 5)
+    ]
+
+    def two_tokens(output: Output) -> float:
+        return float(output.at(4)[3] - output.at("end")[7])
+
+    found = sweep(model, cells, pairs, two_tokens)
+    slow = sweep(model, cells, pairs, two_tokens, plan="loop")
+    np.testing.assert_allclose(found.values, slow.values, rtol=0, atol=2e-6)
+    assert found.plan.reasons == ("rows run only the blocks and tokens behind their first edit",)
+
+
+def test_what_comes_out_otherwise_in_a_probe_is_not_packed(monkeypatch):
+    """Rows that see each other are noticed before any row of a sweep is run."""
+    model = Model(network("rotary"))
+    monkeypatch.setattr(calling, "additive", lambda seen, _: torch.zeros(seen.shape))
+    monkeypatch.setattr(fast, "to_check", lambda *_: [])
+    pairs = Pairs([Pair((1, 2, 3, 4, 5, 6), (9, 8, 7, 6, 5, 4))], name="one", cluster=None)
+    cells = [interchange(block_output(0, pos=at)) for at in range(6)]
+    found = sweep(model, cells, pairs, lambda output: float(output.at("end")[3]))
+    slow = sweep(model, cells, pairs, lambda output: float(output.at("end")[3]), plan="loop")
+    np.testing.assert_allclose(found.values, slow.values, rtol=0, atol=2e-6)
+    (reason,) = found.plan.reasons
+    assert reason.startswith(
+        "rows run the blocks behind their first edit, tokens from a few places on: side by side "
+        "they came out otherwise, by "
+    )
