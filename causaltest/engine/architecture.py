@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import Access
 from causaltest.engine.calls import inner_blocks, module_of, settled, unrolled
-from causaltest.engine.candidates import MLP, attention_of, block_candidates
+from causaltest.engine.candidates import MLP, attention_of, block_candidates, no_module
 from causaltest.engine.experts import of_expert
 from causaltest.engine.heads import forget_fused, settle_attention, settle_crossing_heads
 from causaltest.engine.loading import device_of
@@ -117,10 +117,7 @@ class Architecture:
         try:
             network.get_submodule(site.path)
         except AttributeError as error:
-            paths = [path for path, _ in network.named_modules() if path]
-            raise SiteError(
-                f"{name} has no module {site.path!r}{did_you_mean(site.path, paths)}"
-            ) from error
+            raise SiteError(f"{name} has no module {no_module(network, site.path)}") from error
         return Access(site.path, site.side, call=site.call)
 
     def _component(self, site: Site, name: str) -> Access:

@@ -6,6 +6,7 @@ from torch import nn
 
 from causaltest.engine.access import Access
 from causaltest.engine.calls import module_of
+from causaltest.spelling import did_you_mean
 
 # Names that model authors give to the same part, most common first; dots reach into submodules.
 _ATTENTION = (
@@ -77,6 +78,26 @@ def block_candidates(network: nn.Module, path: str) -> dict[str, Access]:
         found["mlp_activation"] = Access(f"{path}.{projection}", "input")
         found["mlp_output"] = Access(f"{path}.{projection}", "output")
     return found
+
+
+def no_module(network: nn.Module, path: str) -> str:
+    """Return a path that leads to no module, the nearest that does, and what there is on the way.
+
+    Examples
+    --------
+    >>> print(no_module(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "0.weigth"))
+    '0.weigth'
+    0 (Linear) has no modules in it
+    """
+    known = [name for name, _ in network.named_modules() if name]
+    start = path
+    while start and start not in known:
+        start, _, _ = start.rpartition(".")
+    holder = network.get_submodule(start)
+    parts = [part for part, _ in holder.named_children()]
+    shown = ", ".join(parts[:12]) + (", ..." if len(parts) > 12 else "") or "no modules in it"
+    where = f"{start} ({type(holder).__name__})" if start else "at the top it"
+    return f"{path!r}{did_you_mean(path, known)}\n{where} has {shown}"
 
 
 def attention_of(block: nn.Module) -> str:

@@ -12,6 +12,8 @@ from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention
 from causaltest.sites import Site
 
+_RECURRENT = (nn.RNNBase, nn.LSTMCell)
+
 
 def check_unpadded(site: Site, rows: Batch) -> None:
     """Refuse rows that are padded: their keys would not be the tokens of the prompts.
@@ -120,8 +122,15 @@ def seen_only(
 
 
 def switched(access: Access, site: Site, network: nn.Module) -> str:
-    """Return a remark on how attention was computed for an edit, empty where as ever."""
+    """Return a remark on how an edit was made, empty where as ever.
+
+    Attention is switched to eager for its patterns, and of the outputs of a recurrent module only
+    the first is edited.
+    """
     if not isinstance(access.side, Softmax):
+        target = network.get_submodule(access.path)
+        if access.side == "output" and isinstance(target, _RECURRENT):
+            return f"the last states that {access.path} also gives are not edited, only its outputs"
         return ""
     usual = fused(network)
     return f"attention was computed eagerly, not by {usual}, to edit {site}" if usual else ""

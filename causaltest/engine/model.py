@@ -19,7 +19,7 @@ from causaltest.engine.loading import device_of, fingerprint, load_network
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
 from causaltest.engine.reading import read_batch
-from causaltest.engine.rows import as_row, as_rows
+from causaltest.engine.rows import as_row, as_rows, rows_not_first
 from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import InterventionError, MetricError, ModelError, SiteError
 from causaltest.pairs import Pair, Prompt
@@ -438,20 +438,26 @@ class Model:
             The activation has no (rows, tokens) axes where they are needed.
         """
         shape = tuple(tensor.shape)
-        found = [self.prompts.positions(row, site.pos) for row in rows.rows]
         if site.component == MODULE and site.dims is not None:
             _check_dims(site, shape, self.name)
-        if self._has_tokens(site) and shape[:2] == tuple(rows.ids.shape) and tensor.ndim >= 3:
+        plain = self._plain_shape(site)
+        tokens = plain is None or plain[:2] == (1, self._survey_tokens)
+        if tokens and shape[:2] == tuple(rows.ids.shape) and tensor.ndim >= 3:
+            found = [self.prompts.positions(row, site.pos) for row in rows.rows]
             if len(found) == 1:
                 return only_row(found[0], rows.start, tensor.device), [len(found[0])]
             return places(found, tensor.device, rows.start), [len(each) for each in found]
-        if site.pos is None and shape and shape[0] == len(rows.rows):
+        first = plain is None or plain[:1] == (1,)
+        if first and site.pos is None and shape and shape[0] == len(rows.rows):
             everything = torch.arange(len(rows.rows), device=tensor.device)
             return Places(everything, None), [1] * len(rows.rows)
+        where = f"{site}: {access.path}.{access.side}"
+        if not first:
+            raise InterventionError(rows_not_first(where, shape, plain or (), self._survey_tokens))
         raise InterventionError(
-            f"{site}: {access.path}.{access.side} has shape {shape}; expected (rows, tokens, ...) "
-            f"= {tuple(rows.ids.shape)} and a width. Without pos= the whole activation can be "
-            "edited where its first axis is the rows"
+            f"{where} has shape {shape}; expected (rows, tokens, ...) = {tuple(rows.ids.shape)} "
+            "and a width. Without pos= the whole activation can be edited where its first axis is "
+            "the rows"
         )
 
     def verify(self, sites: Sequence[Site], rows: Batch) -> bool:
@@ -468,10 +474,11 @@ class Model:
         paths = [site for site in sites if site.component == MODULE]
         if paths and self._survey is None:
             ids = list(self.prompts.ids(rows.rows[0].prompt))
-            # Another number of tokens than in the run, so that no other axis fits both.
-            shorter = ids[:-1] or ids * 2
+            # Another number of tokens than in the run, so that no other axis fits both, and not
+            # one, so that tokens are not taken for rows.
+            others = ids[:-1] if len(ids) > 2 else ids * 2
             try:
-                self._survey = len(shorter), self._watch(shorter)
+                self._survey = len(others), self._watch(others)
             except (RuntimeError, ValueError, IndexError):
                 self._survey = len(ids), self._watch(ids)
         known = {} if self._survey is None else self._survey[1]
@@ -487,13 +494,16 @@ class Model:
             for place, seen in found.items()
         }
 
-    def _has_tokens(self, site: Site) -> bool:
-        """Return whether an activation's second axis is known to be the tokens."""
+    @property
+    def _survey_tokens(self) -> int:
+        return 0 if self._survey is None else self._survey[0]
+
+    def _plain_shape(self, site: Site) -> tuple[int, ...] | None:
+        """Return the shape of an activation in a plain run of one prompt; None where not known."""
         if site.component != MODULE or self._survey is None:
-            return True
-        tokens, known = self._survey
-        seen = known.get((site.path, site.side))
-        return seen is None or seen.tensor is None or seen.tensor.shape[:2] == (1, tokens)
+            return None
+        seen = self._survey[1].get((site.path, site.side))
+        return None if seen is None or seen.tensor is None else tuple(seen.tensor.shape)
 
     def generate(
         self,

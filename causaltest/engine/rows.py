@@ -17,6 +17,30 @@ def for_each_row(tensor: Tensor, rows: Batch) -> Tensor:
     return tensor.expand(len(rows.rows), *tensor.shape[1:]) if shared else tensor
 
 
+def rows_not_first(where: str, shape: tuple[int, ...], plain: tuple[int, ...], tokens: int) -> str:
+    """Return what is wrong with an activation whose first axis is not the rows.
+
+    Parameters
+    ----------
+    where
+        The activation.
+    shape, plain
+        Its shape, and that in a run of one prompt of so many tokens.
+    tokens
+        As many.
+    """
+    turned = plain[:2] == (tokens, 1)
+    advice = (
+        "its tokens stand before its rows; say batch_first=True where the module has it"
+        if turned
+        else "choose the input or output of another module"
+    )
+    return (
+        f"{where} has shape {shape}, and its first axis is not the rows: one prompt of {tokens} "
+        f"tokens gives {plain}\n{advice}"
+    )
+
+
 def as_row(prompt: Prompt | Pair | Row) -> Row:
     """Return a prompt, or a pair's base, as a row."""
     if isinstance(prompt, Row):

@@ -388,11 +388,13 @@ class Crossed(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("path", ["turned", "split"])
-def test_an_axis_that_only_looks_like_tokens_is_refused(path) -> None:
+@pytest.mark.parametrize(
+    "path, why", [("turned", "its first axis is not the rows"), ("split", "expected")]
+)
+def test_an_axis_that_only_looks_like_tokens_is_refused(path, why) -> None:
     """Where rows, heads and tokens are three each, no other axis is taken for the tokens."""
     prompts = [(1, 2, 3), (4, 5, 6), (7, 8, 1)]
-    with pytest.raises(InterventionError, match=f"{path}.output has shape .* expected"):
+    with pytest.raises(InterventionError, match=f"{path}.output has shape .* {why}"):
         Model(Crossed(heads=3)).read(module(path, pos=1), prompts)
 
 
