@@ -16,8 +16,9 @@ from causaltest.report.maps import MOST_DRAWN
 from causaltest.report.palette import themed
 from causaltest.report.templating import fill
 
-MOST_FIGURES = 40
-"""Different figures of claims that a page draws: each takes about a tenth of a second."""
+MOST_FIGURES, MOST_OF_MANY, FEW_CLAIMS = 60, 12, 200
+"""Different figures that a page draws of few claims, of many, and how many are few: a figure takes
+a tenth of a second and more, and a page of 2,000 claims is to be there within ten."""
 HOW_TO_DRAW = "`causaltest report results.json --figures FOLDER` draws every figure."
 
 
@@ -75,6 +76,7 @@ def claim_figures(claims: Sequence[Claim], budget: int) -> ClaimFigures:
         (claim for claim in claims if pictures_of(claim)),
         key=lambda claim: claim.verdict == "supported",
     )
+    most = MOST_FIGURES if len(claims) <= FEW_CLAIMS else MOST_OF_MANY
     shown: dict[Picture, int] = {}
     html: dict[str, Markup] = {}
     left_out = 0
@@ -82,9 +84,11 @@ def claim_figures(claims: Sequence[Claim], budget: int) -> ClaimFigures:
         pieces: list[Markup] = []
         for picture in pictures_of(claim):
             piece = None
-            if picture in shown or len(shown) < MOST_FIGURES:
+            if picture in shown or len(shown) < most:
                 piece = _piece(picture, shown.get(picture, 0))
             if piece is None or len(piece.encode()) > budget:
+                # What is drawn and found too large takes its time as well.
+                most -= piece is not None
                 left_out += 1
                 pieces.append(_absent("left out, to keep this page small and quick"))
                 continue

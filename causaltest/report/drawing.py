@@ -7,12 +7,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from xml.sax.saxutils import escape
 
 from causaltest.errors import RecordError
 from causaltest.report.palette import LIGHT
-from causaltest.report.text import visible
+from causaltest.report.text import cut, visible
 
 if TYPE_CHECKING:
     import altair
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
 INK = "#101010"
 """On coloured cells, which are the same on light and on dark pages."""
+_LONGEST = 500
+"""Characters of a text in a figure; our own expressions and descriptions are shorter."""
 
 Format = Literal["svg", "png", "pdf"]
 
@@ -75,11 +77,37 @@ def figure_of(
     scale, claims
         As for `Figure`.
     """
+    drawn = described(_titled(rendered(styled(chart))), title, description)
+    return Figure(title, description, drawn, scale, claims, caption, numbers)
+
+
+def rendered(chart: altair.TopLevelMixin) -> str:
+    """Render a chart, with every text in it made visible and cut to what a figure has room for.
+
+    Parameters
+    ----------
+    chart
+        The chart. Its words may come from outside: hidden characters would stop the renderer, and
+        a label of 100,000 characters would keep it busy for minutes.
+
+    Returns
+    -------
+    str
+        An SVG.
+    """
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(styled(chart).to_dict())
-    drawn = described(_titled(svg), title, description)
-    return Figure(title, description, drawn, scale, claims, caption, numbers)
+    # Our own charts need no validation, which takes longer than drawing them.
+    return vl_convert.vegalite_to_svg(_presentable(chart.to_dict(validate=False)))
+
+
+def _presentable(tree: Any) -> Any:
+    """Make the texts of a specification visible and short, names of fields as what refers to them."""
+    if isinstance(tree, dict):
+        return {_presentable(k): _presentable(v) for k, v in cast("dict[str, Any]", tree).items()}
+    if isinstance(tree, list):
+        return [_presentable(each) for each in cast("list[Any]", tree)]
+    return cut(visible(tree, block=True), _LONGEST) if isinstance(tree, str) else tree
 
 
 def styled(chart: Any) -> Any:
@@ -96,20 +124,18 @@ def styled(chart: Any) -> Any:
     }
     legend = {"labelColor": muted, "titleColor": muted, "titleFontWeight": "normal"}
     head = {"labelColor": muted, "titleColor": muted, "titleFontWeight": "normal"}
-    return (
+    title = {"color": LIGHT["text"], "subtitleColor": muted, "anchor": "start"}
+    # At once: each further call would copy the chart with its data.
+    return chart.configure(
+        background="transparent",
+        font=FONT,
         # Room beside it: the fonts of a page may be wider than those it was laid out with.
-        chart.configure(background="transparent", font=FONT, padding=12)
-        .configure_view(stroke=None)
-        .configure_axis(**axis)
-        .configure_legend(**legend)
-        .configure_header(**head)
-        .configure_title(
-            color=LIGHT["text"],
-            subtitleColor=muted,
-            anchor="start",
-            fontSize=13,
-            subtitleFontSize=11,
-        )
+        padding=12,
+        view={"stroke": None},
+        axis=axis,
+        legend=legend,
+        header=head,
+        title=title | {"fontSize": 13, "subtitleFontSize": 11},
     )
 
 
@@ -158,10 +184,11 @@ def described(svg: str, title: str, description: str) -> str:
     str
         The SVG as one image to a screen reader, with ids of its own, since a page holds many.
     """
-    words_in = f"<title>{escape(visible(title))}</title><desc>{escape(visible(description))}</desc>"
+    title, description = (cut(visible(text), _LONGEST) for text in (title, description))
+    words_in = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     head, _, rest = svg.partition(">")
     head = re.sub(r' (class|version|xmlns:xlink)="[^"]*"', "", head)
-    label = escape(visible(title), {'"': "&quot;"})
+    label = escape(title, {'"': "&quot;"})
     return f'{head} role="img" aria-label="{label}">{words_in}{_own_ids(rest)}'
 
 

@@ -28,11 +28,15 @@ def path_figure(path: EvidencePath) -> Figure:
     came = path.first + max(len(path.supporting), len(path.low)) - 1
     shown = f"{came:,} of {numbers.plural(path.available, visible(path.unit))}"
     if path.supporting:
+        lines = f"the dotted line at {10**path.supported_at:,.0f}"
+        if not math.isclose(path.supported_at, path.refuted_at):
+            lines = (
+                f"{10**path.supported_at:,.0f} (supported) or {10**path.refuted_at:,.0f} (refuted)"
+            )
         caption = (
-            f"E-values against the opposite of {claim} (solid) and against the claim (dashed), "
-            f"after each of {shown}. A line is crossed at {10**path.supported_at:,.0f} "
-            f"(supported) or {10**path.refuted_at:,.0f} (refuted): 1 / α of its side. Dots: the "
-            "times at which was looked; the level holds whenever one stops."
+            f"Solid: the e-value for the claim ({claim}), dashed: against it, after each of "
+            f"{shown}. It is decided at {lines}, which is 1 / α of its side. Dots: the times at "
+            "which was looked; the level holds whenever one stops."
         )
         peak = 10 ** min(max(path.supporting), 12.0)
         description = f"The e-value for the claim reached {peak:,.3g} after {shown}."
@@ -40,7 +44,8 @@ def path_figure(path: EvidencePath) -> Figure:
         level = numbers.percent(path.level)
         caption = (
             f"Confidence sequence ({level}) after each of {shown}, from the "
-            f"{path.first}th on; the claim is {claim} (dashed). It holds whenever one stops."
+            f"{path.first}th on; the claim is {claim} (dashed). Bars: the times at "
+            "which was looked; it holds whenever one stops."
         )
         ends = f"[{number(path.low[-1])}, {number(path.high[-1])}]"
         description = numbers.typeset(f"The confidence sequence ends at {ends} after {shown}.")
@@ -75,16 +80,17 @@ def _e_values(path: EvidencePath) -> Any:
     ]
     if math.isclose(path.supported_at, path.refuted_at):
         lines = [{"at": path.supported_at, "which": names["supporting"], "name": "1 / α"}]
-    colours = altair.Scale(
-        domain=list(names.values()), range=[LIGHT["supported"], LIGHT["refuted"]]
-    )
-    dashes = altair.Scale(domain=list(names.values()), range=[[1, 0], [5, 4]])
-    colour = altair.Color("which:N", scale=colours, title="evidence")
-    dash = altair.StrokeDash("which:N", scale=dashes, title="evidence")
-    axis = altair.Axis(labelExpr="datum.value == 0 ? '1' : '10^' + datum.value", tickMinStep=1)
+    domain = list(names.values())
+    colours = altair.Scale(domain=domain, range=[LIGHT["supported"], LIGHT["refuted"]])
+    dashes = altair.Scale(domain=domain, range=[[1, 0], [5, 4]])
+    colour = altair.Color("which:N", scale=colours, legend=None)
+    dash = altair.StrokeDash("which:N", scale=dashes, legend=None)
+    powers = "format(pow(10, abs(datum.value)), ',')"
+    axis = altair.Axis(labelExpr=f"(datum.value < 0 ? '1/' : '') + {powers}", tickMinStep=1)
     y = altair.Y("e:Q", title="e-value (logarithmic)", axis=axis)
     x = altair.X("units:Q", title=f"{visible(path.unit)}s", axis=altair.Axis(tickMinStep=1))
     base = altair.Chart(altair.Data(values=rows)).encode(x=x, y=y, color=colour)
+    last = path.first + len(path.supporting) - 1
     thresholds = altair.Chart(altair.Data(values=lines))
     return altair.layer(
         thresholds.mark_rule(stroke=LIGHT["control"], strokeDash=[2, 3]).encode(
@@ -95,6 +101,9 @@ def _e_values(path: EvidencePath) -> Any:
         ),
         base.mark_line(strokeWidth=1.8).encode(strokeDash=dash),
         base.transform_filter("datum.looked").mark_point(filled=True, size=40, opacity=1),
+        base.transform_filter(f"datum.units == {last}")
+        .mark_text(align="left", dx=9, fontSize=11)
+        .encode(text="which:N"),
     ).properties(width=460, height=200)
 
 
@@ -102,7 +111,12 @@ def _sequence(path: EvidencePath) -> Any:
     import altair
 
     rows = [
-        {"units": path.first + index, "low": low, "high": high}
+        {
+            "units": path.first + index,
+            "low": low,
+            "high": high,
+            "looked": path.first + index in path.looks,
+        }
         for index, (low, high) in enumerate(zip(path.low, path.high, strict=True))
         if low is not None and high is not None
     ]
@@ -115,6 +129,9 @@ def _sequence(path: EvidencePath) -> Any:
         base.mark_area(color=LIGHT["link"], opacity=0.18).encode(
             y=altair.Y("low:Q", **y), y2="high:Q"
         ),
+        base.transform_filter("datum.looked")
+        .mark_rule(color=LIGHT["link"], strokeWidth=2.5)
+        .encode(y=altair.Y("low:Q", **y), y2="high:Q"),
         base.mark_line(color=LIGHT["link"]).encode(y=altair.Y("low:Q", **y)),
         base.mark_line(color=LIGHT["link"]).encode(y=altair.Y("high:Q", **y)),
         altair.Chart(altair.Data(values=[{"at": bound} for bound in bounds]))
