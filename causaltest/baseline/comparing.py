@@ -27,6 +27,22 @@ class Margin:
     value: float = RELATIVE
     relative: bool = True
 
+    @staticmethod
+    def parse(text: str) -> Margin | None:
+        """Read a margin; None where the text is none.
+
+        Examples
+        --------
+        >>> Margin.parse("10%")
+        Margin(value=0.1, relative=True)
+        """
+        number, share = text.strip().removesuffix("%"), text.strip().endswith("%")
+        try:
+            value = float(number) / (100 if share else 1)
+        except ValueError:
+            return None
+        return Margin(value, relative=share) if 0 <= value < math.inf else None
+
     def of(self, part: KeptPart) -> float:
         """Return the margin in the unit of a comparison."""
         if not self.relative:

@@ -11,6 +11,7 @@ from causaltest.cli.baseline import baseline
 from causaltest.cli.check import check
 from causaltest.cli.compare import compare
 from causaltest.cli.components import components
+from causaltest.cli.history import history
 from causaltest.cli.init import init
 from causaltest.cli.judge import judge
 from causaltest.cli.plan import plan
@@ -64,10 +65,13 @@ def main() -> None:
       causaltest report reports/results.json
       causaltest baseline reports/results.json
       causaltest compare baseline.json reports
+      causaltest history                   how claims came out over the runs
       causaltest replay reports/results.json
       causaltest judge FOLDER              whether a saved alignment holds on new pairs
     """  # noqa: D301 - click reads \b
 
 
-for _command in (init, check, components, plan, register, report, baseline, compare, replay, judge):
+for _command in (
+    init, check, components, plan, register, report, baseline, compare, history, replay, judge,
+):  # fmt: skip
     main.add_command(_command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,26 +87,22 @@ def compare(
 
 
 def margin_of(text: str) -> Margin:
-    """Read a margin: `0.05` is absolute, `10%` a share of the old estimate.
+    """Read a margin: a number, or a share of the old estimate.
 
-    Examples
-    --------
-    >>> margin_of("10%")
-    Margin(value=0.1, relative=True)
+    Raises
+    ------
+    click.BadParameter
+        It is neither.
     """
     from causaltest.baseline.comparing import Margin
 
-    number, share = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        value = float(number) / (100 if share else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
+    margin = Margin.parse(text)
+    if margin is None:
         raise click.BadParameter(
             f"{text!r} is no margin; expected a number such as 0.05, or a share such as 10%",
             param_hint="--margin",
         )
-    return Margin(value, relative=share)
+    return margin
 
 
 def only(run: Baseline, names: tuple[str, ...], everywhere: tuple[Baseline, ...]) -> Baseline:

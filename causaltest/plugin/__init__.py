@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import claims, controller, families, models, options, watching
+from causaltest.plugin import claims, controller, families, models, options, sets, watching
 from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from causaltest.engine.run import Intervened
     from causaltest.experiment import Causal
     from causaltest.interventions import Intervention
-    from causaltest.pairs import Pair
+    from causaltest.pairs import Pair, Pairs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,16 +25,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.declare(parser)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Offer the hooks of `hookspecs`."""
+    from causaltest.plugin import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker and start the session's state."""
+    """Register the markers and start the session's state."""
     config.addinivalue_line(
         "markers",
-        "causal(expect='supported', weight=1, requires=(), exploratory=False): a causal "
-        "hypothesis; `expect` is the verdict on which the test passes, `weight` its share of the "
-        "file's error rate, `requires` names hypotheses that must be supported first, "
-        "`exploratory` ones look without deciding.",
+        "causal(expect='supported', weight=1, requires=(), exploratory=False, min_pairs=12, "
+        "models=(), suppress=()): a causal hypothesis; `expect` is the verdict on which the test "
+        "passes, `weight` its share of the file's error rate, `requires` names hypotheses that "
+        "must be supported first, `exploratory` ones look without deciding, `min_pairs` is how "
+        "many are not too few, `models` names those that it is about, `suppress` health checks "
+        "that it may fail.",
+    )
+    config.addinivalue_line(
+        "markers", "pairs(file, cluster=): the file of pairs that the fixture `pairs` reads."
     )
     config.stash[STATE] = Session(config)
+    if options.text(config, "max_pairs", ""):
+        config.pluginmanager.register(sets.Shortening(), "causaltest-shortening")
     if not config.stash[STATE].is_worker:
         config.pluginmanager.register(controller.Controller(config), "causaltest-controller")
 
@@ -49,8 +63,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each hypothesis on every configured model."""
     if models.FIXTURE in metafunc.fixturenames:
-        names = models.configured(metafunc.config)
-        metafunc.parametrize(models.FIXTURE, names, indirect=True, ids=models.ids(names))
+        names, ids = models.chosen(metafunc)
+        metafunc.parametrize(models.FIXTURE, names, indirect=True, ids=ids)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -182,6 +196,12 @@ def model(_causal_model_name: str, pytestconfig: pytest.Config) -> Model:
 def causal(model: Model, pytestconfig: pytest.Config) -> Causal:
     """Measures effects on the model under test; comparing one makes a claim."""
     return pytestconfig.stash[STATE].causal(model)
+
+
+@pytest.fixture
+def pairs(request: pytest.FixtureRequest) -> Pairs:
+    """The pair set of `@pytest.mark.pairs("ioi.jsonl", cluster="template")`, beside the test."""
+    return sets.of(request)
 
 
 @pytest.fixture(scope="session")

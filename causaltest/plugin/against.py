@@ -12,6 +12,7 @@ from causaltest.plugin import options
 
 if TYPE_CHECKING:
     from causaltest.baseline import Baseline, Comparison
+    from causaltest.baseline.comparing import Margin
     from causaltest.records import Claim, Results
 
 
@@ -37,8 +38,9 @@ def read(config: pytest.Config) -> Baseline | None:
         There is none, or it is damaged, foreign or was edited.
     """
     path = path_of(config)
-    if path is None:
+    if path is None or config.getoption("causal_update_baseline", default=False):
         return None
+    _ = margin(config)  # A wrong setting is told before anything runs.
     from causaltest.baseline import read as read_baseline
     from causaltest.report.text import visible
 
@@ -48,7 +50,28 @@ def read(config: pytest.Config) -> Baseline | None:
         raise pytest.UsageError(visible(str(error), block=True)) from error
 
 
-def compared(results: Results, baseline: Baseline) -> tuple[Comparison, Results]:
+def margin(config: pytest.Config) -> Margin:
+    """Return the change that matters, as the ini file has it.
+
+    Raises
+    ------
+    pytest.UsageError
+        It is no number and no share.
+    """
+    from causaltest.baseline.comparing import Margin
+
+    given = str(config.getini("causal_drift"))
+    found = Margin.parse(given)
+    if found is None:
+        raise pytest.UsageError(
+            f"causal_drift is {given!r}; expected a number such as 0.05, or a share such as 10%"
+        )
+    return found
+
+
+def compared(
+    results: Results, baseline: Baseline, margin: Margin | None = None
+) -> tuple[Comparison, Results]:
     """Compare a run with its baseline and write the outcome into its records.
 
     Raises
@@ -61,7 +84,7 @@ def compared(results: Results, baseline: Baseline) -> tuple[Comparison, Results]
     from causaltest.baseline import compare, keep
     from causaltest.report.comparison import counted
 
-    found = compare(baseline, keep(results))
+    found = compare(baseline, keep(results), margin=margin)
     told = {each.id: each for each in found.claims if each.state in {"worse", "better"}}
     claims = tuple(_noted(claim, told.get(claim.id)) for claim in results.claims)
     notes = (*results.run.notes, f"Against the baseline: {counted(found)}.", *found.notes)

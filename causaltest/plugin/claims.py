@@ -265,6 +265,7 @@ def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
         return
     payload = msgspec.structs.replace(payload, share=session.families.flat.get(item.nodeid))
     session.verdicts[item.nodeid] = payload.claim.verdict
+    item.config.hook.pytest_causal_claim(item=item, claim=payload.claim)
     setattr(report, _PAYLOAD, encode(payload))
 
 

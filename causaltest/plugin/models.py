@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from causaltest.plugin import options
+from causaltest.plugin.marks import marks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +27,7 @@ def configured(config: pytest.Config) -> list[str]:
         None is named: an empty list would silently skip every hypothesis.
     """
     given = config.getoption("causal_model", None) or config.getini("causal_models")
-    names = list(dict.fromkeys(given))
+    names: list[str] = list(dict.fromkeys(given))
     if not names:
         raise pytest.UsageError(
             "no model to test: pass --causal-model NAME (a folder or a hub name), set "
@@ -46,8 +47,34 @@ def ids(names: list[str]) -> list[str]:
     return shown
 
 
+def chosen(metafunc: pytest.Metafunc) -> tuple[list[Any], list[str]]:
+    """Return the models that a test runs on, with their ids; one that is about others is skipped.
+
+    Parameters
+    ----------
+    metafunc
+        The test while it is collected.
+    """
+    names = configured(metafunc.config)
+    wanted = marks(metafunc.definition).models
+    shown = dict(zip(names, ids(names), strict=True))
+    kept = [name for name in names if not wanted or {name, shown[name], *_ends(name)} & {*wanted}]
+    if kept:
+        return kept, [shown[name] for name in kept]
+    reason = f"it is about {', '.join(wanted)}; add --causal-model={wanted[0]}"
+    skip = pytest.mark.skip(reason=reason)
+    return [pytest.param(names[0], marks=skip)], [shown[names[0]]]
+
+
+def _ends(name: str) -> tuple[str, ...]:
+    """Return what a model may be called by: the last part of its path or hub name."""
+    return (Path(name).name,)
+
+
 def load(name: str, config: pytest.Config) -> Model:
     """Load a model; a folder may be relative to where pytest runs or to the project's root.
+
+    A conftest.py that implements `pytest_causal_load_model` comes first.
 
     Raises
     ------
@@ -56,6 +83,9 @@ def load(name: str, config: pytest.Config) -> Model:
     """
     from causaltest.engine import Model
 
+    brought = config.hook.pytest_causal_load_model(name=name, config=config)
+    if brought is not None:
+        return wrap(brought)
     beside_root = config.rootpath / name
     if not Path(name).exists() and beside_root.exists():
         name = str(beside_root)
@@ -78,7 +108,8 @@ def parts_of(item: pytest.Item) -> list[str]:
         return []
     parts = list(callspec._idlist)  # noqa: SLF001 - the whole id is public, its parts are not
     if FIXTURE in callspec.indices:
-        parts.remove(ids(configured(item.config))[callspec.indices[FIXTURE]])
+        names = configured(item.config)
+        parts.remove(ids(names)[names.index(callspec.params[FIXTURE])])
     return parts
 
 

@@ -75,6 +75,18 @@ def declare(parser: pytest.Parser) -> None:
         help="fail claims that are inconclusive, not registered, or changed since they were",
     )
     group.addoption(
+        "--causal-update-baseline",
+        action="store_true",
+        default=False,
+        help="write the entries of the claims that ran into the baseline, and compare nothing",
+    )
+    parser.addini(
+        "causal_drift",
+        "change from the baseline that matters: a number, or a share such as 10% (default)",
+        type="string",
+        default="10%",
+    )
+    group.addoption(
         "--causal-sequential",
         action="store_true",
         default=None,
@@ -105,6 +117,7 @@ def declare(parser: pytest.Parser) -> None:
         ("device", "NAME", "torch device, or auto (default)"),
         ("dtype", "NAME", "float32 (default), bfloat16, float16 or float64"),
         ("baseline", "FILE", "compare with this `causaltest baseline` at the end; default none"),
+        ("history", "FILE", "add this run to a history for `causaltest history`; default none"),
         ("health", "MODE", "what a failed health check does to its claim: fail (default) or warn"),
         ("max-pairs", "N", "run N pairs of each set at most; marks the results as partial"),
         ("progress", "MODE", "bars of long sweeps: auto (default, on terminals), on or off"),

@@ -21,6 +21,7 @@ from causaltest.plugin import (
     families,
     gates,
     github,
+    keeping,
     models,
     options,
     registered,
@@ -79,6 +80,7 @@ class Session:
         self._stream: Stream | None = None
         self._troubles: list[str] = []
         self._written = False
+        self._kept: list[str] = []
 
     @property
     def settings(self) -> options.Settings:
@@ -317,16 +319,19 @@ class Session:
             self._claims.values(),
             left_out,
             settings=self.settings,
-            partial=len(ran) < collected,
+            partial=len(ran) < collected or self.settings.max_pairs is not None,
             models=tuple(self._models.values()),
             pair_sets=tuple(self._pair_sets.values()),
             environment=describe_environment(self.config),
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.perf_counter() - self._clock,
-            notes=self._looks(),
+            notes=(*self._looks(), *self._facts()),
             shares=self.families.flat,
         )
         self._compare()
+        self.config.hook.pytest_causal_report(config=self.config, results=self._results)
+        self._kept, troubles = keeping.keep(self._results, self.config)
+        self._troubles += troubles
         if self.settings.report is not None:
             self._write(self._results)
         trouble = github.write_summary(self._results, self._comparison)
@@ -347,9 +352,21 @@ class Session:
         if self.baseline is None or self._results is None:
             return
         try:
-            self._comparison, self._results = against.compared(self._results, self.baseline)
+            self._comparison, self._results = against.compared(
+                self._results, self.baseline, against.margin(self.config)
+            )
         except RecordError as error:
             self._troubles.append(f"cannot compare with the baseline: {error}")
+
+    def _facts(self) -> list[str]:
+        """Gather what a reader must know of the run as a whole."""
+        provenance: dict[str, str] = {}
+        self.config.hook.pytest_causal_provenance(config=self.config, provenance=provenance)
+        told = [f"{name}: {fact}" for name, fact in provenance.items()]
+        most = self.settings.max_pairs
+        if most is not None:
+            told.append(f"A quick look: {most} pairs of each set at most (--causal-max-pairs).")
+        return told
 
     def _looks(self) -> tuple[str, ...]:
         """Enter this run into the ledger of looks, and say how often its pairs were opened."""
@@ -420,6 +437,8 @@ class Session:
             reporter.write_line(f"causaltest: {shown if unicode else _ascii(shown)}", red=True)
         if self._written and self.settings.report is not None:
             reporter.write_line(f"report: {_shown(self.settings.report / 'report.html')}")
+        for line in self._kept:
+            reporter.write_line(line if unicode else _ascii(line))
         for line in github.marks(self._results, self.config):
             reporter.write_line(line)
 
