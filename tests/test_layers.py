@@ -78,6 +78,7 @@ LAYERS = {
         | {"cache", PACKAGE_ITSELF},
         TORCH | {"pytest", "_pytest", "pluggy", "xdist", "msgspec", "tqdm", "hypothesis"},
     ),
+    "__main__": layer({"cli"}, set()),
     "cli": layer(
         RUN
         | {"alignments", "experiment", "health", "baseline", "registration", "report"}
