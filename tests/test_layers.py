@@ -63,11 +63,14 @@ LAYERS = {
     "cache": layer(RUN | {"sharing"} | {PACKAGE_ITSELF}, TORCH | {"msgspec"}),
     "progress": layer(set(), {"tqdm"}),
     "grids": layer(RESULTS | {"report"}, {"numpy", "pandas", "altair", "vl_convert", "msgspec"}),
-    "sweeps": layer(RUN | {"cache", "controls", "grids", "progress"}, TORCH | {"pandas"}),
+    "plain_runs": layer(RUN | {"cache"}, set()),
+    "sweeps": layer(
+        RUN | {"cache", "controls", "grids", "plain_runs", "progress"}, TORCH | {"pandas"}
+    ),
     "experiment": layer(
         RUN
         | {"alignments", "completeness", "controls", "doses", "health", "looks", "sweeps", "texts"}
-        | {"cache"},
+        | {"cache", "plain_runs"},
         TORCH | {"scipy", "msgspec", "tqdm"},
     ),
     "pyvene": layer(RUN | {"causal_models", "experiment", "sharing"}, TORCH | {"msgspec", "tqdm"}),
