@@ -12,7 +12,7 @@ from causaltest.engine.access import Access
 from causaltest.engine.calls import inner_blocks, module_of, settled, unrolled
 from causaltest.engine.candidates import MLP, attention_of, block_candidates, no_module
 from causaltest.engine.experts import of_expert
-from causaltest.engine.heads import forget_fused, settle_attention, settle_crossing_heads
+from causaltest.engine.heads import settle_attention, settle_crossing_heads, suppose_heads
 from causaltest.engine.loading import device_of
 from causaltest.engine.mixtures import Found, find_mixtures, with_experts
 from causaltest.engine.patterns import Probe, settle_patterns
@@ -256,27 +256,29 @@ def _of_stack(
         for component, access in block_candidates(probe.network, path).items():
             candidates[component, layer] = access
     one = single.get((blocks[0], "input"), Seen(0, None)).tensor
-    findings = _fitting(probe, candidates, several, single, blocks[0])
+    findings = _fitting(candidates, several, single, blocks[0])
     for layer, path in enumerate(blocks):
         settle_residual(findings, several, path, layer)
         settle_crossing(findings, several, path, layer)
-    if one is not None and one.shape[1] == 1:
+    copies = one is not None and one.shape[1] == 1
+    if copies:
         settle_attention(probe.network, findings, single, len(blocks))
     else:
-        forget_fused(findings, len(blocks))
+        suppose_heads(probe.network, findings, len(blocks))
     settle_crossing_heads(probe.network, findings, single, len(blocks))
     accesses, missing = findings.accesses, findings.missing
     with_experts(accesses, blocks, mixtures, missing)
     for component in LAYER_COMPONENTS:
         if not any(found == component for found, _ in accesses):
             missing.setdefault(component, "no module of a known name and shape computes it")
-    settle_patterns(probe, several, blocks, accesses, missing)
+    patterns = settle_patterns(probe, several, blocks, accesses, missing)
+    if not copies:
+        settle_attention(probe.network, findings, several, len(blocks), patterns)
     found = {key: settled(access) for key, access in accesses.items()}
     return Architecture(tuple(map(module_of, blocks)), found, missing)
 
 
 def _fitting(
-    probe: Probe,
     candidates: Mapping[tuple[str, int | None], Access],
     several: Mapping[Place, Seen],
     single: Mapping[Place, Seen],
@@ -289,9 +291,9 @@ def _fitting(
     findings = Findings({})
     for key, access in candidates.items():
         place = (access.path, access.side)
-        lengths = (length, length if one is None else one.shape[1])
-        if key[0] in _OF_ENCODER:
-            lengths = (probe.ids.shape[1], 1)
+        lengths: tuple[int | None, int | None] = (length, length if one is None else one.shape[1])
+        if key[0] in _OF_ENCODER:  # which may be of frames or patches
+            lengths = (None, None)
         unfit = _unfit(several.get(place), rows, lengths[0]) or _unfit(
             single.get(place), None, lengths[1]
         )
@@ -303,14 +305,14 @@ def _fitting(
     return findings
 
 
-def _unfit(seen: Seen | None, rows: int | None, tokens: int) -> str:
+def _unfit(seen: Seen | None, rows: int | None, tokens: int | None) -> str:
     """Return why an activation cannot be a component, or an empty string."""
     if seen is None:
         return "did not run in a plain forward pass"
     if seen.calls != 1:
         return f"runs {seen.calls} times in one forward pass"
     shape = () if seen.tensor is None else tuple(seen.tensor.shape)
-    if len(shape) != 3 or shape[1] != tokens or shape[0] != (rows or shape[0]):
+    if len(shape) != 3 or shape[1] != (tokens or shape[1]) or shape[0] != (rows or shape[0]):
         return "is not of shape (rows, tokens, width)"
     return ""
 

@@ -20,8 +20,27 @@ _KEY_VALUE_HEAD_COUNTS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "m
 Columns = Mapping[str, Tensor | slice]
 
 
+def suppose_heads(network: nn.Module, found: Findings, layers: int) -> None:
+    """Take heads for as many as the attention modules say, until patterns verify it.
+
+    Parameters
+    ----------
+    network, found, layers
+        As for `settle_attention`.
+    """
+    for layer in range(layers):
+        mixed = found.accesses.get(("attention_value_output", layer))
+        heads = _count(network, found.accesses, layer, _HEAD_COUNTS)
+        if mixed is not None and heads and mixed.width and mixed.width % heads == 0:
+            found.accesses["attention_value_output", layer] = replace(mixed, heads=heads)
+
+
 def settle_attention(
-    network: nn.Module, found: Findings, single: Mapping[Place, Seen], layers: int
+    network: nn.Module,
+    found: Findings,
+    seen: Mapping[Place, Seen],
+    layers: int,
+    patterns: Mapping[int, Tensor] | None = None,
 ) -> None:
     """Decide layout and head count of the attention projections; drop what cannot be verified.
 
@@ -31,10 +50,12 @@ def settle_attention(
         Its attention modules, or their configuration, name the head counts.
     found
         Components of attention get their columns and heads, or are dropped.
-    single
-        A forward pass of prompts of one token, where attention can only copy.
+    seen
+        A forward pass: of prompts of one token, where attention can only copy, or any other.
     layers
         Number of blocks.
+    patterns
+        How the layers attend in that pass; None for prompts of one token.
     """
     accesses = found.accesses
     counts: dict[int, int] = {}
@@ -44,10 +65,16 @@ def settle_attention(
         heads = _count(network, accesses, layer, _HEAD_COUNTS)
         if mixed is None or mixed.width is None or not heads or mixed.width % heads:
             continue
+        if patterns is not None and layer not in patterns:
+            accesses["attention_value_output", layer] = replace(mixed, heads=None)
+            continue
         counts[layer] = heads
         accesses["attention_value_output", layer] = replace(mixed, heads=heads)
         if all((name, layer) in accesses for name in _QUERY_KEY_VALUE):
-            fitting[layer] = _fitting_layouts(network, accesses, single, layer, heads)
+            pattern = None if patterns is None else patterns[layer]
+            fitting[layer] = _fitting_layouts(
+                network, accesses, seen, layer, heads, pattern=pattern
+            )
     layout = _common(fitting)
     for layer in range(layers):
         fits = fitting.get(layer, {})
@@ -82,20 +109,6 @@ def settle_crossing_heads(
         del accesses[key]
     accesses.update({(prefix + name, layer): each for (name, layer), each in crossing.items()})
     found.missing.update({prefix + name: reason for name, reason in apart.missing.items()})
-
-
-def forget_fused(found: Findings, layers: int) -> None:
-    """Drop parts of fused projections where one token cannot be run to tell their layout.
-
-    Parameters
-    ----------
-    found
-        Components found so far.
-    layers
-        Number of blocks.
-    """
-    for layer in range(layers):
-        _forget(found, layer)
 
 
 def _forget(found: Findings, layer: int) -> None:
@@ -145,31 +158,35 @@ def _is_fused(accesses: Accesses, layer: int) -> bool:
 def _fitting_layouts(
     network: nn.Module,
     accesses: Accesses,
-    single: Mapping[Place, Seen],
+    seen: Mapping[Place, Seen],
     layer: int,
     heads: int,
+    *,
+    pattern: Tensor | None,
 ) -> dict[tuple[int, str], Columns | None]:
-    """Return the layouts under which one token's values are what its heads mix.
+    """Return the layouts under which values, weighed by a pattern, are what heads mix.
 
-    Where there is no such layout, those under which each head mixes a share of its values: a sink
-    has taken the rest.
+    Without a pattern there is one token, whose values are what its heads mix. Where there is no
+    such layout, those under which each head mixes a share of its values: a sink has taken the rest.
     """
     mixed = accesses["attention_value_output", layer]
     size = (mixed.width or 0) // heads
-    target = tensor_of(single, mixed)[:, 0]  # (prompts, heads * size)
-    values = tensor_of(single, accesses["value_output", layer])
-    if values.shape[1] != 1:  # more than one token's values may be mixed
-        return {}
-    values = values[:, 0]
-    target = target.reshape(len(target), heads, size)
+    target = tensor_of(seen, mixed).unflatten(-1, (heads, size))
+    values = tensor_of(seen, accesses["value_output", layer])
+    if pattern is None:
+        if values.shape[1] != 1:  # more than one token's values may be mixed
+            return {}
+        target = target[:, :1]
     whole: dict[tuple[int, str], Columns | None] = {}
     shares: dict[tuple[int, str], Columns | None] = {}
     for (count, kind), columns in _layouts(network, accesses, layer, heads, size).items():
-        value = values if columns is None else values[:, columns["value_output"]]
-        spread = value.reshape(len(value), count, size).repeat_interleave(heads // count, dim=1)
+        value = values if columns is None else values[..., columns["value_output"]]
+        spread = value.unflatten(-1, (count, size)).repeat_interleave(heads // count, dim=2)
+        if pattern is not None:
+            spread = torch.einsum("rhqk,rkhd->rqhd", pattern.to(spread), spread)
         if torch.allclose(spread, target, rtol=1e-3, atol=1e-5):
             whole[count, kind] = columns
-        elif size > 1 and _is_share(spread, target):
+        elif pattern is None and size > 1 and _is_share(spread, target):
             shares[count, kind] = columns
     return whole or shares
 

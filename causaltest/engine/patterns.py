@@ -72,7 +72,7 @@ def settle_patterns(
     blocks: tuple[str, ...],
     accesses: Accesses,
     missing: MutableMapping[str, str],
-) -> None:
+) -> dict[int, Tensor]:
     """Offer scores and patterns of the layers where they are one softmax that is really used.
 
     Attention computed eagerly must give what it gives otherwise, the softmax must have one row of
@@ -91,7 +91,13 @@ def settle_patterns(
         Components found so far; gets scores and patterns, of cross-attention too.
     missing
         Gets the reason where there are none.
+
+    Returns
+    -------
+    dict
+        The pattern of each layer that has one, (rows, heads, queries, keys), for these tokens.
     """
+    patterns: dict[int, Tensor] = {}
     known: dict[tuple[str, int], _Attention] = {}
     for prefix in ("", _CROSSING):
         found = dict(_attentions(prefix, blocks, accesses))
@@ -104,7 +110,7 @@ def settle_patterns(
         reason = f"attention does not run eagerly: {str(error).splitlines()[0]}"
         for prefix, _ in known:
             _missing(missing, prefix, reason)
-        return
+        return patterns
     agree = bool(known) and _agree(plain, several, blocks)
     for (prefix, layer), each in known.items():
         softmaxes = heard[each.path].at(each.call)
@@ -117,6 +123,15 @@ def settle_patterns(
         call = each.call if "#" in blocks[layer] else None
         own = list(probe.network.get_submodule(each.path).parameters())
         _offer(each, softmaxes[0], (prefix, layer, call), own, accesses=accesses, missing=missing)
+        if not prefix:
+            pattern = softmaxes[0][1].flatten(1, -3)
+            patterns[layer] = pattern[..., : pattern.shape[-2]]
+    _settle_reasons(accesses, missing)
+    return patterns
+
+
+def _settle_reasons(accesses: Accesses, missing: MutableMapping[str, str]) -> None:
+    """Drop reasons for what some layer has, and say why cross-attention is not apart."""
     present = {found for found, _ in accesses}
     for component in present & KEYED:
         missing.pop(component, None)

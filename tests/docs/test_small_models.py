@@ -31,7 +31,11 @@ REPRESENTATIVE = {
     Subject(PAIRS, "prophetnet", "ProphetNetForConditionalGeneration"): {
         "head_cross_key_output", "head_cross_attention_pattern",
     },
-    Subject(VISION, "vit", "ViTForImageClassification"): {"attention_output", "mlp_output"},
+    # Their stacks never run on one token, so that heads are verified by what patterns weigh.
+    Subject(VISION, "vit", "ViTForImageClassification"): {
+        "attention_output", "mlp_output", "head_value_output", "head_attention_pattern",
+    },
+    Subject(SPEECH, "wav2vec2", "Wav2Vec2ForCTC"): {"head_query_output", "attention_scores"},
     Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"): {
         "mlp_activation", "cross_attention_pattern",
     },

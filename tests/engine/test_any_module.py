@@ -15,7 +15,14 @@ from causaltest.engine.run import intervene, score
 from causaltest.errors import InterventionError, SiteError
 from causaltest.interventions import Intervention, interchange, mean_ablate, zero_ablate
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import Site, block_output, module
+from causaltest.sites import (
+    Site,
+    attention_pattern,
+    block_output,
+    head_attention_value_output,
+    head_value_output,
+    module,
+)
 
 BASE, SOURCE = (1, 2, 3), (4, 5, 6)
 
@@ -246,3 +253,31 @@ def test_the_last_states_of_a_recurrent_module_are_said_to_stay() -> None:
     with intervene(model, zero_ablate(module("embed", pos=-1))) as run:
         run(BASE)
     assert not run.ledger[0].note
+
+
+def test_heads_of_a_vision_transformer_are_verified() -> None:
+    """Patterns are the network's own, weigh each head's values, and heads are exchanged by hand."""
+    torch.manual_seed(0)
+    model, head, size = vision(), 2, 8
+    sites = [attention_pattern(1), head_value_output(1, head), head_attention_value_output(1, head)]
+    read = {site: found[0].squeeze(0) for site, found in model.read(sites, [BASE]).items()}
+    pattern = read[sites[0]].unflatten(-1, (4, 17)).transpose(0, 1)
+    model.network.set_attn_implementation("eager")
+    with torch.no_grad():
+        forward = model.network.vit.layers[1].attention.register_forward_hook
+        seen: list[Tensor] = []
+        handle = forward(lambda _module, _args, output: seen.append(output[1]))
+        model.forward(torch.tensor([BASE]), None)
+        handle.remove()
+    model.network.set_attn_implementation("sdpa")
+    assert torch.allclose(pattern, seen[0][0], atol=1e-6)
+    assert torch.allclose(pattern[head] @ read[sites[1]], read[sites[2]], atol=1e-6)
+
+    path, own = "vit.layers.1.attention.v_proj", slice(head * size, (head + 1) * size)
+    values = plain(model, path, BASE)[1].clone()
+    values[..., own] = plain(model, path, SOURCE)[1][..., own]
+    wanted, _ = plain(model, path, BASE, values)
+    with intervene(model, interchange(sites[1]), Pair(BASE, SOURCE)) as run:
+        got = run(BASE).logits
+    assert torch.allclose(got, wanted, atol=1e-6)
+    assert not torch.allclose(got, model.run([BASE])[0].logits, atol=1e-6)
