@@ -1,6 +1,7 @@
 """Write docs/conformance.md: conformance of every model class that can be built small.
 
-Run `make conformance`, or `python docs/make_conformance.py [KIND ...] [--workers N]`.
+Run `make conformance`, or `python docs/make_conformance.py [KIND ...] [--workers N]`. With `--update`,
+or for single classes with `--only CLASS ...`, the lines are put into the page that is there.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -142,20 +144,39 @@ def not_applicable(row: Row) -> str:
     return short("; ".join(dict.fromkeys(found)))
 
 
-def table(kind: str, rows: dict[Subject, Row]) -> Iterator[str]:
+def line(subject: Subject, row: Row) -> str:
+    """Return the line of one class."""
+    word, why = outcome(row)
+    passed = sum(check["status"] == "passed" for check in row.get("checks", []))
+    shown = names(row.get("components", []), row.get("stacks", {}))
+    return (
+        f"| {subject.model_type} | `{subject.network_class}` | {word} | {passed} | {shown} | "
+        f"{why or not_applicable(row)} |"
+    )
+
+
+def table(kind: str, lines: dict[Subject, str]) -> Iterator[str]:
     """Yield the lines of one kind of model."""
     yield f"\n## {kind.capitalize()}\n"
     yield "| family | class | outcome | checks passed | components | remarks |"
     yield "|---|---|---|---|---|---|"
-    for subject in sorted(rows, key=lambda each: (each.model_type, each.network_class)):
-        row = rows[subject]
-        word, why = outcome(row)
-        passed = sum(check["status"] == "passed" for check in row.get("checks", []))
-        shown = names(row.get("components", []), row.get("stacks", {}))
-        yield (
-            f"| {subject.model_type} | `{subject.network_class}` | {word} | {passed} | {shown} | "
-            f"{why or not_applicable(row)} |"
-        )
+    for subject in sorted(lines, key=lambda each: (each.model_type, each.network_class)):
+        yield lines[subject]
+
+
+_LINE = re.compile(r"\| (\S+) \| `(\w+)` \| ([a-z ]+) \|")
+
+
+def known_lines(page: str) -> dict[Subject, str]:
+    """Return the lines of a page by what they are about."""
+    found: dict[Subject, str] = {}
+    kinds = {kind.capitalize(): kind for kind in KINDS}
+    kind = ""
+    for each in page.splitlines():
+        kind = kinds.get(each.removeprefix("## "), kind) if each.startswith("## ") else kind
+        if about := _LINE.match(each):
+            found[Subject(kind, about[1], about[2])] = each
+    return found
 
 
 _SHORT = {
@@ -194,31 +215,29 @@ def names(components: Sequence[str], stacks: dict[str, Sequence[str]]) -> str:
     return "; ".join([shown, *(f"{stack}: {names(each, {})}" for stack, each in stacks.items())])
 
 
-def write(rows: dict[Subject, Row], seconds: float) -> str:
+def write(found: dict[Subject, str], setting: str) -> str:
     """Return the whole page."""
-    import torch
-    import transformers
-
     lines = [
         "# Conformance of model classes",
         "",
         _INTRODUCTION,
         "",
-        _SETTING.format(transformers.__version__, torch.__version__, seconds / 60, os.cpu_count()),
+        setting,
         "",
         "| kind | classes | pass all components they have | fail | no stack of blocks | not run |",
         "|---|---|---|---|---|---|",
     ]
     total: Counter[str] = Counter()
     for kind in KINDS:
-        words = Counter(outcome(row)[0] for each, row in rows.items() if each.kind == kind)
+        matches = [_LINE.match(text) for each, text in found.items() if each.kind == kind]
+        words = Counter(match[3] for match in matches if match is not None)
         total += words
         lines.append(counted(kind, words))
     lines.append(counted("**all**", total))
     for kind in KINDS:
-        found = {each: row for each, row in rows.items() if each.kind == kind}
-        if found:
-            lines.extend(table(kind, found))
+        own = {each: text for each, text in found.items() if each.kind == kind}
+        if own:
+            lines.extend(table(kind, own))
     return "\n".join(lines) + "\n"
 
 
@@ -235,10 +254,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--output", type=Path, default=TABLE)
     parser.add_argument("--rows", type=Path, help="also write the rows as JSON lines")
+    parser.add_argument("--only", nargs="+", metavar="CLASS", help="classes; keeps other lines")
+    parser.add_argument("--update", action="store_true", help="keep lines of other kinds")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     started = time.monotonic()
-    wanted = [each for kind in options.kinds or KINDS for each in subjects(kind)]
+    wanted = [
+        each for kind in options.kinds or KINDS for each in subjects(kind)
+        if not options.only or each.network_class in options.only
+    ]  # fmt: skip
     groups = [wanted[start : start + GROUP] for start in range(0, len(wanted), GROUP)]
     rows: dict[Subject, Row] = {}
     with ThreadPoolExecutor(options.workers) as pool:
@@ -249,8 +273,21 @@ def main() -> None:
         with options.rows.open("w", encoding="utf-8") as file:
             for each, row in rows.items():
                 print(json.dumps({"subject": each.__dict__, **row}), file=file)
-    page = write(rows, time.monotonic() - started)
-    options.output.write_text(page, encoding="utf-8")
+    lines = {each: line(each, row) for each, row in rows.items()}
+    setting = _SETTING.format(*versions(), (time.monotonic() - started) / 60, os.cpu_count())
+    if options.only or options.update:
+        page = TABLE.read_text(encoding="utf-8")
+        lines = {**known_lines(page), **lines}
+        setting = next(each for each in page.splitlines() if each.startswith("transformers "))
+    options.output.write_text(write(lines, setting), encoding="utf-8")
+
+
+def versions() -> tuple[str, str]:
+    """Return the versions of transformers and torch."""
+    import torch
+    import transformers
+
+    return transformers.__version__, torch.__version__
 
 
 if __name__ == "__main__":
