@@ -22,6 +22,7 @@ DTYPES: dict[str, torch.dtype] = {
     "float64": torch.float64,
 }
 _ADAPTER = "adapter_config.json"
+_SPREAD = "spread"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
@@ -32,9 +33,10 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     ----------
     name
         A folder written by `save_pretrained`, of a model or of a PEFT adapter whose base model can
-        be found; or a name on the hub.
+        be found; a name on the hub; or `BASE+ADAPTER` for an adapter on a base of your choice.
     device
-        A torch device, or `auto`: an accelerator where there is one, else the CPU.
+        A torch device; `auto` for an accelerator where there is one, else the CPU; or `spread` for
+        all accelerators together, then memory, as accelerate's `device_map="auto"` fills them.
     dtype
         A name in `DTYPES`.
 
@@ -51,8 +53,11 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
     folder = Path(name)
+    base, plus, adapter = name.partition("+")
+    if plus and not folder.exists():
+        return _load_adapter(adapter, base, device=device, dtype=dtype)
     if (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file():
-        return _load_adapter(folder, device=device, dtype=dtype)
+        return _load_adapter(name, _base_of(folder), device=device, dtype=dtype)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"the folder {name} holds no model: config.json is missing")
     import transformers
@@ -60,11 +65,14 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     try:
         config = transformers.AutoConfig.from_pretrained(name)
         chosen = _class_of(config, transformers)
+        placed = {"device_map": "auto"} if _is_spread(device) else {}
         with _quiet(transformers):
-            network = chosen.from_pretrained(name, dtype=DTYPES[dtype])
+            network = chosen.from_pretrained(name, dtype=DTYPES[dtype], **placed)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_cannot_load(name, error)) from error
     tokenizer = _load_tokenizer(name, folder, transformers)
+    if _is_spread(device):
+        return network.eval(), tokenizer
     try:
         network.to(_device(device))
     except (RuntimeError, AssertionError) as error:
@@ -72,8 +80,28 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     return network.eval(), tokenizer
 
 
-def _load_adapter(folder: Path, *, device: str, dtype: str) -> tuple[nn.Module, Any]:
-    """Load the model that a PEFT adapter was trained on, and put the adapter on it."""
+def _is_spread(device: str) -> bool:
+    """Whether accelerate places the network.
+
+    Raises
+    ------
+    ModelError
+        It is asked to, and is not installed.
+    """
+    if device != _SPREAD:
+        return False
+    try:
+        import accelerate as accelerate
+    except ImportError as error:
+        raise ModelError(
+            f"device {_SPREAD!r} lets accelerate place the model, and it is not installed\n"
+            "pip install accelerate, or name one device such as cuda:0 or cpu"
+        ) from error
+    return True
+
+
+def _base_of(folder: Path) -> str:
+    """Return the model that an adapter says it was trained on."""
     try:
         base = json.loads((folder / _ADAPTER).read_text()).get("base_model_name_or_path")
     except ValueError as error:
@@ -81,27 +109,39 @@ def _load_adapter(folder: Path, *, device: str, dtype: str) -> tuple[nn.Module, 
     if not base:
         raise ModelError(
             f"the folder {folder} holds a PEFT adapter, but its {_ADAPTER} names no base model\n"
-            "write the model's folder or hub name there as base_model_name_or_path"
+            "write the model's folder or hub name there as base_model_name_or_path, or name both: "
+            f"BASE+{folder}"
         )
+    return str(base)
+
+
+def _load_adapter(adapter: str, base: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]:
+    """Load a model, and put a PEFT adapter on it."""
+    if not (base and adapter):
+        raise ModelError(f"{base}+{adapter} names no model and adapter; expected BASE+ADAPTER")
     try:
         import peft
     except ImportError as error:
         raise ModelError(
-            f"the folder {folder} holds a PEFT adapter of {base}, and peft is not installed\n"
+            f"the folder {adapter} holds a PEFT adapter of {base}, and peft is not installed\n"
             "pip install peft, or load the model merged: merge_and_unload(), save_pretrained()"
         ) from error
     try:
-        network, tokenizer = load_network(str(base), device=device, dtype=dtype)
+        network, tokenizer = load_network(base, device=device, dtype=dtype)
     except ModelError as error:
-        raise ModelError(f"the base model of the adapter {folder}: {error}") from error
+        raise ModelError(f"the base model of the adapter {adapter}: {error}") from error
     import transformers
 
     try:
-        adapted = peft.PeftModel.from_pretrained(network, str(folder))
+        adapted = peft.PeftModel.from_pretrained(network, adapter)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise ModelError(f"the adapter in {folder} does not go on {base}: {error}") from error
-    own = _load_tokenizer(str(folder), folder, transformers)
-    return adapted.to(device_of(network)).eval(), tokenizer if own is None else own
+        raise ModelError(f"the adapter in {adapter} does not go on {base}: {error}") from error
+    own = None
+    if Path(adapter).exists():
+        own = _load_tokenizer(adapter, Path(adapter), transformers)
+    if not _is_spread(device):
+        adapted = adapted.to(device_of(network))
+    return adapted.eval(), tokenizer if own is None else own
 
 
 @contextmanager

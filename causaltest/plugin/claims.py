@@ -406,7 +406,8 @@ def _parameters(item: pytest.Function) -> str:
 
 
 def _model_name(item: pytest.Function, model: str) -> str:
-    causal: Any = item.funcargs.get("causal") if hasattr(item, "funcargs") else None
+    # After a test its fixtures are gone.
+    causal: Any = (getattr(item, "funcargs", None) or {}).get("causal")
     if causal is not None and hasattr(causal, "model"):
         return str(causal.model.name)
     return Path(model).name if model else ""

@@ -38,12 +38,16 @@ def configured(config: pytest.Config) -> list[str]:
 
 def ids(names: list[str]) -> list[str]:
     """Return short, distinct, slash-free names for test ids."""
-    parts = [Path(name).as_posix().strip("/").split("/") for name in names]
-    depth = 1
-    shown = ["--".join(each[-depth:]) for each in parts]
-    while len(set(shown)) < len(shown) and depth < max(map(len, parts)):
-        depth += 1
-        shown = ["--".join(each[-depth:]) for each in parts]
+    parts = [
+        [Path(each).as_posix().strip("/").split("/") for each in _base_and_adapter(name)]
+        for name in names
+    ]
+    longest = max((len(each) for every in parts for each in every), default=1)
+    shown: list[str] = []
+    for depth in range(1, longest + 1):
+        shown = ["+".join("--".join(each[-depth:]) for each in every) for every in parts]
+        if len(set(shown)) == len(shown):
+            break
     return shown
 
 
@@ -86,14 +90,26 @@ def load(name: str, config: pytest.Config) -> Model:
     brought = config.hook.pytest_causal_load_model(name=name, config=config)
     if brought is not None:
         return wrap(brought)
-    beside_root = config.rootpath / name
-    if not Path(name).exists() and beside_root.exists():
-        name = str(beside_root)
+    shown = ids([name])[0] if "+" in name and not Path(name).exists() else ""
+    name = "+".join(_found(each, config.rootpath) for each in _base_and_adapter(name))
     return Model.load(
         name,
+        name=shown,
         device=options.text(config, "device", "auto"),
         dtype=options.text(config, "dtype", "float32"),
     )
+
+
+def _base_and_adapter(name: str) -> list[str]:
+    """Split BASE+ADAPTER; any other name is one piece."""
+    pieces = name.split("+")
+    return pieces if all(pieces) else [name]
+
+
+def _found(name: str, root: Path) -> str:
+    """Return a folder where it lies, from here or from the project's root; other names as given."""
+    beside_root = root / name
+    return str(beside_root) if not Path(name).exists() and beside_root.exists() else name
 
 
 def case_of(item: pytest.Item) -> str:

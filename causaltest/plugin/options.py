@@ -65,7 +65,8 @@ def declare(parser: pytest.Parser) -> None:
         "--causal-model",
         action="append",
         metavar="NAME",
-        help="run the hypotheses on this model: a folder or a hub name (may be repeated)",
+        help="run the hypotheses on this model: a folder, a hub name, or BASE+ADAPTER with a PEFT "
+        "adapter (may be repeated)",
     )
     parser.addini("causal_models", "models to run the hypotheses on", type="linelist", default=[])
     group.addoption(
@@ -114,7 +115,11 @@ def declare(parser: pytest.Parser) -> None:
         ("correction", "NAME", "bonferroni (default) or none"),
         ("seed", "INT", "root of every random stream; default 0"),
         ("report", "DIR", "folder of report.html and results.json, or none; default reports"),
-        ("device", "NAME", "torch device, or auto (default)"),
+        (
+            "device",
+            "NAME",
+            "torch device, auto (default), or spread: on all, as accelerate fills them",
+        ),
         ("dtype", "NAME", "float32 (default), bfloat16, float16 or float64"),
         ("baseline", "FILE", "compare with this `causaltest baseline` at the end; default none"),
         ("history", "FILE", "add this run to a history for `causaltest history`; default none"),

@@ -49,3 +49,10 @@ def test_a_file_that_overrides_model_is_measured_on_its_own(suite):
     found = {claim["model"]: round(claim["estimate"]) for claim in suite.results["claims"]}
     assert found == {"one": 1, "two": 3}
     assert {each["name"] for each in suite.results["run"]["models"]} == {"one", "two"}
+
+
+def test_a_base_with_an_adapter_is_named_after_both():
+    """Each piece by its last component, longer where two clash; other pluses are no pieces."""
+    assert ids(["gpt2", "gpt2+runs/one"]) == ["gpt2", "gpt2+one"]
+    assert ids(["a/gpt2+x/lora", "b/gpt2+x/lora"]) == ["a--gpt2+x--lora", "b--gpt2+x--lora"]
+    assert ids(["src/c++/tiny"]) == ["tiny"]
