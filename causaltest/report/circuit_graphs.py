@@ -126,9 +126,9 @@ def _chart(graph: CircuitGraph) -> Any:
     members = base.transform_filter("datum.member")
     layers: list[Any] = [
         base.transform_filter("!datum.member")
-        .mark_point(size=110, stroke=LIGHT["control"], strokeWidth=1, opacity=1)
+        .mark_point(size=110, stroke=LIGHT["control"], strokeWidth=1, opacity=1, aria=True)
         .encode(shape=shape),
-        members.mark_point(filled=True, size=560, color=LIGHT["link"], opacity=1).encode(
+        members.mark_point(filled=True, size=560, color=LIGHT["link"], opacity=1, aria=True).encode(
             shape=shape
         ),
         members.mark_text(color=LIGHT["paper"], fontSize=10).encode(text="name:N"),

@@ -80,16 +80,16 @@ def _chart(strip: ControlStrip, mean: float) -> Any:
     )
     layers = [
         effect.mark_rule(stroke=LIGHT["line"]).encode(x=x("x")),
-        controls.mark_point(filled=True, size=_DOT**2 * 0.75, color=LIGHT["dot"], opacity=1).encode(
-            x=x("x"), y=y, description="told:N"
-        ),
+        controls.mark_point(
+            filled=True, size=_DOT**2 * 0.75, color=LIGHT["dot"], opacity=1, aria=True
+        ).encode(x=x("x"), y=y, description="told:N"),
         names.mark_tick(color=LIGHT["text"], thickness=2, size=14).encode(x=x("x"), y=y),
         names.mark_text(align="center", dy=-13, color=LIGHT["muted"], fontSize=11).encode(
             x=x("x"), y=y, text="name:N"
         ),
         effect.mark_rule(strokeWidth=4, stroke=LIGHT["link"]).encode(x=x("low"), x2="high:Q", y=y),
         effect.mark_point(
-            filled=True, shape="diamond", size=130, color=LIGHT["link"], opacity=1
+            filled=True, shape="diamond", size=130, color=LIGHT["link"], opacity=1, aria=True
         ).encode(x=x("x"), y=y, description="told:N"),
         effect.mark_text(dy=-13, color=LIGHT["text"], fontSize=11).encode(
             x=x("x"), y=y, text="name:N"

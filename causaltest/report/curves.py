@@ -78,7 +78,7 @@ def _chart(curve: DoseCurve) -> Any:
         base.mark_line(color=LIGHT["link"], strokeWidth=2).encode(y=altair.Y("mean:Q", **y))
     )
     layers.append(
-        base.mark_point(filled=True, size=60, color=LIGHT["link"], opacity=1).encode(
+        base.mark_point(filled=True, size=60, color=LIGHT["link"], opacity=1, aria=True).encode(
             y=altair.Y("mean:Q", **y), description="told:N"
         )
     )

@@ -67,7 +67,7 @@ def figure_of(
     Parameters
     ----------
     chart
-        The chart; marks with a `description` keep it as a title that a pointer shows.
+        The chart; marks with `aria` keep their `description` as a title that a pointer shows.
     title, description
         For those who cannot see it.
     caption
@@ -102,7 +102,7 @@ def rendered(chart: altair.TopLevelMixin) -> str:
 
 
 def _presentable(tree: Any) -> Any:
-    """Make the texts of a specification visible and short, names of fields as what refers to them."""
+    """Make the texts of a chart visible and short; names of fields stay what refers to them."""
     if isinstance(tree, dict):
         return {_presentable(k): _presentable(v) for k, v in cast("dict[str, Any]", tree).items()}
     if isinstance(tree, list):
@@ -131,6 +131,8 @@ def styled(chart: Any) -> Any:
         font=FONT,
         # Room beside it: the fonts of a page may be wider than those it was laid out with.
         padding=12,
+        # Only marks that ask for it tell what they are.
+        mark={"aria": False},
         view={"stroke": None},
         axis=axis,
         legend=legend,

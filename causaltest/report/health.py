@@ -111,7 +111,7 @@ def _chart(values: list[float], counts: list[int]) -> Any:
     unit = altair.Scale(domain=[0, 1], nice=False)
     histogram = altair.layer(
         altair.Chart(altair.Data(values=bars))
-        .mark_rect(fill=LIGHT["dot"], stroke=LIGHT["paper"], strokeWidth=1)
+        .mark_rect(fill=LIGHT["dot"], stroke=LIGHT["paper"], strokeWidth=1, aria=True)
         .encode(
             x=altair.X("from:Q", scale=unit, title="p for the claim"),
             x2="to:Q",

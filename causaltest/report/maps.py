@@ -236,7 +236,9 @@ def _marks(base: altair.Chart, shown: Map, most: float, step: int) -> list[Any]:
     )
     side = step
     marks: list[Any] = [
-        base.mark_rect(stroke="white", strokeWidth=1).encode(color=colour, description="told:N"),
+        base.mark_rect(stroke="white", strokeWidth=1, aria=True).encode(
+            color=colour, description="told:N"
+        ),
         base.transform_filter("datum.small")
         .mark_point(shape=_HATCH, size=(side - 2) ** 2, stroke=_HATCHED, strokeWidth=0.7)
         .encode(opacity=altair.value(0.8)),

@@ -156,7 +156,7 @@ def _chart(shown: Sequence[Claim], scale: str) -> Any:
         base.transform_filter("datum.registered")
         .mark_point(size=330, stroke=LIGHT["text"], strokeWidth=1.5, opacity=1)
         .encode(y=y),
-        base.mark_point(filled=True, size=90, opacity=1).encode(
+        base.mark_point(filled=True, size=90, opacity=1, aria=True).encode(
             y=y, color=colour, shape=altair.Shape("shape:N", scale=None), description="told:N"
         ),
     ).properties(width=width, height=180)
