@@ -164,8 +164,8 @@ def test_adapter_folders_that_cannot_be_loaded(folders, monkeypatch) -> None:
     assert f"did you mean {str(base)!r}?" in message
     assert refused(base_model_name_or_path=None) == (
         f"the folder {adapter} holds a PEFT adapter, but its adapter_config.json names no base "
-        "model\nwrite the model's folder or hub name there as base_model_name_or_path, or name both: "
-        f"BASE+{adapter}"
+        "model\nwrite the model's folder or hub name there as base_model_name_or_path, or name "
+        f"both: BASE+{adapter}"
     )
     assert refused(target_modules=["nowhere"]).startswith(
         f"the adapter in {adapter} does not go on {base}: "
