@@ -1,7 +1,7 @@
 """Write docs/conformance.md: conformance of every model class that can be built small.
 
 Run `make conformance`, or `python docs/make_conformance.py [KIND ...] [--workers N]`. With
-`--update`, or for single classes with `--only CLASS ...`, lines are put into the page that is there.
+`--update`, or `--only CLASS ...` for single classes, lines are put into the page that is there.
 """
 
 from __future__ import annotations
