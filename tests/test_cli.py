@@ -128,6 +128,19 @@ def test_importing_the_command_line_is_light():
     assert done.stdout.strip() == "[]"
 
 
+def test_report_writes_every_figure_as_a_file(results, tmp_path):
+    """The command says how many; an unknown format is refused."""
+    done = run("report", results, "--figures", tmp_path / "figures", "--format", "pdf")
+    assert done.exit_code == 0, done.output
+    found = sorted((tmp_path / "figures").iterdir())
+    assert f"figures: {len(found)} in {tmp_path / 'figures'}" in done.output
+    assert found
+    assert all(path.read_bytes().startswith(b"%PDF") for path in found)
+    refused = run("report", results, "--figures", tmp_path, "--format", "gif")
+    assert refused.exit_code == 2
+    assert "'gif' is not one of 'svg', 'png', 'pdf'" in refused.output
+
+
 def test_report_renders_results_and_what_a_killed_run_left(results, tmp_path):
     """A page comes from results.json, and from a running file that was cut."""
     done = run("report", results, "-o", tmp_path / "page.html")
