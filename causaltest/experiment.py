@@ -117,6 +117,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         self._cache = cache
         self._recall = Recall(None if sequential else cache, self.model)
         self._runs = PlainRuns(self.model, self._recall)
+        self._known = []
         self._is_twin = False
         self._sequential = sequential
 
@@ -496,6 +497,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         """Return what measures another model as this one, and reports to the same trail."""
         other = Causal(model, judge=self._judge, sequential=self._sequential, cache=self._cache)
         other.trail = self.trail
+        other._known = self._known
         other._is_twin = is_twin
         return other
 
@@ -555,7 +557,9 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
             )
         for site in intervention.sites:
             self.model.access(site)
-        return self._check_pairs(on, at=at)
+        pairs = self._check_pairs(on, at=at)
+        self.check_unseen(intervention, pairs)
+        return pairs
 
     def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
         if not isinstance(on, Pairs):

@@ -16,6 +16,7 @@ from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.steps import When
 from causaltest.errors import MetricError
+from causaltest.fitted import Fitted
 from causaltest.interventions import Intervention, abbreviate
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import END, Pos, Site
@@ -24,7 +25,7 @@ from causaltest.stats import Judge, Rate
 Saying = str | re.Pattern[str] | Callable[[Generated, Pair], bool]
 
 
-class Writing(ABC):
+class Writing(Fitted, ABC):
     """What measures effects can measure what is written."""
 
     model: Model
@@ -133,7 +134,8 @@ class Writing(ABC):
         site
             Where to read; several tokens of one prompt count as their mean, every pair the same.
         on
-            The pairs. A claim about the vector belongs on other pairs than it was made from.
+            The pairs. A claim about the vector belongs on other pairs: on these it is refused, as
+            for `fitted`.
 
         Returns
         -------
@@ -166,7 +168,7 @@ class Writing(ABC):
             read = self.model.read(site, [Row.of(pair, side) for pair in pairs])[site]
             sides.append(torch.stack([each.double().mean(dim=0) for each in read]))
         base, source = sides
-        return (source - base).mean(dim=0).to(self.model.dtype)
+        return self.fitted((source - base).mean(dim=0).to(self.model.dtype), on=pairs)
 
 
 def as_saying(what: object) -> Callable[[Generated, Pair], float]:

@@ -55,9 +55,12 @@ LAYERS = {
     "sharing": layer(DATA | {"engine"}, TORCH | {"msgspec"}),
     "health": layer(DATA | RESULTS, {"msgspec"}),
     "controls": layer(RUN, TORCH),
-    "texts": layer(RUN, TORCH),
+    "texts": layer(RUN | {"fitted"}, TORCH),
     "completeness": layer(RUN, TORCH),
-    "alignments": layer(RUN | {"grids", "progress", "sharing", "sweeps"}, TORCH | {"msgspec"}),
+    "fitted": layer(DATA | {"stats"}, TORCH),
+    "alignments": layer(
+        RUN | {"fitted", "grids", "progress", "sharing", "sweeps"}, TORCH | {"msgspec"}
+    ),
     "doses": layer(RUN, TORCH),
     "looks": layer(RUN | {"controls"}, TORCH),
     "cache": layer(RUN | {"sharing"} | {PACKAGE_ITSELF}, TORCH | {"msgspec"}),

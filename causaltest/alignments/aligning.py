@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 from typing import Any, Literal
 
-from causaltest.alignments.alignment import Alignment, Fit, Origin, Split
+from causaltest.alignments.alignment import Alignment
 from causaltest.alignments.fitting import Fitting
+from causaltest.alignments.origin import Fit, Origin
 from causaltest.alignments.recipe import Loss, Method, Recipe
-from causaltest.alignments.resuming import Finished
+from causaltest.alignments.searching import Search, best_of
 from causaltest.engine.model import Model
 from causaltest.errors import InterventionError
+from causaltest.fitted import Fitted, Seen
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pair, Pairs
-from causaltest.progress import progress
 from causaltest.sites import Pos, Site
 from causaltest.stats import Rate
-from causaltest.stats.splits import check_unseen
+
+_FEW_DEV = 20
+"""Dev pairs below which one pair is more than 5% of the score that chooses."""
 
 
-class Aligning(ABC):
+class Aligning(Fitted, ABC):
     """What measures accuracies can learn alignments and judge them."""
 
     model: Model
@@ -88,8 +90,8 @@ class Aligning(ABC):
         at
             Where the answer is read, one token.
         keep_in
-            A folder that takes each seed's fit as it is finished: the same call again goes on from
-            there.
+            A folder that takes each seed's fit, and every few seconds how far it has got: the same
+            call again goes on from there, to the same numbers bit for bit.
         **recipe
             epochs, patience, batch, accumulation, learning_rate, warmup, temperature,
             boundary_weight, as in `Recipe`.
@@ -103,11 +105,12 @@ class Aligning(ABC):
         Raises
         ------
         EvidenceError
-            Training and dev pairs share a value of the label.
+            Training and dev pairs share a value of the label, or a prompt; or all training pairs
+            have one source answer.
         InterventionError, PairError, SiteError
             A recipe, pair or site that does not fit.
         RecordError
-            The folder holds fits of another search.
+            The folder holds fits of another search, or is damaged.
 
         Notes
         -----
@@ -117,25 +120,25 @@ class Aligning(ABC):
         sites = (site,) if isinstance(site, Site) else tuple(site)
         variables = (variable,) if isinstance(variable, str) else tuple(variable)
         how = recipe_of("align", method=method, seeds=tuple(seeds), loss=loss, **recipe)
-        train, held = Split.of(on, by), Split.of(dev, by)
-        check_unseen(train.values, held.values, what="a fit", unit=by)
+        train, held = Seen.of(on, by), Seen.of(dev, by)
+        train.check(dev, what="a fit", by=by)
         fitting = Fitting(self.model, sites, variables, width, on, dev, at, how)
-        found = _fits(fitting, Finished(keep_in, fitting))
+        (found,) = Search(fitting, keep_in).run(f"alignment of {' and '.join(variables)}")
         fits = [fit for _, fit in found.values()]
-        kept = max(fits, key=lambda fit: (fit.dev_accuracy, -fit.loss)).seed
+        kept = best_of(found)
         self._report(variables, fits, kept, (train, held), by)
         origin = Origin(
             variables, by, train, held, tuple(fits), kept, how.plain(),
             self.model.name, self.model.sha256, at,
         )  # fmt: skip
-        return Alignment(self, found[kept][0], origin, fitting)
+        return Alignment(self, found[kept][0], origin, fitting, keep_in)
 
     def _report(
         self,
         variables: Sequence[str],
         fits: Sequence[Fit],
         kept: int,
-        splits: tuple[Split, Split],
+        splits: tuple[Seen, Seen],
         by: str,
     ) -> None:
         scores = ", ".join(f"{fit.seed}: {fit.dev_accuracy:.0%}" for fit in fits)
@@ -145,26 +148,12 @@ class Aligning(ABC):
             f"{train.name}, kept apart by {by!r}; dev accuracy on {dev.pairs} pairs by seed: "
             f"{scores}; seed {kept} kept"
         )
-
-
-def _fits(fitting: Fitting, finished: Finished) -> dict[int, tuple[Intervention, Fit]]:
-    """Learn from each seed that is not finished yet."""
-    found: dict[int, tuple[Intervention, Fit]] = {}
-    seeds = fitting.recipe.seeds
-    with progress(f"alignment of {' and '.join(fitting.variables)}") as advance:
-        for index, seed in enumerate(seeds):
-            done = count(index * fitting.steps + 1)
-            known = finished.get(seed)
-            if known is None:
-                learned, curve = fitting.fit(
-                    seed, tick=lambda done=done: advance(next(done), len(seeds) * fitting.steps)
-                )
-                best = curve.best
-                known = learned, Fit(seed, curve.dev[best], curve.losses[best], len(curve.dev))
-                finished.add(*known)
-            found[seed] = known
-            advance((index + 1) * fitting.steps, len(seeds) * fitting.steps)
-    return found
+        if dev.pairs < _FEW_DEV:
+            self._note(
+                f"{dev.name}, which says when to stop and which of {len(fits)} seeds to keep, "
+                f"holds {dev.pairs} pair{'s' * (dev.pairs != 1)}: one more or less of them right "
+                f"moves its accuracy by {1 / dev.pairs:.0%}"
+            )
 
 
 def recipe_of(call: str, **given: Any) -> Recipe:

@@ -3,119 +3,27 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from causaltest.alignments.fitting import Fitting, check_variables
+from causaltest.alignments.origin import Origin
+from causaltest.alignments.prepared import Prepared
 from causaltest.alignments.rowspace import row_space_part
-from causaltest.errors import EvidenceError, InterventionError, PairError
+from causaltest.alignments.searching import Search, best_of
+from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
-from causaltest.sites import Pos
+from causaltest.progress import progress
 from causaltest.spelling import did_you_mean, listed
 from causaltest.stats import Rate
 from causaltest.stats.controls import Controls, Test
-from causaltest.stats.splits import check_unseen
 
 if TYPE_CHECKING:
     from causaltest.alignments.aligning import Aligning
 
 Rival = Literal["random directions", "shuffled labels"]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """One seed's fit.
-
-    Parameters
-    ----------
-    seed
-        Of the first guess and the order of the pairs.
-    dev_accuracy
-        Share of dev pairs answered as the source says.
-    loss
-        Training loss of the epoch that was kept.
-    epochs
-        How many were run.
-    """
-
-    seed: int
-    dev_accuracy: float
-    loss: float
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Split:
-    """Pairs that an alignment rests on.
-
-    Parameters
-    ----------
-    name, sha256, pairs
-        The pair set and its size.
-    values
-        The values of the splitting label in it.
-    """
-
-    name: str
-    sha256: str
-    pairs: int
-    values: tuple[str, ...]
-
-    @staticmethod
-    def of(pairs: Pairs, by: str) -> Split:
-        """Describe a pair set.
-
-        Raises
-        ------
-        PairError
-            A pair lacks the label.
-        """
-        for pair in pairs:
-            if by not in pair.labels:
-                raise PairError(
-                    f"pair {pair.id} of {pairs.name} has no label {by!r}"
-                    f"{did_you_mean(by, pair.labels)}\nits labels: {listed(pair.labels)}"
-                )
-        values = tuple(dict.fromkeys(pair.labels[by] for pair in pairs))
-        return Split(pairs.name, pairs.sha256, len(pairs), values)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What an alignment was learned from.
-
-    Parameters
-    ----------
-    variables
-        The causal variables.
-    by
-        The label by which train, dev and test pairs are kept apart.
-    train, dev
-        The pairs.
-    fits
-        One for each seed.
-    kept
-        Seed of the fit that was kept, the best on the dev pairs.
-    recipe
-        As JSON holds it.
-    model, model_sha256
-        The network.
-    at
-        Where the answer is read.
-    """
-
-    variables: tuple[str, ...]
-    by: str
-    train: Split
-    dev: Split
-    fits: tuple[Fit, ...]
-    kept: int
-    recipe: dict[str, Any]
-    model: str
-    model_sha256: str
-    at: Pos = "end"
 
 
 class Alignment:
@@ -131,6 +39,8 @@ class Alignment:
         What it was learned from.
     fitting
         How to learn it again; None for an alignment that was loaded.
+    keep_in
+        A folder for the fits of controls; None keeps none.
     """
 
     def __init__(
@@ -139,11 +49,15 @@ class Alignment:
         intervention: Intervention,
         origin: Origin,
         fitting: Fitting | None = None,
+        keep_in: str | os.PathLike[str] | None = None,
     ) -> None:
         self._causal = causal
         self.intervention = intervention
         self.origin = origin
         self._fitting = fitting
+        self._keep_in = None if keep_in is None else Path(keep_in)
+        for seen in (origin.train, origin.dev):
+            causal.remember(self._what, intervention, seen, by=origin.by)
 
     def __repr__(self) -> str:
         best = next(fit for fit in self.origin.fits if fit.seed == self.origin.kept)
@@ -155,7 +69,7 @@ class Alignment:
     @property
     def plan(self) -> str:
         """Which part of the network the training ran, and why not less."""
-        return self._refit().plan
+        return Prepared(self._refit()).plan
 
     def accuracy(self, *, on: Pairs) -> Rate:
         """Measure how often exchanging what was learned gives the counterfactual answer.
@@ -163,7 +77,8 @@ class Alignment:
         Parameters
         ----------
         on
-            Pairs that share no value of the splitting label with those it was learned from.
+            Pairs that share no value of the splitting label, and no prompt, with those it was
+            learned from.
 
         Returns
         -------
@@ -198,6 +113,8 @@ class Alignment:
     ) -> Controls:
         """Measure k rivals of the alignment, so that `accuracy > controls` says it beats them.
 
+        Where `align` was given a folder, the fits of rivals are kept in it as well.
+
         Parameters
         ----------
         rival
@@ -228,13 +145,19 @@ class Alignment:
                 f"rival is {rival!r}{did_you_mean(str(rival), known)}; expected one of "
                 f"{listed(known)}"
             )
-        fitting = self._refit()
+        numbers = range(seed, seed + k)
+        if rival == "random directions":
+            fitting = self._refit()
+            edits = [fitting.drawn(number) for number in numbers]
+        else:
+            search = Search(self._refit(), self._keep_in)
+            rounds = search.run(f"{self._what} on {rival}", list(numbers))
+            edits = [fits[best_of(fits)][0] for fits in rounds]
         found: list[Rate] = []
-        for index in range(seed, seed + k):
-            each = (
-                fitting.drawn(index) if rival == "random directions" else fitting.best(dealt=index)
-            )
-            found.append(self._causal.accuracy(each, on=on, at=self.origin.at))
+        with progress(f"rivals of {self._what}") as advance:
+            for edit in edits:
+                found.append(self._causal.accuracy(edit, on=on, at=self.origin.at))
+                advance(len(found), k)
         kind = rival if rival == "random directions" else "refits on shuffled labels"
         return Controls(found, kind=kind, test=test)
 
@@ -255,8 +178,10 @@ class Alignment:
         self.check_unseen(on)
         fitting = self._refit()
         other = self._causal.twin(weights, seed=seed)
-        there = replace(fitting, model=other.model)
-        return other.accuracy(there.best(), on=on, at=self.origin.at)
+        kept = None if self._keep_in is None else self._keep_in / f"{weights}-{seed}"
+        search = Search(replace(fitting, model=other.model), kept)
+        (fits,) = search.run(f"{self._what} in a twin, {weights}")
+        return other.accuracy(fits[best_of(fits)][0], on=on, at=self.origin.at)
 
     def row_space(self, *, on: Pairs) -> Rate:
         """Measure the part of the alignment that the next linear map can see at all.
@@ -308,27 +233,21 @@ class Alignment:
         Raises
         ------
         EvidenceError
-            They share a value of the splitting label with what it was learned from.
+            They share a value of the splitting label, or a prompt, with what it was learned from.
         PairError
             They lack that label, or exchange other variables.
         """
         if not isinstance(on, Pairs):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise PairError(f"on= takes a pair set (Pairs); got {type(on).__name__}")
         check_variables(self.origin.variables, on)
-        judged = Split.of(on, self.origin.by)
-        for role in (self.origin.train, self.origin.dev):
-            check_unseen(
-                role.values,
-                judged.values,
-                what=f"an alignment of {' and '.join(self.origin.variables)}",
-                unit=self.origin.by,
-            )
-            if role.sha256 == judged.sha256:
-                raise EvidenceError(f"{on.name} is the pair set {role.name} it was learned from")
-        if self._fitting is not None:
-            self._fitting.check_prompts(on)
+        for seen in (self.origin.train, self.origin.dev):
+            seen.check(on, what=self._what, by=self.origin.by)
 
     # What follows serves the methods above
+
+    @property
+    def _what(self) -> str:
+        return f"an alignment of {' and '.join(self.origin.variables)}"
 
     def _refit(self) -> Fitting:
         if self._fitting is None:

@@ -1,22 +1,17 @@
-"""Everything that is needed to learn an alignment again: from another seed, or shuffled labels."""
+"""What is to be learned of an alignment: the task, before anything is run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
 
-import torch
-from torch import Tensor
-
 from causaltest.alignments.directions import Groups, Learned, learned
 from causaltest.alignments.recipe import Recipe
-from causaltest.alignments.training import Curve, Examples, train
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
-from causaltest.engine.upper import Upper
-from causaltest.errors import EvidenceError, InterventionError, PairError
+from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Intervention, Subspace, interchange
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos, Site
@@ -63,74 +58,9 @@ class Fitting:
         self.guess(0)
 
     @property
-    def plan(self) -> str:
-        """Which part of the network every step runs."""
-        return self._examples[0].upper.plan
-
-    @property
     def steps(self) -> int:
         """Number of gradients of one fit, at most."""
         return self.recipe.epochs * -(-len(self.train) // self.recipe.batch)
-
-    def fit(
-        self, seed: int, *, dealt: int | None = None, tick: Callable[[], None] = lambda: None
-    ) -> tuple[Intervention, Curve]:
-        """Learn from one seed.
-
-        Parameters
-        ----------
-        seed
-            Of the first guess and the order of the pairs.
-        dealt
-            Seed by which answers are dealt out anew among the pairs, so that there is nothing to
-            learn but the pairs themselves; None learns from the answers as they are.
-        tick
-            Called after each step.
-        """
-        on, dev = self._examples
-        if dealt is not None:
-            on, dev = (self._dealt(each, dealt) for each in (on, dev))
-        parts = self.guess(seed)
-
-        def build(temperature: float) -> Intervention:
-            return self._joined(part.subspace(temperature) for part in parts)
-
-        curve = train(parts, build, on, dev, self.recipe, seed=seed, tick=tick)
-        found = self._joined(part.frozen(curve.temperature) for part in parts)
-        return found.frozen(), curve
-
-    def best(self, *, dealt: int | None = None) -> Intervention:
-        """Learn from every seed of the recipe, and keep what is best on the dev pairs.
-
-        Parameters
-        ----------
-        dealt
-            As for `fit`.
-        """
-        found = [self.fit(seed, dealt=dealt) for seed in self.recipe.seeds]
-        return max(found, key=lambda each: each[1].rank)[0]
-
-    def check_prompts(self, judged: Pairs) -> None:
-        """Refuse prompts that it learned from, also where their label says otherwise.
-
-        Raises
-        ------
-        EvidenceError
-            A pair has base and source of one it learned from, or was stopped or chosen by.
-        """
-        known = {
-            (pair.base, pair.source): (pair.id, pairs.name)
-            for pairs in (self.train, self.dev)
-            for pair in pairs
-        }
-        for pair in judged:
-            if (pair.base, pair.source) in known:
-                earlier, name = known[pair.base, pair.source]
-                raise EvidenceError(
-                    f"pair {pair.id} of {judged.name} has the prompts of pair {earlier} of {name}, "
-                    "which the alignment was learned from\n"
-                    "split by a label that keeps prompts apart: pairs.split(by=..., test=...)"
-                )
 
     def plain(self) -> dict[str, object]:
         """Return what decides the outcome of a fit, seeds left out; a loss counts by its name."""
@@ -150,7 +80,7 @@ class Fitting:
     def drawn(self, seed: int) -> Intervention:
         """Return a first guess: directions that nothing was learned of."""
         last = self.recipe.temperature[1]
-        return self._joined(part.frozen(last) for part in self.guess(seed)).frozen()
+        return self.joined(part.frozen(last) for part in self.guess(seed)).frozen()
 
     def guess(self, seed: int) -> list[Learned]:
         """Return what is learned, before it is."""
@@ -162,31 +92,8 @@ class Fitting:
             found.append(learned(self.recipe, self._widths[site], count, groups, own))
         return found
 
-    @cached_property
-    def _examples(self) -> tuple[Examples, Examples]:
-        guess = self.drawn(0)
-        return tuple(
-            Examples(Upper(self.model, guess, pairs, self.at), self._answers(pairs))
-            for pairs in (self.train, self.dev)
-        )  # pyright: ignore[reportReturnType]
-
-    def _answers(self, pairs: Pairs) -> Tensor:
-        found: list[int] = []
-        for pair in pairs:
-            if pair.source_answer is None:
-                raise PairError(
-                    f"pair {pair.id} has no source_answer, the answer that the exchange should give"
-                )
-            found.append(self.model.prompts.answer_id(pair.base, pair.source_answer, pair))
-        return torch.tensor(found)
-
-    @staticmethod
-    def _dealt(examples: Examples, seed: int) -> Examples:
-        stream = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(examples), generator=stream)
-        return Examples(examples.upper, examples.answers[order])
-
-    def _joined(self, subspaces: Iterator[Subspace] | Sequence[Subspace]) -> Intervention:
+    def joined(self, subspaces: Iterable[Subspace]) -> Intervention:
+        """Return the interchange of a subspace of each site."""
         parts: list[Intervention] = [
             interchange(site, subspace=subspace)
             for site, subspace in zip(self.sites, subspaces, strict=True)

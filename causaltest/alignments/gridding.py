@@ -197,7 +197,7 @@ class AligningOver(Teaching, Mapped):
     ) -> SweepGrid:
         """Measure interventions over a grid; less what comes before them, None for plain runs."""
         pairs = self._check_pairs(on, at=metric.position)
-        swept = self._swept(cells.interventions, pairs, metric, cells.name, "auto")
+        swept = self._swept(cells.interventions, pairs, metric, cells.name, plan="auto")
         return self._grid(
             cells, pairs, metric, swept.values, subject=subject, plan=swept.plan, before=before
         )

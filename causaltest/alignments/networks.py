@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from causaltest.alignments.alignment import Split
 from causaltest.alignments.recipe import Loss, Recipe
 from causaltest.engine.gradients import differentiable
 from causaltest.engine.hooks import evaluating
@@ -19,11 +18,11 @@ from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import score
 from causaltest.errors import InterventionError, PairError
+from causaltest.fitted import Seen
 from causaltest.interventions import Intervention
 from causaltest.metrics import correctness
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Pos
-from causaltest.stats.splits import check_unseen
 
 Side = Literal["base", "source"]
 
@@ -77,13 +76,13 @@ def copied(model: Model, network: nn.Module | None = None) -> Model:
     )
 
 
-def check_task(task: Task, dev: Pairs, by: str) -> tuple[Split, Split]:
+def check_task(task: Task, dev: Pairs, by: str) -> tuple[Seen, Seen]:
     """Refuse what cannot be trained; return the splits.
 
     Raises
     ------
     EvidenceError
-        Training and dev pairs share a value of the label.
+        Training and dev pairs share a value of the label, or a prompt.
     InterventionError
         The intervention takes nothing from a source, or the weight is negative.
     PairError
@@ -99,8 +98,8 @@ def check_task(task: Task, dev: Pairs, by: str) -> tuple[Split, Split]:
         for side in ("base_answer", "source_answer"):
             if getattr(pair, side) is None:
                 raise PairError(f"pair {pair.id} has no {side}; training needs both answers")
-    train, held = Split.of(task.pairs, by), Split.of(dev, by)
-    check_unseen(train.values, held.values, what="a training", unit=by)
+    train, held = Seen.of(task.pairs, by), Seen.of(dev, by)
+    train.check(dev, what="a training", by=by)
     return train, held
 
 

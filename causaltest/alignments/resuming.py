@@ -1,20 +1,29 @@
-"""Finished fits in a folder, so that an interrupted search goes on where it stopped."""
+"""Fits in a folder, finished or on their way, so that a stopped search goes on where it was."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from pathlib import Path
 
 import msgspec
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
-from causaltest.alignments.alignment import Fit
 from causaltest.alignments.fitting import Fitting
+from causaltest.alignments.origin import Fit
 from causaltest.alignments.recipe import Loss
+from causaltest.alignments.training import Course
 from causaltest.errors import InterventionError, RecordError
 from causaltest.interventions import Intervention
 from causaltest.sharing import load, save
 
 TASK = "fits.json"
+RUNNING = "running.safetensors"
+_EVERY = 10.0
+"""Seconds after which it is kept again how far a fit has got."""
 
 
 class _Finished(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,11 +53,13 @@ class Finished:
         self._model = fitting.model
         if self._folder is not None:
             _check_loss(fitting.recipe.loss)
-            self._claim(self._folder, fitting.plain())
+            task = fitting.plain()
+            self._task = hashlib.sha256(msgspec.json.encode(task, order="sorted")).hexdigest()
+            self._claim(self._folder, task)
 
-    def get(self, seed: int) -> tuple[Intervention, Fit] | None:
+    def get(self, name: str) -> tuple[Intervention, Fit] | None:
         """Return a finished fit, or None."""
-        if self._folder is None or not (page := self._folder / f"{seed}" / TASK).is_file():
+        if self._folder is None or not (page := self._folder / name / TASK).is_file():
             return None
         try:
             fit = msgspec.json.decode(page.read_bytes(), type=_Finished).fit
@@ -56,12 +67,19 @@ class Finished:
             raise RecordError(f"{page} is damaged: {error}\nremove {page.parent}") from error
         return load(page.parent, model=self._model), fit
 
-    def add(self, learned: Intervention, fit: Fit) -> None:
+    def add(self, name: str, learned: Intervention, fit: Fit) -> None:
         """Keep a fit."""
         if self._folder is not None:
-            target = save(learned, self._folder / f"{fit.seed}", model=self._model)
+            target = save(learned, self._folder / name, model=self._model)
             # Last, so that a fit that was not wholly written does not count as finished.
             _write(target / TASK, msgspec.json.encode(_Finished(fit)))
+            (target / RUNNING).unlink(missing_ok=True)
+
+    def running(self, name: str) -> Running | None:
+        """Return what keeps how far a fit has got; None where nothing is kept."""
+        if self._folder is None:
+            return None
+        return Running(self._folder / name / RUNNING, f"{self._task} {name}")
 
     @staticmethod
     def _claim(folder: Path, task: dict[str, object]) -> None:
@@ -80,6 +98,85 @@ class Finished:
                 f"{folder} holds fits of another task: {', '.join(other) or 'its entries'} "
                 "differ\ngive each search a folder of its own, or remove this one"
             )
+
+
+class Running:
+    """How far one fit has got, in a file that is replaced every few seconds.
+
+    Parameters
+    ----------
+    path
+        The file.
+    task
+        What is learned, and from which seed; the file serves nothing else.
+    """
+
+    def __init__(self, path: Path, task: str) -> None:
+        self._path = path
+        self._task = task
+        self._last = time.monotonic()
+
+    def restore(self, course: Course) -> None:
+        """Go on from what was kept, if anything was.
+
+        Raises
+        ------
+        RecordError
+            It is damaged, or of another fit.
+        """
+        if not self._path.is_file():
+            return
+        try:
+            with safe_open(self._path, framework="pt") as kept:
+                said = kept.metadata() or {}
+                tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118
+            if said["task"] == self._task:
+                _check_hash(said["sha256"], tensors, said["course"])
+                course.go_on(tensors, msgspec.json.decode(said["course"]))
+        except (OSError, SafetensorError, LookupError, RuntimeError, ValueError) as error:
+            raise RecordError(
+                f"{self._path} is damaged: {error}\nremove it, and this fit begins anew"
+            ) from error
+        if said["task"] != self._task:
+            raise RecordError(
+                f"{self._path} is of another fit\nremove it, and this fit begins anew"
+            )
+
+    def offer(self, course: Course) -> None:
+        """Keep how far the fit has got, if that was a while ago.
+
+        Raises
+        ------
+        RecordError
+            The file cannot be written.
+        """
+        if time.monotonic() - self._last < _EVERY:
+            return
+        tensors, numbers = course.state()
+        told = msgspec.json.encode(numbers).decode()
+        said = {"task": self._task, "course": told, "sha256": _sha256(tensors, told)}
+        beside = self._path.with_suffix(".new")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({name: each.contiguous() for name, each in tensors.items()}, beside, said)
+            # In one go, so that the file is whole whenever the work is stopped.
+            beside.replace(self._path)
+        except OSError as error:
+            raise RecordError(f"cannot write to {self._path}: {error.strerror or error}") from error
+        self._last = time.monotonic()
+
+
+def _check_hash(sha256: str, tensors: dict[str, Tensor], told: str) -> None:
+    if sha256 != _sha256(tensors, told):
+        raise ValueError("its hash is that of other numbers")
+
+
+def _sha256(tensors: dict[str, Tensor], told: str) -> str:
+    digest = hashlib.sha256(told.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)} ".encode())
+        digest.update(tensors[name].detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _check_loss(loss: Loss | None) -> None:

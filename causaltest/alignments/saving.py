@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from causaltest.alignments.alignment import Alignment, Origin
+from causaltest.alignments.alignment import Alignment
+from causaltest.alignments.origin import Origin
 from causaltest.engine.model import Model
 from causaltest.errors import RecordError
 from causaltest.sharing import load
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from causaltest.alignments.aligning import Aligning
 
 DESCRIPTION = "alignment.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class _Page(msgspec.Struct, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from causaltest.alignments.aligning import Aligning, recipe_of
-from causaltest.alignments.alignment import Alignment, Fit, Origin
+from causaltest.alignments.alignment import Alignment
 from causaltest.alignments.fitting import check_variables
 from causaltest.alignments.networks import (
     Losses,
@@ -17,6 +17,7 @@ from causaltest.alignments.networks import (
     dev_accuracy,
     train_network,
 )
+from causaltest.alignments.origin import Fit, Origin
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
 from causaltest.progress import progress
@@ -92,7 +93,7 @@ class Teaching(Aligning):
         Raises
         ------
         EvidenceError
-            Training and dev pairs share a value of the label.
+            Training and dev pairs share a value of the label, or a prompt.
         InterventionError, PairError, SiteError
             A setting, pair or site that does not fit, or a loss that is not finite.
 
@@ -127,6 +128,8 @@ class Teaching(Aligning):
             variables, by, train, held, (fit,), seed, plain, model.name, model.sha256, at
         )
         causal = self._on(model)
+        for seen in (train, held):
+            causal.remember_training(model.name, seen, by=by)
         self._note(
             f"{model.name}: weights trained on {train.pairs} pairs of {train.name}, kept apart by "
             f"{by!r}; accuracy of {intervention} on {held.pairs} dev pairs: {right:.0%}"

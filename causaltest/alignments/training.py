@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from causaltest.interventions import Intervention
 
 Build = Callable[[float], Intervention]
 """Temperature to the intervention as it is now."""
+
+_COUNTED = ("epoch", "batches", "taken", "total", "losses", "scores")
+_ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,136 @@ class Curve:
     best: int
     temperature: float
 
+
+class Course:
+    """A fit on its way: all that the rest of it depends on.
+
+    Parameters
+    ----------
+    learned
+        What is moved.
+    recipe
+        How.
+    seed
+        Of the order of the pairs.
+    steps
+        How many there will be.
+
+    Attributes
+    ----------
+    epoch, batches, taken
+        Passes that are finished, batches of this one that are, and steps in all.
+    total
+        Sum of the losses of this pass.
+    losses, scores
+        Of each pass.
+    """
+
+    def __init__(self, learned: Sequence[Learned], recipe: Recipe, seed: int, steps: int) -> None:
+        self.learned = learned
+        self.recipe = recipe
+        self.parameters = [each for part in learned for each in part.parameters]
+        self.epoch = self.batches = self.taken = 0
+        self.total = 0.0
+        self.losses: list[float] = []
+        self.scores: list[tuple[float, float]] = []
+        self._kept: list[list[Tensor]] = []
+        self._factor = _ramp(steps, recipe.warmup)
+        self._optimiser = torch.optim.Adam(self.parameters, lr=recipe.learning_rate)
+        self._order = torch.Generator().manual_seed(seed)
+        self._before = self._order.get_state()
+
+    def shuffled(self, count: int) -> tuple[Tensor, ...]:
+        """Return the batches of this pass, indices of so many pairs."""
+        self._order.set_state(self._before)
+        return torch.randperm(count, generator=self._order).split(self.recipe.batch)
+
+    def step(self) -> None:
+        """Move what is learned."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.recipe.learning_rate * self._factor(self.taken)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self.taken += 1
+
+    def end_pass(self, pairs: int, score: tuple[float, float]) -> None:
+        """Note how a pass went, and keep what is learned if it is the best so far."""
+        self.losses.append(self.total / pairs)
+        self.scores.append(score)
+        if self.best == self.epoch:
+            self._kept = [each.state() for each in self.learned]
+        self.epoch, self.batches, self.total = self.epoch + 1, 0, 0.0
+        self._before = self._order.get_state()
+
     @property
-    def rank(self) -> tuple[float, float]:
-        """What the best of several fits has most of: dev score, then a small loss."""
-        return self.dev[self.best], -self.losses[self.best]
+    def best(self) -> int:
+        """The pass to keep: the best so far; the last, where a soft edge is still hardening."""
+        if self.recipe.method != "rotation":
+            return len(self.scores) - 1
+        return max(range(len(self.scores)), key=lambda epoch: (self.scores[epoch], epoch))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be learned."""
+        late = bool(self.scores) and self.epoch - 1 - self.best >= self.recipe.patience
+        return late or self.epoch >= self.recipe.epochs
+
+    def finish(self) -> Curve:
+        """Leave what scored best."""
+        for each, state in zip(self.learned, self._kept, strict=True):
+            each.restore(state)
+        dev = tuple(right for right, _ in self.scores)
+        heat = _temperature(self.recipe, self.best)
+        return Curve(tuple(self.losses), dev, self.best, heat)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors, and numbers as JSON holds them, from which `go_on` goes on.
+
+        Between two steps only: gradients that no step has taken yet are not in it.
+        """
+        tensors = {"order": self._before}
+        for index, each in enumerate(self.parameters):
+            tensors[f"learned.{index}"] = each.detach().clone()
+            for name, value in self._optimiser.state[each].items():
+                tensors[f"adam.{index}.{name}"] = value
+        for index, state in enumerate(self._kept):
+            tensors.update({f"kept.{index}.{i}": each for i, each in enumerate(state)})
+        return tensors, {name: getattr(self, name) for name in _COUNTED}
+
+    def go_on(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises
+        ------
+        LookupError, RuntimeError
+            It is not the state of such a fit.
+        """
+        for name in _COUNTED:
+            setattr(self, name, numbers[name])
+        self.scores = [(right, loss) for right, loss in self.scores]
+        self._before = tensors["order"]
+        with torch.no_grad():
+            for index, each in enumerate(self.parameters):
+                each.copy_(tensors[f"learned.{index}"])
+                found = {name: tensors[f"adam.{index}.{name}"] for name in _ADAM}
+                self._optimiser.state[each] = found
+        if self.scores:
+            self._kept = [
+                [tensors[f"kept.{index}.{i}"] for i in range(len(each.parameters))]
+                for index, each in enumerate(self.learned)
+            ]
+
+
+class Keeper(Protocol):
+    """Keeps how far a fit has got."""
+
+    def restore(self, course: Course) -> None:
+        """Go on from what was kept, if anything was."""
+        ...
+
+    def offer(self, course: Course) -> None:
+        """Keep how far the fit has got, if it is time to."""
+        ...
 
 
 def train(
@@ -72,6 +202,7 @@ def train(
     recipe: Recipe,
     *,
     seed: int,
+    keeper: Keeper | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> Curve:
     """Learn until the dev score no longer rises, and leave what scored best.
@@ -88,8 +219,10 @@ def train(
         How.
     seed
         Of the order of the pairs.
+    keeper
+        Keeps how far it has got; the result is the same, bit for bit.
     tick
-        Called after each step.
+        Called after each batch, also those of an earlier call.
 
     Returns
     -------
@@ -100,38 +233,39 @@ def train(
     InterventionError
         The loss is not finite.
     """
-    parameters = [each for part in learned for each in part.parameters]
-    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate)
+    batches = -(-len(on) // recipe.batch)
     # Each epoch ends with a step, however few gradients are left for it.
     steps = recipe.epochs * -(-len(on) // (recipe.batch * recipe.accumulation))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _ramp(steps, recipe.warmup))
-    order = torch.Generator().manual_seed(seed)
-    losses: list[float] = []
-    scores: list[tuple[float, float]] = []
-    kept: list[list[Tensor]] = []
+    course = Course(learned, recipe, seed, steps)
+    if keeper is not None:
+        keeper.restore(course)
+    for _ in range(course.epoch * batches + course.batches):
+        tick()
     with frozen_weights(on.upper.network), torch.enable_grad():
-        for epoch in range(recipe.epochs):
-            heat = _temperature(recipe, epoch)
-            sums = 0.0
-            shuffled = torch.randperm(len(on), generator=order).split(recipe.batch)
-            for count, indices in enumerate(shuffled, start=1):
-                loss = _loss(learned, build(heat), on, indices.tolist(), recipe)
-                _accumulate(loss, parameters, recipe.accumulation)
-                sums += float(loss.detach()) * len(indices)
-                if not count % recipe.accumulation or count == len(shuffled):
-                    _step(optimiser, schedule)
-                tick()
-            losses.append(sums / len(on))
-            scores.append(score(build(heat), dev, recipe))
-            if _best(scores, recipe) == epoch:
-                kept = [each.state() for each in learned]
-            if epoch - _best(scores, recipe) >= recipe.patience:
-                break
-    for each, state in zip(learned, kept, strict=True):
-        each.restore(state)
-    best = _best(scores, recipe)
-    dev_scores = tuple(right for right, _ in scores)
-    return Curve(tuple(losses), dev_scores, best, _temperature(recipe, best))
+        while not course.is_over:
+            _learn_pass(course, build, on, keeper, tick)
+            heat = _temperature(recipe, course.epoch)
+            course.end_pass(len(on), score(build(heat), dev, recipe))
+    return course.finish()
+
+
+def _learn_pass(
+    course: Course, build: Build, on: Examples, keeper: Keeper | None, tick: Callable[[], None]
+) -> None:
+    """Go through the training pairs once, or through those that are left of them."""
+    recipe = course.recipe
+    heat = _temperature(recipe, course.epoch)
+    shuffled = course.shuffled(len(on))
+    for count, indices in enumerate(shuffled[course.batches :], start=course.batches + 1):
+        loss = _loss(course.learned, build(heat), on, indices.tolist(), recipe)
+        _accumulate(loss, course.parameters, recipe.accumulation)
+        course.total += float(loss.detach()) * len(indices)
+        course.batches = count
+        if not count % recipe.accumulation or count == len(shuffled):
+            course.step()
+            if keeper is not None:
+                keeper.offer(course)
+        tick()
 
 
 def score(intervention: Intervention, examples: Examples, recipe: Recipe) -> tuple[float, float]:
@@ -145,13 +279,6 @@ def score(intervention: Intervention, examples: Examples, recipe: Recipe) -> tup
             right += int((logits.argmax(-1) == answers).sum())
             loss += float(_of(recipe)(logits.float(), answers)) * len(indices)
     return right / len(examples), -loss / len(examples)
-
-
-def _best(scores: Sequence[tuple[float, float]], recipe: Recipe) -> int:
-    """Return the epoch to keep: the best so far; the last, where a soft edge is still hardening."""
-    if recipe.method != "rotation":
-        return len(scores) - 1
-    return max(range(len(scores)), key=lambda epoch: (scores[epoch], epoch))
 
 
 def _loss(
@@ -181,12 +308,6 @@ def _accumulate(loss: Tensor, parameters: Sequence[Tensor], count: int) -> None:
     # Of these alone: whatever else takes gradients is left as it is.
     for each, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
         each.grad = gradient / count if each.grad is None else each.grad + gradient / count
-
-
-def _step(optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
-    optimiser.step()
-    schedule.step()
-    optimiser.zero_grad()
 
 
 def _ramp(steps: int, warmup: float) -> Callable[[int], float]:

@@ -116,6 +116,8 @@ class Upper:
         The pairs.
     at
         Where logits are read, one token of each prompt.
+    room
+        Bytes that what is kept may take; None for what the weights take, 256 MiB at least.
 
     Raises
     ------
@@ -124,7 +126,15 @@ class Upper:
         tokens.
     """
 
-    def __init__(self, model: Model, intervention: Intervention, pairs: Pairs, at: Pos) -> None:
+    def __init__(
+        self,
+        model: Model,
+        intervention: Intervention,
+        pairs: Pairs,
+        at: Pos,
+        *,
+        room: int | None = None,
+    ) -> None:
         if intervention.draws > 1 or any(not part.needs_source for part in intervention.parts):
             raise InterventionError(
                 f"{intervention} cannot be learned: it takes nothing from a source prompt"
@@ -141,6 +151,8 @@ class Upper:
         self._kept: dict[int, Kept] = {}
         self._readout: Readout | None = None
         self._too_much = ""
+        weights = sum(each.nbytes for each in model.network.parameters())
+        self._room = max(_ROOM, weights) if room is None else room
         self.plan = self._prepare(intervention)
 
     def __len__(self) -> int:
@@ -228,8 +240,7 @@ class Upper:
             length: self._needed(members, intervention, (join + 1) // 2, causal=forwards)
             for length, members in by_length.items()
         }
-        weights = sum(each.nbytes for each in self._model.network.parameters())
-        for length, each in self._fitting(needed, max(_ROOM, weights)).items():
+        for length, each in self._fitting(needed).items():
             self._kept[length] = self._below(each)
 
     def _needed(
@@ -250,13 +261,13 @@ class Upper:
             start = 0
         return Needed(one, tuple(members), first, start)
 
-    def _fitting(self, needed: dict[int, Needed], room: int) -> dict[int, Needed]:
+    def _fitting(self, needed: dict[int, Needed]) -> dict[int, Needed]:
         """Keep less where there is no room: no keys and values, but all tokens to run."""
         size = sum(each.size for each in needed.values())
-        if size <= room:
+        if size <= self._room:
             return needed
         less = {length: replace(each, start=0) for length, each in needed.items()}
-        if (left := sum(each.size for each in less.values())) > room:
+        if (left := sum(each.size for each in less.values())) > self._room:
             raise Unfit(
                 f"to keep what {len(self._rows)} prompts give below would take "
                 f"{min(size, left) / 2**30:.2g} GiB"
@@ -270,13 +281,14 @@ class Upper:
         """Run base prompts of one length and keep what the blocks above ask for."""
         one, first, start = needed.one, needed.first, needed.start
         count = len(needed.members)
-        # Set aside at once: pieces put together later would be there twice.
-        states = _room_for(one.states[first][:, start:], count)
-        memory = [
-            None if layer < first or each is None or not start
-            else (_room_for(each[0][:, :, :start], count), _room_for(each[1][:, :, :start], count))
-            for layer, each in enumerate(one.memory)
-        ]  # fmt: skip
+        earlier = [
+            each if layer >= first and start else None for layer, each in enumerate(one.memory)
+        ]
+        shapes = [one.states[first][:, start:]]
+        shapes += [each[:, :, :start] for memory in earlier for each in memory or ()]
+        rooms = iter(_rooms(shapes, count))
+        states = next(rooms)
+        memory = [None if each is None else (next(rooms), next(rooms)) for each in earlier]
         size = max(1, _AT_ONCE // _bytes(one))
         for begin in range(0, count, size):
             rows = [self._rows[index] for index in needed.members[begin : begin + size]]
@@ -378,9 +390,18 @@ class Upper:
         ]
 
 
-def _room_for(one: Tensor, count: int) -> Tensor:
-    """Return an empty tensor for as many rows like one."""
-    return one.new_empty(count, *one.shape[1:])
+def _rooms(ones: Sequence[Tensor], count: int) -> Iterator[Tensor]:
+    """Yield an empty tensor for as many rows like each of some single rows.
+
+    All in one piece, which is given back to the system when it is done with: many smaller ones
+    stay with the process.
+    """
+    sizes = [count * each.numel() for each in ones]
+    whole = ones[0].new_empty(sum(sizes))
+    for one, room in zip(ones, whole.split(sizes), strict=True):
+        same = one.dtype == whole.dtype and one.device == whole.device
+        flat = room if same else one.new_empty(len(room))
+        yield flat.view(count, *one.shape[1:])
 
 
 def _bytes(track: Track) -> int:

@@ -24,7 +24,7 @@ from causaltest import (
     module,
 )  # fmt: skip
 from causaltest.alignments import Alignment, Recipe, load_alignment
-from causaltest.alignments.fitting import Fitting
+from causaltest.alignments.prepared import Prepared
 from causaltest.alignments.rowspace import row_space_part
 from causaltest.alignments.training import Curve
 from causaltest.engine.subspaces import as_held
@@ -176,8 +176,11 @@ def test_another_label_does_not_make_prompts_new(alignment, split):
         for i, pair in enumerate(train[:3])
     ]  # fmt: skip
     mixed = Pairs([*test, *renamed], name="mixed", cluster=None)
-    told = f"pair again 0 of mixed has the prompts of pair {train[0].id} of train, which the"
-    with pytest.raises(EvidenceError, match=told):
+    told = (
+        "an alignment of left cannot be judged on the data it rests on: the base prompt of pair "
+        f"again 0 of mixed is also a prompt of train: {train[0].base}\nsplit by a label"
+    )
+    with pytest.raises(EvidenceError, match=re.escape(told)):
         alignment.accuracy(on=mixed)
 
 
@@ -221,14 +224,14 @@ def test_rivals_are_chosen_as_the_alignment_was(alignment, split, monkeypatch):
     """Each refit learns from every seed, as the alignment did, and the best on dev is kept."""
     asked: list[tuple[int, int | None]] = []
     learned: dict[tuple[int, int | None], tuple[Intervention, Curve]] = {}
-    plain = Fitting.fit
+    plain = Prepared.fit
 
     def fit(self, seed, *, dealt=None, **_):
         asked.append((seed, dealt))
         learned[seed, dealt] = plain(self, seed, dealt=dealt)
         return learned[seed, dealt]
 
-    monkeypatch.setattr(Fitting, "fit", fit)
+    monkeypatch.setattr(Prepared, "fit", fit)
     test = split[2]
     controls = alignment.controls("shuffled labels", on=test, k=5, seed=30)
     assert asked == [(seed, dealt) for dealt in range(30, 35) for seed in (0, 1)]

@@ -17,7 +17,7 @@ from causaltest import (
     SiteError,
     block_output,
 )
-from causaltest.alignments.fitting import Fitting
+from causaltest.alignments.prepared import Prepared
 from causaltest.progress import SETTINGS
 
 HOW = {"by": "template", "width": 1, "seeds": (0,), "epochs": 6, "learning_rate": 0.05}
@@ -98,14 +98,14 @@ def test_a_search_goes_on_where_it_stopped(schoolbook, tmp_path, monkeypatch):
     causal, train, dev, _ = schoolbook
     how = {"variable": "gender", "on": train, "dev": dev, **HOW, "seeds": (0, 1)}
     site = block_output(1, pos="end")
-    learn = Fitting.fit
+    learn = Prepared.fit
 
     def stops(self, seed, **given):
         if seed == 1:
             raise KeyboardInterrupt
         return learn(self, seed, **given)
 
-    monkeypatch.setattr(Fitting, "fit", stops)
+    monkeypatch.setattr(Prepared, "fit", stops)
     with pytest.raises(KeyboardInterrupt, match=r"alignment of gender: stopped after \d+ of \d+"):
         causal.align(site, keep_in=tmp_path, **how)
     learned = []
@@ -114,7 +114,7 @@ def test_a_search_goes_on_where_it_stopped(schoolbook, tmp_path, monkeypatch):
         learned.append(seed)
         return learn(self, seed, **given)
 
-    monkeypatch.setattr(Fitting, "fit", noted)
+    monkeypatch.setattr(Prepared, "fit", noted)
     resumed = causal.align(site, keep_in=tmp_path, **how)
     assert learned == [1]
     whole = causal.align(site, **how)
@@ -147,7 +147,7 @@ def test_a_grid_goes_on_where_it_stopped(schoolbook, tmp_path, monkeypatch):
     places = {"../first": block_output(1, pos="end"), "last": block_output(2, pos="end")}
     first = causal.align_over(places, keep_in=tmp_path / "fits", **how)
     assert sorted(each.name for each in (tmp_path / "fits").iterdir()) == ["0-.._first", "1-last"]
-    monkeypatch.setattr(Fitting, "fit", None)
+    monkeypatch.setattr(Prepared, "fit", None)
     again = causal.align_over(places, keep_in=tmp_path / "fits", **how)
     assert again["last"].intervention == first["last"].intervention
 

@@ -1,5 +1,6 @@
 """Interchange intervention training: networks that are made to hold a variable at a place."""
 
+import itertools
 import random
 import re
 
@@ -56,7 +57,7 @@ def network(**given):
 
 @pytest.fixture(scope="module")
 def split():
-    """Pairs of hierarchical equality; the base prompt keeps train, dev and test apart."""
+    """Pairs of hierarchical equality; train, dev and test share no input, as base or source."""
     equality = CausalModel(
         dict.fromkeys("wxyz", range(VALUES)),
         {
@@ -65,27 +66,29 @@ def split():
             "answer": lambda left, right: left == right,
         },
     )
-    drawn = Pairs.from_causal_model(
-        equality, "left", 900,
-        prompt=lambda s: (s["w"], s["x"], s["y"], s["z"]),
-        answer=lambda s: int(s["answer"]), name="equality", cluster=None,
-    )  # fmt: skip
-    pairs = Pairs(
-        [
+    inputs = list(itertools.product(range(VALUES), repeat=4))
+    random.Random(0).shuffle(inputs)
+    parts = {"test": inputs[:20], "dev": inputs[20:32], "train": inputs[32:]}
+
+    def drawn(part, count):
+        pairs = Pairs.from_causal_model(
+            equality, "left", count,
+            prompt=lambda s: (s["w"], s["x"], s["y"], s["z"]),
+            answer=lambda s: int(s["answer"]), name=part, cluster=None,
+            where=lambda pair: all(
+                tuple(each.values()) in parts[part] for each in (pair.base, pair.source)
+            ),
+        )  # fmt: skip
+        labelled = [
             Pair(
                 pair.base, pair.source, pair.base_answer, pair.source_answer,
                 labels={**pair.labels, "base": str(pair.base)},
             )
-            for pair in drawn
-        ],
-        name="equality",
-        cluster="base",
-    )  # fmt: skip
-    bases = sorted({pair.labels["base"] for pair in pairs})
-    random.Random(0).shuffle(bases)
-    rest, test = pairs.split(by="base", test=bases[:16])
-    train, dev = rest.split(by="base", test=bases[16:26])
-    return train, dev, test
+            for pair in pairs
+        ]  # fmt: skip
+        return Pairs(labelled, name=part, cluster="base")
+
+    return drawn("train", 600), drawn("dev", 60), drawn("test", 160)
 
 
 def taught(split, **given):

@@ -102,6 +102,32 @@ def test_an_answer_may_be_read_before_another_pair_is_edited(transformer):
     assert torch.allclose(found, _wanted(transformer), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "room, plan",
+    [
+        # Of each of three prompts: 5 of 6 states of width 8, and one earlier token's keys and
+        # values in two blocks, 4 bytes a number.
+        (3 * 4 * (5 * 8 + 2 * 2 * 8), "2 of 3 blocks in every step, tokens from 1 on"),
+        (
+            3 * 4 * (5 * 8 + 2 * 2 * 8) - 1,
+            "2 of 3 blocks in every step, tokens from 0 on, since to keep what precedes the edits "
+            "would take 8e-07 GiB",
+        ),
+        (
+            3 * 4 * 6 * 8 - 1,
+            "the whole network in every step: to keep what 3 prompts give below would take "
+            "5.4e-07 GiB",
+        ),
+    ],
+)
+def test_no_more_is_kept_than_there_is_room_for(transformer, room, plan):
+    """First earlier keys and values go, then all that was run below; the logits stay."""
+    upper = Upper(transformer, HALF, PAIRS, "read", room=room)
+    assert upper.plan == plan
+    found = upper.logits([0, 1, 2], HALF).detach()
+    assert torch.allclose(found, _wanted(transformer), atol=1e-4)
+
+
 @pytest.fixture
 def transformer() -> Model:
     """A small transformer, whose keys and values are to be had."""

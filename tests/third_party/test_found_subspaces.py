@@ -121,7 +121,7 @@ class TestReverse:
     @classmethod
     def words(cls, name, count, seed, seen=()):
         """Words of different lengths; the source answer is due if the base had its length."""
-        known = {(pair.base, pair.source) for pairs in seen for pair in pairs}
+        known = {each for pairs in seen for pair in pairs for each in (pair.base, pair.source)}
         draw = random.Random(seed)
         pairs = {}
         while len(pairs) < count:
@@ -131,7 +131,7 @@ class TestReverse:
             if lengths[1] + 1 - index > lengths[0]:
                 continue
             now, then = (cls.due(base, index, each) for each in lengths)
-            if now != then and (base, source) not in known:
+            if now != then and not known & {base, source}:
                 pairs[base, source, index] = Pair(
                     base, source, now, then, positions={"asked": index}, labels={"part": name}
                 )
@@ -140,7 +140,7 @@ class TestReverse:
     @pytest.fixture(scope="class")
     @classmethod
     def split(cls):
-        """Training, dev and test pairs, none with the prompts of an earlier one."""
+        """Training, dev and test pairs, none with a prompt of an earlier one."""
         train = cls.words("train", 300, 1)
         dev = cls.words("dev", 60, 2, (train,))
         return train, dev, cls.words("test", 120, 3, (train, dev))
