@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _OPEN_AT_FIRST = 3
 _FOR_FIGURES = 0.5
 """Share of the room for cards that figures may take, beside those of single pairs."""
 _NOTHING = Markup("")
+_LONGEST_ANCHOR = 1_000
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,13 @@ def anchor_of(claim: Claim) -> str:
     Returns
     -------
     str
-        An HTML id; browsers find it with scripts off, too.
+        An HTML id; browsers find it with scripts off, too. A long one ends in a hash.
     """
-    return "claim=" + quote(claim.id.encode("utf-8", "backslashreplace"), safe="/:.,-_~[]()+@!*")
+    data = claim.id.encode("utf-8", "backslashreplace")
+    name = quote(data, safe="/:.,-_~[]()+@!*")
+    if len(name) > _LONGEST_ANCHOR:
+        name = f"{name[:_LONGEST_ANCHOR]}...{hashlib.sha256(data).hexdigest()[:16]}"
+    return f"claim={name}"
 
 
 def cards_of(results: Results, claims: Sequence[Claim], budget: int) -> Cards:

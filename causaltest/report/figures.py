@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from causaltest.records import Claim, Results, count, ordered
 from causaltest.report import numbers, words
 from causaltest.report.axes import axis_range
-from causaltest.report.drawing import FONT, Figure, described
+from causaltest.report.drawing import FONT, Figure, described, rendered
 from causaltest.report.palette import LIGHT, colour_of
 from causaltest.report.text import cut, visible
 
@@ -101,8 +101,6 @@ def _needed(claim: Claim) -> list[float]:
 
 def _forest_figure(results: Results, claims: Sequence[Claim], scale: str, left_out: int) -> Figure:
     """Render the forest plot of one scale."""
-    import vl_convert
-
     title = f"Forest plot, {scale}: {numbers.plural(len(claims), 'claim')}"
     counted = words.count_phrases(count(claims))
     description = (
@@ -114,7 +112,7 @@ def _forest_figure(results: Results, claims: Sequence[Claim], scale: str, left_o
             f" {numbers.plural(left_out, 'supported claim')} of the run left out of the figures; "
             "the table has every claim."
         )
-    svg = vl_convert.vegalite_to_svg(forest_chart(results, claims, scale).to_dict())
+    svg = rendered(forest_chart(results, claims, scale))
     return Figure(title, description, described(svg, title, description), scale, len(claims))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from causaltest.errors import RecordError
 from causaltest.records import Claim, Results, count, ordered
@@ -21,7 +21,7 @@ from causaltest.report.health import health_figure, too_few
 from causaltest.report.palette import DARK, LIGHT, role_of, themed, variables
 from causaltest.report.specifications import specification_figures
 from causaltest.report.templating import asset, fill
-from causaltest.report.text import short_name
+from causaltest.report.text import short_name, shortened
 
 BUDGET = 5_000_000
 """Most bytes of a page; beyond it single pairs are left out, first those of supported claims."""
@@ -122,7 +122,8 @@ def _filed(claims: Sequence[Claim], cards: dict[str, Card]) -> Markup:
     """Put the cards under the names of their files."""
     pieces: list[Markup] = []
     for file, members in _by_file(claims):
-        pieces.append(Markup("<h3><code>{}</code></h3>").format(escape(words.visible(file))))
+        name = shortened(words.visible(file), 500)
+        pieces.append(Markup("<h3><code>{}</code></h3>").format(name))
         pieces.extend(cards[anchor_of(claim)].html for claim in members)
     return Markup("\n").join(pieces)
 

@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 from causaltest.report.text import shortened, visible
 
 _FOLDER = Path(__file__).parent / "templates"
-_LONGEST = 20_000
+_LONGEST_BLOCK = 20_000
+_LONGEST = 5_000
 
 
 @cache
@@ -21,7 +22,7 @@ def templates() -> jinja2.Environment:
     Returns
     -------
     jinja2.Environment
-        Autoescape is on, unknown names are errors, and each text passes through `visible`.
+        Autoescape is on, unknown names are errors, and each text is made visible and is cut.
     """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -80,7 +81,7 @@ def block(text: str) -> Markup:
     Markup
         Escaped text with its line ends.
     """
-    return escape(visible(shortened(text, _LONGEST), block=True))
+    return escape(visible(shortened(text, _LONGEST_BLOCK), block=True))
 
 
 def source_code(text: str) -> Markup:
@@ -107,7 +108,7 @@ def source_code(text: str) -> Markup:
 
 
 def _shown(value: object) -> object:
-    """Make text visible; leave markup and numbers alone."""
+    """Make text visible and no longer than anybody reads; leave markup and numbers alone."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return visible(value)
+        return visible(shortened(value, _LONGEST))
     return value

@@ -278,7 +278,7 @@ def test_methods_and_environment_are_complete(root, sample):
     assert "Seed 0" in methods
 
 
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{ 7 * 7 }}"
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{ 7 * 7 }}\ud800"
 
 
 def hostile(sample):
@@ -367,6 +367,18 @@ def test_hidden_characters_are_made_visible(sample):
     )
     assert "⟨U+202E⟩dlrow⟨U+2066⟩" in attacked
     assert "\\x1b[31m" in attacked
+
+
+def test_ids_of_any_length_have_anchors_of_their_own(sample):
+    """Claims whose long ids differ at the end only are told apart by the links to them."""
+    claims = tuple(
+        msgspec.structs.replace(sample.claims[0], id=f"h.py::test_it[{'x' * 9_000}{ending}]")
+        for ending in "ab"
+    )
+    root = page(msgspec.structs.replace(sample, claims=claims))
+    links = [a.attrs["href"][1:] for a in root.one("table", id="claims-table").all("a")]
+    assert len(set(links)) == 2
+    assert all(len(link) < 1_100 and root.one("details", id=link) for link in links)
 
 
 def test_long_texts_are_cut_and_said(sample):

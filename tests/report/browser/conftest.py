@@ -10,8 +10,20 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from causaltest.records.figures import (
+    Axis,
+    CircuitGraph,
+    CircuitNode,
+    ControlStrip,
+    DoseCurve,
+    EvidencePath,
+    Map,
+    Shown,
+    Specification,
+)
 from causaltest.report import html
 
 CHROMIUM = next(
@@ -169,11 +181,58 @@ def tab(chromium):
     opened.close()
 
 
+def _shown():
+    """Show one of everything that a claim's figures can show."""
+    axes = (Axis("layer", ("0", "1", "2")), Axis("position", ("name", "verb", "end")))
+    means = (0.02, 0.4, 0.9, 0.01, 0.03, 0.8, -0.01, 0.2, 0.95)
+    area = Map("recovery of block_output", axes, means, tuple(m - 0.1 for m in means),
+               tuple(m + 0.1 for m in means), tuple(0.001 if m > 0.15 else 0.9 for m in means),
+               margin=0.2, scale="fraction", n_pairs=24, n_units=12, unit="template")  # fmt: skip
+    curve = DoseCurve("logit of steering", (0.0, 1.0, 2.0), (0.0, 0.7, 1.1), (0.0, 0.7, 1.1),
+                      (-0.1, 0.5, 0.9), (0.1, 0.9, 1.3), scale="logits")  # fmt: skip
+    strip = ControlStrip("recovery", "random sites", 0.8, 0.7, 0.9, 0.95,
+                         tuple(0.01 * n for n in range(39)))  # fmt: skip
+    path = EvidencePath("recovery", ">", 0.5, 4, (0.1, 0.9, 1.9), (-0.1, -0.4, -0.9), 1.6, 1.6,
+                        looks=(4, 6), available=12, unit="template")  # fmt: skip
+    graph = CircuitGraph(
+        (
+            CircuitNode("0.1", "head_attention_value_output", 0, 1, "end", member=True, effect=0.4),
+            CircuitNode("mlp 2", "mlp_output", 2, position="end"),
+        ),
+        (("0.1", "mlp 2"),),
+    )
+    return Shown((area,), (curve,), (strip,), (path,), (graph,))
+
+
+@pytest.fixture(scope="session")
+def illustrated(sample):
+    """Add to the sample's claims every figure that a page can draw."""
+    with_figures = msgspec.structs.replace(sample.claims[0], shown=_shown())
+    ways = [
+        msgspec.structs.replace(
+            claim,
+            specification=Specification(of="test_logits", choices={"metric": name}),
+        )
+        for claim, name in zip(sample.claims[1:3], ("recovery", "logits"), strict=True)
+    ]
+    return msgspec.structs.replace(sample, claims=(with_figures, *ways, *sample.claims[3:]))
+
+
 @pytest.fixture(scope="session")
 def report(sample, tmp_path_factory):
     """Write the page of the sample; beside it the same page with its script switched off."""
-    folder = tmp_path_factory.mktemp("report")
-    html.write(sample, folder / "report.html")
+    return _written(sample, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def gallery(illustrated, tmp_path_factory):
+    """Write a page with every kind of figure, with and without its script."""
+    return _written(illustrated, tmp_path_factory.mktemp("gallery"))
+
+
+def _written(results, folder):
+    """Write a page, and beside it the same page with its script switched off."""
+    html.write(results, folder / "report.html")
     text = (folder / "report.html").read_text(encoding="utf-8")
     # Its own policy switches the script off; the browser's scripts stay on, for the tests to ask.
     scriptless = re.sub(r"script-src 'sha256-[^']*'", "script-src 'none'", text)

@@ -35,11 +35,11 @@ def findings(tab, axe):
 
 
 @pytest.mark.parametrize("scheme, width, page", SETTINGS)
-def test_axe_finds_nothing(tab, report, axe, scheme, width, page):
+def test_axe_finds_nothing(tab, gallery, axe, scheme, width, page):
     """Light and dark, wide and at 400 %, with scripts and without, axe has nothing to say."""
     tab.resize(width)
     tab.prefer(color_scheme=scheme)
-    tab.open(report / f"{page}.html")
+    tab.open(gallery / f"{page}.html")
     unfold(tab)
     assert tab.run(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
     assert tab.run("innerWidth") == width
@@ -48,9 +48,9 @@ def test_axe_finds_nothing(tab, report, axe, scheme, width, page):
     assert {"color-contrast", "svg-img-alt", "th-has-data-cells"} <= {*found["kept"]}
 
 
-def test_axe_would_find_something(tab, report, axe):
+def test_axe_would_find_something(tab, gallery, axe):
     """A nameless button, pale words and an image without a name are found where there are any."""
-    tab.open(report / "report.html")
+    tab.open(gallery / "report.html")
     unfold(tab)
     tab.run("""document.querySelector("footer").innerHTML =
         "<button></button><p style='color:#bbb'>pale</p><svg role='img'></svg>"; 0""")
@@ -61,10 +61,10 @@ def test_axe_would_find_something(tab, report, axe):
 
 
 @pytest.mark.parametrize("width", [1280, 320])
-def test_the_keyboard_reaches_every_control_and_shows_where_it_is(tab, report, width):
+def test_the_keyboard_reaches_every_control_and_shows_where_it_is(tab, gallery, width):
     """Tab visits every control in the order of the page, each with an outline to be seen."""
     tab.resize(width)
-    tab.open(report / "report.html")
+    tab.open(gallery / "report.html")
     controls = tab.run(f"window.controls = {CONTROLS}; controls.length")
     tab.press("Tab")
     assert tab.run("document.activeElement.className") == "skip"
@@ -88,9 +88,9 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(tab, report, w
         assert seen["hit"], tab.run("document.activeElement.outerHTML.slice(0, 200)")
 
 
-def test_keys_do_what_clicks_do(tab, report):
+def test_keys_do_what_clicks_do(tab, gallery):
     """Enter sorts and unfolds, space ticks, and / goes to the search."""
-    tab.open(report / "report.html")
+    tab.open(gallery / "report.html")
     tab.press("/")
     assert tab.run("document.activeElement.id") == "search"
     tab.press("/")
@@ -109,20 +109,20 @@ def test_keys_do_what_clicks_do(tab, report):
 
 @pytest.mark.parametrize("page", ["report", "scriptless"])
 @pytest.mark.parametrize("width, size", [(320, 16), (640, 16), (1280, 32)])
-def test_nothing_needs_scrolling_sideways(tab, report, width, size, page):
+def test_nothing_needs_scrolling_sideways(tab, gallery, width, size, page):
     """At 400 % and 200 %, or with letters twice as large, only wide figures and tables scroll."""
     tab.resize(width)
     tab.call("Page.setFontSizes", fontSizes={"standard": size})
-    tab.open(report / f"{page}.html")
+    tab.open(gallery / f"{page}.html")
     unfold(tab)
     assert tab.run("getComputedStyle(document.body).fontSize") == f"{size}px"
     assert tab.run("document.documentElement.scrollWidth") <= width
 
 
-def test_nothing_moves(tab, report):
+def test_nothing_moves(tab, gallery):
     """There is no motion that a reader could want less of."""
     tab.prefer(reduced_motion="reduce")
-    tab.open(report / "report.html", "#sort=effect")
+    tab.open(gallery / "report.html", "#sort=effect")
     unfold(tab)
     assert tab.run("document.getAnimations().length") == 0
     assert tab.run("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
@@ -144,10 +144,10 @@ def spoken(tab):
 
 
 @pytest.mark.parametrize("width", [1280, 320])
-def test_a_screen_reader_gets_the_table_as_a_table(tab, report, width):
+def test_a_screen_reader_gets_the_table_as_a_table(tab, gallery, width):
     """Whatever the layout, rows, headers and cells stay what they are, and marks go unsaid."""
     tab.resize(width)
-    tab.open(report / "report.html")
+    tab.open(gallery / "report.html")
     tree = spoken(tab)
     roles = [role for role, _, _ in tree]
     assert any(role == "table" and name.startswith("Effects with") for role, name, _ in tree)
@@ -162,9 +162,9 @@ def test_a_screen_reader_gets_the_table_as_a_table(tab, report, width):
     assert all(images)
 
 
-def test_a_screen_reader_hears_the_count(tab, report):
+def test_a_screen_reader_hears_the_count(tab, gallery):
     """The region that says the count is announced without being asked for."""
-    tab.open(report / "report.html", "#status=refuted")
+    tab.open(gallery / "report.html", "#status=refuted")
     live = [(props, role) for role, _, props in spoken(tab) if role == "status"]
     assert len(live) == 1
     assert {"name": "live", "value": {"type": "token", "value": "polite"}} in live[0][0]
