@@ -241,6 +241,10 @@ class _Listening(TorchFunctionMode):
             soft: Soft = lambda given: func(given, *rest, **kwargs)  # noqa: E731
             if self._over_keys(scores, dim):
                 return self.act(*self._before_shift(scores, soft))
+            if self._folded(scores, dim):
+                apart = scores.unflatten(0, (self.rows, -1))
+                pattern = self.act(apart, lambda given: soft(given.flatten(0, 1)).view_as(given))
+                return pattern.flatten(0, 1)
             return soft(scores)
         result = func(*args, **kwargs)
         if func in _DIFFERENCES and len(args) == 2 and not kwargs:
@@ -249,6 +253,12 @@ class _Listening(TorchFunctionMode):
             if both and shift.shape[-1:] == (1,) and shift.ndim == result.ndim:
                 self.shifted = result, whole, shift
         return result
+
+    def _folded(self, scores: Tensor, dim: int | None) -> bool:
+        """Return whether rows and heads share the first axis: (rows * heads, queries, keys)."""
+        folded = scores.ndim == 3 and scores.shape[0] > self.rows
+        even = folded and scores.shape[0] % self.rows == 0
+        return even and dim in (-1, 2) and scores.shape[1] == self.queries
 
     def _before_shift(self, scores: Tensor, soft: Soft) -> tuple[Tensor, Soft]:
         """Return scores as they were before one number was taken off those of each query.

@@ -105,7 +105,9 @@ class Attend(nn.Module):
                 joined = joined - joined.amax(-1, keepdim=True)
             elif self.kind == "shifted otherwise":
                 joined = joined + joined.amax(-1, keepdim=True)
-            pattern = joined.softmax(-1)[..., :-1]
+            elif self.kind == "folded":
+                joined = joined.flatten(0, 1)
+            pattern = joined.softmax(-1)[..., :-1].view_as(scores)
         return self.o_proj((pattern @ v).transpose(1, 2).flatten(2))
 
 
@@ -147,14 +149,17 @@ def sinking(kind: str) -> Model:
     return Model(Network(kind).double(), name="sinking")
 
 
-@pytest.mark.parametrize("kind", ["plain", "shifted"])
-def test_scores_are_those_before_a_shift(kind) -> None:
-    """A shift of each row before the softmax changes neither what is read nor an interchange."""
+@pytest.mark.parametrize("make", [attention_scores, attention_pattern])
+@pytest.mark.parametrize("kind", ["plain", "shifted", "folded"])
+def test_scores_are_those_before_a_shift(kind, make) -> None:
+    """Neither a shift of each row nor rows and heads on one axis change what is read or edited."""
     model, plain = sinking(kind), sinking("plain")
-    site = attention_scores(1, 1, pos="end")
+    site = make(1, 1, pos="end")
     for one, other in ((model, plain), (plain, model)):
         assert torch.allclose(
-            one.read(site, [BASE])[site][0], other.read(site, [BASE])[site][0], atol=1e-12
+            torch.stack(one.read(site, [BASE, SOURCE])[site]),
+            torch.stack(other.read(site, [BASE, SOURCE])[site]),
+            atol=1e-12,
         )
     logits = []
     edit = interchange(site) + zero_ablate(site.at(1))
