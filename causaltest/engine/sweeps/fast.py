@@ -32,7 +32,7 @@ from causaltest.engine.sweeps.packing import best_length
 from causaltest.engine.sweeps.pieces import in_pieces
 from causaltest.engine.sweeps.placing import Places
 from causaltest.engine.sweeps.plan import Job
-from causaltest.engine.sweeps.planning import Strip, buckets
+from causaltest.engine.sweeps.planning import Strip, buckets, by_pairs
 from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
@@ -237,9 +237,11 @@ class Fast:
         answers = Answers(self.task, base, self.readout, tally)
         for strips in planned:
             walk = self._walk(strips, base, sources)
+            tokens = base.track.tokens
             shorter = sum(strip.start for strip in strips) // len(strips)
-            most = self.task.most_rows(base.track.tokens - shorter, answers=1)
-            in_pieces(strips, most, partial(walk.run, answers=answers), tally)
+            most = self.task.most_rows(tokens - shorter, answers=1)
+            for group in by_pairs(strips, tokens, self.task.most_tokens):
+                in_pieces(group, most, partial(walk.run, answers=answers), tally)
         answers.flush()
         self._check(tally, sources, base)
         self._lengths.add(base.track.tokens)

@@ -69,6 +69,43 @@ def cut(strips: Iterable[Strip], most: int) -> Iterator[list[Strip]]:
         yield piece
 
 
+def by_pairs(strips: Sequence[Strip], length: int, most: int) -> Iterator[list[Strip]]:
+    """Split strips into groups of whole pairs that run about so many tokens.
+
+    Parameters
+    ----------
+    strips
+        What is to be run.
+    length
+        Tokens of the prompts.
+    most
+        Tokens of a group; more where one pair has more.
+
+    Examples
+    --------
+    >>> [[s.pairs for s in group] for group in by_pairs([Strip(0, 0, (1, 2, 3))], 4, 8)]
+    [[(1, 2)], [(3,)]]
+    """
+    tokens: dict[int, int] = {}
+    for strip in strips:
+        for pair in strip.pairs:
+            tokens[pair] = tokens.get(pair, 0) + length - strip.start
+    groups: list[set[int]] = []
+    held = most
+    for pair, count in tokens.items():
+        if held + count > most:
+            groups.append(set())
+            held = 0
+        groups[-1].add(pair)
+        held += count
+    for group in groups:
+        cut_out = (
+            replace(strip, pairs=tuple(pair for pair in strip.pairs if pair in group))
+            for strip in strips
+        )
+        yield [strip for strip in cut_out if strip.pairs]
+
+
 def runs(keys: Sequence[Key]) -> Iterator[tuple[Key, int, int]]:
     """Yield (key, start, stop) of each run of equal neighbours.
 

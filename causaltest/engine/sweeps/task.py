@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +23,11 @@ from causaltest.engine.sweeps.plan import Job
 from causaltest.interventions import Intervention, Joint
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos, Site
+
+_TOKENS = 1024
+"""Fewer at once would read a model's weights too often."""
+_CACHED = 1 << 25
+"""Bytes of the largest activation of a block, four times as wide as the stream."""
 
 Watched = tuple[int, int, int]
 """(pair, cell, draw) of a row."""
@@ -96,6 +102,14 @@ class Task:
         found = [getattr(config, name, None) for name in ("hidden_size", "vocab_size")]
         width, classes = (each if isinstance(each, int) else 0 for each in found)
         return width or 1024, classes
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens to run at once, so that activations stay in a processor's cache."""
+        if self.model.device.type != "cpu":
+            return sys.maxsize
+        width, _ = self._widths
+        return max(_TOKENS, _CACHED // (4 * width * self.model.dtype.itemsize))
 
     def most_rows(self, tokens: int, *, answers: int) -> int:
         """Return how many rows fit into memory, about.

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causaltest.engine.sweeps.plan import Job, Plan
-from causaltest.engine.sweeps.planning import Strip, buckets, cut, rows_of, runs, same_so_far
+from causaltest.engine.sweeps.planning import (
+    Strip,
+    buckets,
+    by_pairs,
+    cut,
+    rows_of,
+    runs,
+    same_so_far,
+)
 
 strips = st.lists(
     st.builds(
@@ -34,11 +42,28 @@ def test_pieces_hold_all_rows_in_order_and_none_is_too_large(wanted, most):
     assert all(0 < rows_of(each) <= most for each in pieces)
 
 
-def _cost(starts, weights, length, layers, overhead):
-    tokens = sum(
-        weight * (length - max(s for s in starts if s <= place))
-        for place, weight in weights.items()
-    )
+@given(strips, st.integers(1, 60))
+def test_groups_hold_whole_pairs_and_as_many_as_fit(wanted, most):
+    """Splitting loses no row; a group that holds more than asked for holds one pair."""
+    length = 5
+    groups = list(by_pairs(wanted, length, most))
+    rows = sorted((s.cell, s.draw, pair) for s in wanted for pair in s.pairs)
+    assert sorted((s.cell, s.draw, p) for g in groups for s in g for p in s.pairs) == rows
+    held = [{pair for strip in group for pair in strip.pairs} for group in groups]
+    assert sum(map(len, held)) == len(set().union(*held)) if held else not rows
+    for group, pairs in zip(groups, held, strict=True):
+        assert rows_of(group) * length <= most or len(pairs) == 1
+
+
+def _cost(starts, weights, length, layers, overhead, width=None):
+    tokens = 0.0
+    for place, weight in weights.items():
+        start = max(s for s in starts if s <= place)
+        if width is None:
+            tokens += weight * (length - start)
+        else:
+            stop = max(p for p in weights if max(s for s in starts if s <= p) == start)
+            tokens += weight * (length - place) * (1 + (stop + length - start) / (6 * width))
     return tokens + overhead * layers * len(starts)
 
 
@@ -46,19 +71,20 @@ def _cost(starts, weights, length, layers, overhead):
     st.dictionaries(st.integers(0, 7), st.integers(1, 60), min_size=1),
     st.integers(1, 4),
     st.integers(0, 40),
+    st.sampled_from([None, 4, 64]),
 )
-def test_buckets_cost_least_of_all_choices(weights, layers, overhead):
+def test_buckets_cost_least_of_all_choices(weights, layers, overhead, width):
     """No other set of starts is cheaper, tried one by one."""
     places, length = sorted(weights), 8
     choices = chain.from_iterable(combinations(places, n) for n in range(1, len(places) + 1))
     least = min(
-        _cost(starts, weights, length, layers, overhead)
+        _cost(starts, weights, length, layers, overhead, width)
         for starts in choices
         if starts[0] == places[0]
     )
-    found = buckets(weights, length, layers=layers, overhead=overhead)
+    found = buckets(weights, length, layers=layers, overhead=overhead, width=width)
     assert found == tuple(sorted(set(found)))
-    assert _cost(found, weights, length, layers, overhead) == least
+    assert _cost(found, weights, length, layers, overhead, width) == pytest.approx(least)
 
 
 def test_no_rows_need_no_pass():
