@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _MOST = 10
 """Annotations of each kind that GitHub shows for a step."""
+_LONGEST = 300
+"""Characters of a name or a sentence in an annotation."""
 _OTHERS = "pytest_github_actions_annotate_failures"
 """A plugin that annotates every failed test, ours included."""
 
@@ -82,9 +84,10 @@ def _commands(results: Results, root: Path) -> Iterator[tuple[str, str]]:
 
 def _message(claim: Claim) -> str:
     from causaltest.report import numbers, words
-    from causaltest.report.text import short_name, visible
+    from causaltest.report.text import cut, short_name, visible
 
-    lines = [f"{visible(short_name(claim, several_models=True))}: {visible(claim.claim)}"]
+    name, sentence = short_name(claim, several_models=True), claim.claim
+    lines = [": ".join(cut(visible(text), _LONGEST) for text in (name, sentence))]
     if claim.estimate is not None and claim.interval is not None and claim.bound is not None:
         shown = " ".join(numbers.estimate_and_interval(claim.estimate, claim.interval))
         bound = numbers.bound_text(claim.relation, claim.bound)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from causaltest.records import Claim, ModelRecord, PairSetRecord
@@ -19,7 +21,22 @@ class Payload(msgspec.Struct, frozen=True):
 
 def encode(payload: Payload) -> str:
     """Return a payload as text; reports carry only plain values between processes."""
-    return msgspec.json.encode(payload).decode()
+    try:
+        return msgspec.json.encode(payload).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole(cast(object, msgspec.to_builtins(payload)))).decode()
+
+
+def _whole(tree: object) -> object:
+    """Spell out halves of surrogate pairs, which have no UTF-8 form, as the records do."""
+    if isinstance(tree, dict):
+        entries = cast("dict[str, object]", tree)
+        return {_whole(key): _whole(entry) for key, entry in entries.items()}
+    if isinstance(tree, list):
+        return [_whole(entry) for entry in cast("list[object]", tree)]
+    if isinstance(tree, str):
+        return tree.encode("utf-8", "backslashreplace").decode("utf-8")
+    return tree
 
 
 def decode(text: str) -> Payload:
