@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from causaltest.alignments.fitting import Fitting, check_variables
+from causaltest.alignments.directions import drawn_like
+from causaltest.alignments.fitting import APART, Fitting, check_variables
 from causaltest.alignments.origin import Origin
 from causaltest.alignments.prepared import Prepared
 from causaltest.alignments.rowspace import row_space_part
@@ -118,7 +121,8 @@ class Alignment:
         Parameters
         ----------
         rival
-            `random directions`: as many, drawn at random. `shuffled labels`: learned as the
+            `random directions`: as many, drawn at random; of a boundless alignment within the same
+            boundary, of a mask the same values for other dims. `shuffled labels`: learned as the
             alignment was, from answers dealt out anew among the training pairs and among the dev
             pairs; each from as many seeds, the best on its dev pairs kept, so that the alignment
             owes nothing to having been chosen.
@@ -134,7 +138,8 @@ class Alignment:
         Raises
         ------
         InterventionError
-            The rival is unknown, or nothing can be learned again since the alignment was loaded.
+            The rival is unknown, what was learned has no directions, or nothing can be learned
+            again since the alignment was loaded.
         EvidenceError
             The alignment has seen some of these pairs, or k is below 5.
         """
@@ -147,8 +152,7 @@ class Alignment:
             )
         numbers = range(seed, seed + k)
         if rival == "random directions":
-            fitting = self._refit()
-            edits = [fitting.drawn(number) for number in numbers]
+            edits = [_drawn(self.intervention, number) for number in numbers]
         else:
             search = Search(self._refit(), self._keep_in)
             rounds = search.run(f"{self._what} on {rival}", list(numbers))
@@ -256,3 +260,13 @@ class Alignment:
                 "again for a control\nlearn it anew with causal.align(...)"
             )
         return self._fitting
+
+
+def _drawn(intervention: Intervention, seed: int) -> Intervention:
+    """Return the same exchange in directions drawn at random."""
+    parts: list[Intervention] = []
+    for index, part in enumerate(intervention.parts):
+        # Far apart, so that sites have directions of their own.
+        drawn = drawn_like(getattr(part, "subspace", None), seed + APART * index)
+        parts.append(replace(part, subspace=drawn))  # pyright: ignore[reportCallIssue]
+    return reduce(add, parts)

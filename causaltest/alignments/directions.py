@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from causaltest.alignments.recipe import Recipe
 from causaltest.errors import InterventionError
 from causaltest.interventions import Subspace, boundless, low_rank, partition, sigmoid_mask
+from causaltest.interventions.arrays import Array
+from causaltest.interventions.subspaces import Boundless, Partition, Rotation, SigmoidMask
 
 Groups = Mapping[str, Sequence[int]]
 
@@ -122,6 +125,43 @@ def orthonormal(raw: Tensor) -> Tensor:
     """
     q, r = torch.linalg.qr(raw)
     return q * torch.sign(torch.diagonal(r))
+
+
+def drawn_like(subspace: Subspace | None, seed: int) -> Subspace:
+    """Return a subspace of the same kind and size, drawn at random.
+
+    Parameters
+    ----------
+    subspace
+        What was learned. Of a mask, its values are dealt out anew among the dims.
+    seed
+        Of the draw.
+
+    Raises
+    ------
+    InterventionError
+        It has no directions.
+    """
+    stream = torch.Generator().manual_seed(seed)
+
+    def directions(width: int, count: int) -> Tensor:
+        return torch.linalg.qr(torch.randn(width, count, generator=stream)).Q
+
+    if isinstance(subspace, Rotation):
+        return low_rank(directions(subspace.width, len(subspace.dims)))
+    if isinstance(subspace, Partition) and isinstance(subspace.basis, Rotation):
+        width, count = subspace.basis.basis.shape
+        return replace(subspace, basis=low_rank(directions(width, count), dims=(0,)))
+    if isinstance(subspace, Boundless):
+        return replace(subspace, rotation=Array(directions(subspace.width, subspace.width)))
+    if isinstance(subspace, SigmoidMask) and subspace.rotation is None:
+        mask = torch.tensor(list(subspace.mask), dtype=getattr(torch, subspace.mask.dtype))
+        dealt = mask[torch.randperm(len(mask), generator=stream)]
+        return replace(subspace, mask=Array(dealt))
+    raise InterventionError(
+        f"{'a whole site' if subspace is None else subspace} has no directions that others could "
+        "be drawn like; compare with sites: causal.controls(...)"
+    )
 
 
 def learned(

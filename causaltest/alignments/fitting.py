@@ -11,12 +11,14 @@ from causaltest.alignments.directions import Groups, Learned, learned
 from causaltest.alignments.recipe import Recipe
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
-from causaltest.errors import InterventionError, PairError
+from causaltest.errors import EvidenceError, InterventionError, PairError
 from causaltest.interventions import Intervention, Subspace, interchange
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos, Site
 from causaltest.spelling import listed
 
+APART = 1_000_003
+"""Between the seeds of two sites of one alignment."""
 _EXCHANGED = "exchanged"
 
 
@@ -55,6 +57,7 @@ class Fitting:
     def __post_init__(self) -> None:
         for pairs in (self.train, self.dev):
             check_variables(self.variables, pairs)
+        _check_answers(self.train)
         self.guess(0)
 
     @property
@@ -88,7 +91,7 @@ class Fitting:
         found: list[Learned] = []
         for index, site in enumerate(self.sites):
             # Far apart, so that sites begin with directions of their own.
-            own = seed + 1_000_003 * index
+            own = seed + APART * index
             found.append(learned(self.recipe, self._widths[site], count, groups, own))
         return found
 
@@ -148,3 +151,13 @@ def check_variables(variables: Sequence[str], pairs: Pairs) -> None:
                 f"is of {listed(variables)}\nchoose its pairs: "
                 f"{pairs.name}.where({_EXCHANGED}={variables[0]!r})"
             )
+
+
+def _check_answers(train: Pairs) -> None:
+    answers = {pair.source_answer for pair in train}
+    if len(answers) == 1 and None not in answers:
+        raise EvidenceError(
+            f"every pair of {train.name} has the source answer {answers.pop()!r}: whatever pushes "
+            "towards that is right, and nothing is learned of a variable\n"
+            "take pairs whose source answers differ"
+        )

@@ -19,16 +19,21 @@ from causaltest import (
     Pairs,
     RecordError,
     block_output,
+    boundless,
     interchange,
     mlp_activation,
     module,
+    partition,
+    sigmoid_mask,
 )  # fmt: skip
 from causaltest.alignments import Alignment, Recipe, load_alignment
+from causaltest.alignments.directions import drawn_like
 from causaltest.alignments.prepared import Prepared
 from causaltest.alignments.rowspace import row_space_part
 from causaltest.alignments.training import Curve
 from causaltest.engine.subspaces import as_held
 from causaltest.interventions import Intervention, low_rank
+from causaltest.interventions.subspaces import Boundless, Rotation, SigmoidMask
 from causaltest.sharing import load as load_intervention
 
 HIDDEN = module("hidden")
@@ -157,6 +162,42 @@ def test_a_caller_who_takes_no_gradients_learns_the_same(equality, split):
     assert found.intervention == equality.align(HIDDEN, **how, seeds=(0,)).intervention
 
 
+def test_few_dev_pairs_are_remarked_on(equality, split):
+    """A score in steps of a fifth chooses little, and the report says so."""
+    train, dev, _ = split
+    how = {"variable": "left", "on": train, "by": "entities", "width": 1, "epochs": 1}
+    equality.align(HIDDEN, dev=dev[:5], seeds=(0, 1), **how)
+    told = (
+        "dev[:5], which says when to stop and which of 2 seeds to keep, holds 5 pairs: one more or "
+        "less of them right moves its accuracy by 20%"
+    )
+    assert told in equality.trail.notes
+    before = set(equality.trail.notes)
+    equality.align(HIDDEN, dev=dev[:20], seeds=(0, 1), **how)
+    assert not [note for note in set(equality.trail.notes) - before if "says when to stop" in note]
+
+
+def test_training_pairs_of_one_answer_are_refused(equality, split):
+    """There is nothing to tell apart."""
+    train, dev, _ = split
+    same = Pairs([pair for pair in train if pair.source_answer == 1], name="same", cluster=None)
+    with pytest.raises(
+        EvidenceError,
+        match=r"every pair of same has the source answer 1: whatever pushes.*\ntake pairs whose",
+    ):
+        equality.align(HIDDEN, variable="left", on=same, dev=dev, by="entities", width=1)
+
+
+def test_the_intervention_itself_is_not_judged_on_them_either(alignment, equality, split):
+    """Taking the exchange out of the alignment does not make its training pairs unseen."""
+    told = "an alignment of left cannot be judged on the data it rests on"
+    for seen in split[:2]:
+        for ask in (equality.accuracy, equality.effect):
+            with pytest.raises(EvidenceError, match=told):
+                ask(alignment.intervention, on=seen)
+    assert equality.accuracy(alignment.intervention, on=split[2]).estimate == 1.0
+
+
 def test_every_seed_is_reported(alignment, equality):
     """The trail tells the dev accuracy of each seed and which was kept."""
     assert [fit.seed for fit in alignment.origin.fits] == [0, 1]
@@ -218,6 +259,38 @@ def test_random_directions_do_worse(alignment, split):
     controls = alignment.controls("random directions", on=test, k=39)
     assert controls.estimates.max() < 1.0
     assert bool(alignment.accuracy(on=test) > controls)
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [
+        low_rank(torch.eye(8)[:, :3]),
+        partition({"left": [0, 1], "right": [2]}, by="exchanged", basis=torch.eye(8)[:, :3]),
+        boundless(torch.eye(8), boundary=0.4, temperature=0.1),
+        sigmoid_mask([4.0, 3.0, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0], temperature=0.1),
+    ],
+    ids=["rotation", "partition", "boundless", "mask"],
+)
+def test_random_directions_are_as_many(learned):
+    """Rivals differ from what was learned and from each other in where they are, not in size."""
+    drawn = [drawn_like(learned, seed) for seed in range(5)]
+    assert len({learned, *drawn}) == 6
+    assert {str(each) for each in drawn} == {str(learned)}
+    assert drawn == [drawn_like(learned, seed) for seed in range(5)]
+    if isinstance(learned, SigmoidMask):
+        assert all(sorted(each.mask) == sorted(learned.mask) for each in drawn)
+    elif isinstance(learned, Boundless):
+        assert all(each.boundary == learned.boundary for each in drawn)
+    else:
+        for each in drawn:
+            basis = as_held((each if isinstance(each, Rotation) else each.basis).basis)
+            assert torch.allclose(basis.T @ basis, torch.eye(3), atol=1e-5)
+
+
+def test_a_whole_site_has_no_rival_directions():
+    """An exchange without a subspace is compared with other sites instead."""
+    with pytest.raises(InterventionError, match="a whole site has no directions that others could"):
+        drawn_like(None, 0)
 
 
 def test_rivals_are_chosen_as_the_alignment_was(alignment, split, monkeypatch):
@@ -298,6 +371,10 @@ def test_a_loaded_alignment_is_judged_but_not_learned_again(alignment, equality,
         again.accuracy(on=split[0])
     with pytest.raises(InterventionError, match="an alignment that was loaded holds no training"):
         again.controls("shuffled labels", on=split[2])
+    mine, theirs = (
+        each.controls("random directions", on=split[2], k=5) for each in (alignment, again)
+    )
+    assert mine.estimates.tolist() == theirs.estimates.tolist()
     assert load_intervention(folder) == alignment.intervention
 
 

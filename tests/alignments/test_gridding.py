@@ -181,3 +181,18 @@ def test_progress_is_shown_where_somebody_looks(schoolbook, monkeypatch, mode, s
     how = {**HOW, "epochs": 1}
     causal.align(block_output(2, pos="end"), variable="gender", on=train, dev=dev, **how)
     assert ("alignment of gender" in stream.getvalue()) is seen
+
+
+def test_progress_of_controls_is_shown_in_the_same_way(schoolbook, monkeypatch):
+    """Refits, rivals and twins count their steps as the search did."""
+    causal, train, dev, test = schoolbook
+    stream = io.StringIO()
+    monkeypatch.setattr(SETTINGS, "mode", "on")
+    monkeypatch.setattr(SETTINGS, "stream", stream)
+    how = {**HOW, "epochs": 1}
+    found = causal.align(block_output(2, pos="end"), variable="gender", on=train, dev=dev, **how)
+    found.controls("shuffled labels", on=test, k=5)
+    assert "an alignment of gender on shuffled labels" in stream.getvalue()
+    assert "rivals of an alignment of gender" in stream.getvalue()
+    found.untrained(on=test)
+    assert "an alignment of gender in a twin, untrained" in stream.getvalue()

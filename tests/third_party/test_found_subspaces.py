@@ -187,6 +187,18 @@ class TestReverse:
         )  # fmt: skip
         assert not bool(found.accuracy(on=test) > 0.5)
 
+    @pytest.mark.slow
+    def test_a_twin_that_learned_nothing_is_refuted(self, network, split):
+        """The same search among shuffled weights finds no length."""
+        train, dev, test = split
+        found = network.align(
+            module("blocks.0", pos="asked"), variable="length", on=train, dev=dev, width=3,
+            **self.HOW,
+        )  # fmt: skip
+        twin = found.untrained(on=test, weights="shuffled")
+        assert not bool(twin > 0.5)
+        assert bool(found.accuracy(on=test) > twin)
+
     @pytest.mark.parametrize("unused", ["blocks.1.heads", "blocks.2.heads", "blocks.3.mlp"])
     def test_unused_components_fail(self, network, circuit, split, unused):
         """What a search gives at a component that writes nothing cannot even be measured."""
@@ -261,6 +273,15 @@ class TestModularAddition:
         for subspace in (others, drawn):
             rate = network.accuracy(interchange(first, subspace=subspace), on=sums)
             assert rate.estimate < 0.05
+
+    def test_a_twin_that_learned_nothing_is_refuted(self, network, waves, sums):
+        """Among shuffled weights the key frequencies are no number, and nothing adds."""
+        keys, _ = self.span(waves[: self.KEYS])
+        twin = network.twin("shuffled")
+        assert not bool(twin.accuracy(on=sums) > 0.5)
+        assert not bool(
+            twin.accuracy(interchange(module("embed", pos=0), subspace=keys), on=sums) > 0.5
+        )
 
     @pytest.mark.parametrize("ablate", [zero_ablate, mean_ablate])
     def test_removing_them_destroys_the_sum(self, network, waves, sums, ablate):
