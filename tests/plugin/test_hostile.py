@@ -23,7 +23,7 @@ def test_named(causal, text):
     pairs = Pairs(
         [
             Pair((0, 1), (0, 2), base_answer=1, source_answer=2, id=f"{{i}} {{text}}",
-                 labels={{"template": f"t{{i % 12}} {{text}}", "effect": repr(0.1 * (i % 5) - 0.2)}})
+                 labels={{"template": f"t{{i % 12}} {{text}}", "effect": repr(0.1 * (i % 5))}})
             for i in range(24)
         ],
         name=text, cluster="template",
