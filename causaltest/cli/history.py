@@ -71,7 +71,7 @@ def history(
         for name in claims:
             chosen = find(name, set(ids))
             click.echo(visible(chosen))
-            for line in _runs(past.course(found, chosen), _band(kept, chosen, least)):
+            for line in _runs(past.course(found, chosen), band_of(kept, chosen, least)):
                 click.echo(visible(line))
     else:
         width = shutil.get_terminal_size((100, 24)).columns
@@ -127,7 +127,7 @@ def _runs(course: Course, band: tuple[float, float] | None) -> Iterator[str]:
         before = run, claim
 
 
-def _band(kept: Baseline | None, name: str, margin: object) -> tuple[float, float] | None:
+def band_of(kept: Baseline | None, name: str, margin: object) -> tuple[float, float] | None:
     """Return the estimate of a baseline, less and more what matters."""
     from causaltest.baseline.comparing import Margin
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+
+if TYPE_CHECKING:
+    from causaltest.report.drift import Past
 
 
 @click.command()
@@ -24,7 +27,21 @@ import click
     show_default=True,
     help="Of the figures; png has 300 dots per inch.",
 )
-def report(results: Path, output: Path | None, figures: Path | None, form: str) -> None:
+@click.option(
+    "--history", type=click.Path(path_type=Path), help="Show how claims came out in earlier runs."
+)
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="With --history: mark what lies off it."
+)
+def report(
+    *,
+    results: Path,
+    output: Path | None,
+    figures: Path | None,
+    form: str,
+    history: Path | None,
+    baseline: Path | None,
+) -> None:
     """Render RESULTS, a results.json or the results.jsonl of a killed run, as one HTML page.
 
     \b
@@ -32,13 +49,14 @@ def report(results: Path, output: Path | None, figures: Path | None, form: str) 
       causaltest report reports/results.json
       causaltest report reports/results.jsonl -o partial.html
       causaltest report reports/results.json --figures figures --format pdf
+      causaltest report reports/results.json --history hypotheses/history.jsonl
     """  # noqa: D301 - click reads \b
     from causaltest.records import read, recover
     from causaltest.report import html
 
     found = recover(results) if results.suffix == ".jsonl" else read(results)
     page = output or results.with_name("report.html")
-    html.write(found, page)
+    html.write(found, page, past=_past(history, baseline))
     for note in found.run.notes:
         click.echo(f"note: {note}")
     click.echo(f"report: {page}")
@@ -47,3 +65,25 @@ def report(results: Path, output: Path | None, figures: Path | None, form: str) 
 
         saved = save_figures(found, figures, cast("Any", form))
         click.echo(f"figures: {len(saved)} in {figures}")
+
+
+def _past(history: Path | None, baseline: Path | None) -> Past | None:
+    """Read the history of the suite, and the bands of a baseline."""
+    if history is None:
+        if baseline is not None:
+            raise click.UsageError(
+                "--baseline marks the runs of a history: give it, e.g. "
+                "--history hypotheses/history.jsonl"
+            )
+        return None
+    from causaltest.baseline import read as read_baseline
+    from causaltest.cli.compare import margin_of
+    from causaltest.cli.history import band_of
+    from causaltest.records import history as past
+    from causaltest.report.drift import Past
+
+    kept = None if baseline is None else read_baseline(baseline)
+    found = past.read(history)
+    names = {claim.id for run in found.runs for claim in run.claims}
+    bands = {name: band_of(kept, name, margin_of("10%")) for name in names}
+    return Past(found, {name: band for name, band in bands.items() if band is not None})

@@ -16,6 +16,7 @@ from causaltest.records import Claim, Results, count, ordered
 from causaltest.report import figures, numbers, words
 from causaltest.report.cards import Card, anchor_of, cards_of
 from causaltest.report.claim_figures import figure_html
+from causaltest.report.drift import Past, drift_figures
 from causaltest.report.environment import environment_of
 from causaltest.report.health import health_figure, too_few
 from causaltest.report.palette import DARK, LIGHT, role_of, themed, variables
@@ -37,7 +38,7 @@ _COLUMNS = (
 )
 
 
-def render(results: Results, *, budget: int = BUDGET) -> str:
+def render(results: Results, *, budget: int = BUDGET, past: Past | None = None) -> str:
     """Render the results of a run as one self-contained HTML page.
 
     Parameters
@@ -47,6 +48,8 @@ def render(results: Results, *, budget: int = BUDGET) -> str:
     budget
         Most bytes of the page. Where it does not suffice, the values of single pairs are left out,
         first those of supported claims, and the page says so.
+    past
+        The history of the suite, to show how claims came out before.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def render(results: Results, *, budget: int = BUDGET) -> str:
     decided = [claim for claim in claims if claim.verdict not in ("error", "not run")]
     apart = [claim for claim in claims if claim.verdict in ("error", "not run")]
     table = [(file, [_row(c, results) for c in group]) for file, group in _by_file(decided)]
-    frame = _frame(results, decided)
+    frame = _frame(results, decided) | _drift(past, decided)
     apart_cards = {card.anchor: card for card in cards_of(results, apart, budget // 4).cards}
     # The page without its cards is rendered once to know what they may take.
     page = {
@@ -79,7 +82,7 @@ def render(results: Results, *, budget: int = BUDGET) -> str:
     return str(fill("report.html.j2", **page, cards=_filed(decided, html)))
 
 
-def write(results: Results, path: Path) -> None:
+def write(results: Results, path: Path, *, past: Past | None = None) -> None:
     """Render the results of a run and put the page in place, whole or not at all.
 
     Parameters
@@ -88,13 +91,15 @@ def write(results: Results, path: Path) -> None:
         The run's results.
     path
         Where the page goes, e.g. `reports/report.html`; missing folders are made.
+    past
+        As for `render`.
 
     Raises
     ------
     RecordError
         The page cannot be written there.
     """
-    page = render(results)
+    page = render(results, past=past)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +178,18 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
         "style_hash": _hash(style),
         "script": Markup(script),  # noqa: S704 (our own file)
         "script_hash": _hash(script),
+    }
+
+
+def _drift(past: Past | None, decided: Sequence[Claim]) -> dict[str, object]:
+    """Prepare the courses of claims over the runs on record."""
+    if past is None:
+        return {"drift": [], "drift_note": ""}
+    drawn, left_out = drift_figures(past, decided)
+    notes = [*past.history.notes, left_out]
+    return {
+        "drift": [figure_html(figure) for figure in drawn],
+        "drift_note": " ".join(note for note in notes if note),
     }
 
 
