@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from causaltest.cache import Recall, Recalled
 from causaltest.engine.generation import Generated
 from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.steps import When
+from causaltest.engine.sweeps.keeping import packed, unpacked
 from causaltest.errors import MetricError
 from causaltest.fitted import Fitted
 from causaltest.interventions import Intervention, abbreviate
@@ -22,13 +25,23 @@ from causaltest.pairs import Pair, Pairs
 from causaltest.sites import END, Pos, Site
 from causaltest.stats import Judge, Rate
 
+Value = TypeVar("Value")
 Saying = str | re.Pattern[str] | Callable[[Generated, Pair], bool]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What was said, and what was edited for it."""
+
+    values: tuple[float, ...]
+    ledger: tuple[Entry, ...]
 
 
 class Writing(Fitted, ABC):
     """What measures effects can measure what is written."""
 
     model: Model
+    _recall: Recall
     _judge: Callable[[], Judge]
     _sequential: bool
 
@@ -43,6 +56,10 @@ class Writing(Fitted, ABC):
     @abstractmethod
     def _keep(self, ledger: Iterable[Entry]) -> None:
         """Add edits to what is reported."""
+
+    @abstractmethod
+    def _told(self, found: Recalled[Value]) -> Value:
+        """Return a value, and note where it is from."""
 
     @abstractmethod
     def _note(self, text: str) -> None:
@@ -110,14 +127,30 @@ class Writing(Fitted, ABC):
             self._note(
                 "not sequential: texts are written for all pairs at once; all pairs were run"
             )
-        written = self.model.generate(
-            pairs, max_new_tokens=max_new_tokens, intervention=intervention, when=when, **settings
-        )
-        self._keep(written.ledger)
-        values = [said(each, pair) for each, pair in zip(written, pairs, strict=True)]
+
+        def measure() -> _Said:
+            written = self.model.generate(
+                pairs,
+                max_new_tokens=max_new_tokens,
+                intervention=intervention,
+                when=when,
+                **settings,
+            )
+            values = [said(each, pair) for each, pair in zip(written, pairs, strict=True)]
+            return _Said(tuple(values), tuple(written.ledger))
+
+        found = self._told(
+            self._recall.record(
+                "says", _Said, measure,
+                pairs=pairs,
+                edits=() if intervention is None else [intervention],
+                settings=[_described(what), max_new_tokens, when, settings],
+            )
+        )  # fmt: skip
+        self._keep(found.ledger)
         by = self.model.name if intervention is None else f"{intervention}, {_shown(when)}"
         return Rate(
-            values,
+            found.values,
             units=pairs.units,
             unit=pairs.unit,
             pair_ids=[pair.id for pair in pairs],
@@ -163,12 +196,22 @@ class Writing(Fitted, ABC):
         """
         self.model.access(site)
         pairs = self._check_pairs(on, gate=True)
-        sides: list[Tensor] = []
-        for side in ("base", "source"):
-            read = self.model.read(site, [Row.of(pair, side) for pair in pairs])[site]
-            sides.append(torch.stack([each.double().mean(dim=0) for each in read]))
-        base, source = sides
-        return self.fitted((source - base).mean(dim=0).to(self.model.dtype), on=pairs)
+
+        def measure() -> bytes:
+            sides: list[Tensor] = []
+            for side in ("base", "source"):
+                read = self.model.read(site, [Row.of(pair, side) for pair in pairs])[site]
+                sides.append(torch.stack([each.double().mean(dim=0) for each in read]))
+            base, source = sides
+            return packed((source - base).mean(dim=0).cpu().numpy())
+
+        kept = self._told(
+            self._recall.record(
+                "mean difference", bytes, measure, pairs=pairs, settings=[repr(site)]
+            )
+        )
+        vector = torch.from_numpy(unpacked(kept, (-1,)))
+        return self.fitted(vector.to(self.model.device, self.model.dtype), on=pairs)
 
 
 def as_saying(what: object) -> Callable[[Generated, Pair], float]:
@@ -197,6 +240,11 @@ def _truth(value: object, what: object, pair: Pair) -> float:
     raise MetricError(
         f"{_name_of(what)} returned {value!r} for pair {pair.id}; expected True or False"
     )
+
+
+def _described(what: object) -> object:
+    """Return plain data that says what must be said; a function as it is."""
+    return [what.pattern, int(what.flags)] if isinstance(what, re.Pattern) else what
 
 
 def _name_of(what: object) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -574,6 +575,61 @@ def test_an_interrupt_at_the_keyboard_leaves_finished_jobs(folder, monkeypatch):
     assert ran[2:] == ran[1:2]
     plain = Causal(Model(network)).sweep("block_output", on=some_pairs(), metric=recovery)
     assert (grid.values == plain.values).all()
+
+
+def attributed(causal: Causal) -> list[bytes]:
+    """Estimates by gradients, the strongest computed."""
+    grid = causal.attribution("block_output", on=some_pairs(), metric=logit_diff, verify=2)
+    return numbers(grid.values.ravel())
+
+
+def edges_scored(causal: Causal) -> list[object]:
+    """Estimates of edges, one computed."""
+    found = causal.edge_attribution(on=some_pairs(), metric=logit_diff, verify=1)
+    return [*(edge.name for edge in found.edges), *numbers(found.values.ravel())]
+
+
+def steering(causal: Causal) -> list[bytes]:
+    """A vector to steer with."""
+    return numbers(causal.mean_difference(block_output(1, pos="end"), on=some_pairs()).tolist())
+
+
+@pytest.mark.parametrize(
+    "measure", [attributed, edges_scored, steering], ids=["cells", "edges", "vector"]
+)
+def test_estimates_are_kept(folder, passes, measure):
+    """Neither gradients, nor the cells that are computed, nor reads are run a second time."""
+    first = measure(Causal(Model(gpt2()), cache=Cache(folder)))
+    ran = passes[0]
+    assert measure(Causal(Model(gpt2()), cache=Cache(folder))) == first
+    assert passes[0] == ran
+
+
+def test_what_is_said_is_kept_by_the_words_asked_for(folder, passes):
+    """Texts and patterns are plain data; a function of the caller is asked every time."""
+    suite = ROOT / "hypotheses"
+    pronouns = Pairs.read(suite / "pairs" / "pronouns.jsonl", cluster="template")
+
+    def run(what: Any, **settings: Any) -> tuple[bool, list[bytes]]:
+        causal = Causal(Model.load(str(suite / "schoolbook")), cache=Cache(folder))
+        edit = mean_ablate(block_output(0, pos="end"))
+        given = {"max_new_tokens": 2, "when": "prompt", **settings}
+        before = passes[0]
+        values = causal.says(what, edit, on=pronouns, **given).values
+        return passes[0] > before, numbers(values)
+
+    def she(new: Any, _pair: Pair) -> bool:
+        return "she" in new.text
+
+    ran, first = run("she")
+    assert ran
+    assert run("she") == (False, first)
+    assert run(re.compile("she")) == (True, first)
+    assert run(re.compile("she")) == (False, first)
+    assert run(re.compile("she", re.IGNORECASE))[0]
+    assert run("she", max_new_tokens=3)[0]
+    assert run("she", when=[0])[0]
+    assert run(she) == run(she) == (True, first)
 
 
 def test_placebos_are_kept(folder, passes):

@@ -55,7 +55,7 @@ LAYERS = {
     "sharing": layer(DATA | {"engine"}, TORCH | {"msgspec"}),
     "health": layer(DATA | RESULTS, {"msgspec"}),
     "controls": layer(RUN, TORCH),
-    "texts": layer(RUN | {"fitted"}, TORCH),
+    "texts": layer(RUN | {"cache", "fitted"}, TORCH),
     "completeness": layer(RUN, TORCH),
     "fitted": layer(DATA | {"stats"}, TORCH),
     "alignments": layer(

@@ -94,6 +94,24 @@ class Keys:
         return [repr(site) for site in sites]
 
 
+def plain(value: object, what: str) -> object:
+    """Describe plain data: texts, numbers, and lists and mappings of them.
+
+    Raises
+    ------
+    Unkeyed
+        It is, or holds, something else.
+    """
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [plain(each, what) for each in cast("Sequence[object]", value)]
+    if isinstance(value, Mapping):
+        given = cast("Mapping[object, object]", value)
+        return [[str(key), plain(each, what)] for key, each in sorted(given.items(), key=str)]
+    raise Unkeyed(f"{what} is {value!r}, which is no plain data")
+
+
 def position(pos: object) -> str:
     """Describe a position.
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 from causaltest.cache.architectures import from_plain, to_plain
 from causaltest.cache.identity import Identity, Unkeyed
-from causaltest.cache.keys import Keys
+from causaltest.cache.keys import Keys, plain
 from causaltest.cache.store import Cache, digest
 from causaltest.engine.architecture import Architecture
 from causaltest.engine.ledger import Entry
@@ -161,6 +161,41 @@ class Recall:
             return [what, repr(site), self._keys.pairs(pairs)]
 
         return self._recalled("number", asked, float, measure)
+
+    def record(
+        self,
+        kind: str,
+        form: type[Value],
+        measure: Callable[[], Value],
+        *,
+        pairs: Pairs,
+        metric: Metric | None = None,
+        edits: Sequence[Intervention] = (),
+        settings: Sequence[object] = (),
+    ) -> Recalled[Value]:
+        """Return plain data of any form that depends on nothing but what is named.
+
+        Parameters
+        ----------
+        kind
+            What it is; one form for each.
+        form
+            What is read back; an entry that has another is measured anew.
+        measure
+            Measures it.
+        pairs, metric, edits, settings
+            What it depends on; settings that are no plain data are measured every time.
+        """
+
+        def asked() -> list[object]:
+            return [
+                self._keys.pairs(pairs),
+                None if metric is None else self._keys.metric(metric),
+                [self._keys.intervention(edit) for edit in edits],
+                plain(settings, f"a setting of {kind}"),
+            ]
+
+        return self._recalled(kind, asked, form, measure)
 
     def sweep(
         self,

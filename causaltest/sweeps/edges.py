@@ -20,7 +20,7 @@ from causaltest.pairs import Pairs
 from causaltest.progress import Advance
 from causaltest.sites import Site
 from causaltest.sweeps.estimates import InputPath, input_path, scored
-from causaltest.sweeps.graphs import Channel, Edge, EdgeScores, Node
+from causaltest.sweeps.graphs import Channel, Edge, Node
 
 _ROWS = 16
 _TOLERANCE = 1e-4
@@ -30,8 +30,8 @@ _WRITTEN = ("block_input", "attention_value_output", "attention_output", "mlp_ou
 
 def score_edges(
     model: Model, pairs: Pairs, metric: Metric, *, steps: int, progress: Advance
-) -> EdgeScores:
-    """Score all edges; see `Causal.edge_attribution`."""
+) -> tuple[tuple[Edge, ...], np.ndarray]:
+    """Return all edges and their scores, (pairs, edges); see `Causal.edge_attribution`."""
     _check_lengths(model, pairs)
     stream = Stream(model)
     found: dict[int, np.ndarray] = {}
@@ -44,15 +44,7 @@ def score_edges(
             values = stream.scores(batch, sources, metric, path)
             found.update((start + i, value) for i, value in zip(indices, values, strict=True))
             progress(len(found), len(rows))
-    return EdgeScores(
-        stream.edges,
-        np.stack([found[index] for index in range(len(rows))]),
-        model.name,
-        str(metric),
-        steps,
-        (pairs.name, pairs.sha256),
-        tuple(pair.id for pair in pairs),
-    )
+    return stream.edges, np.stack([found[index] for index in range(len(rows))])
 
 
 def _check_lengths(model: Model, pairs: Pairs) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from causaltest.engine.sweeps.keeping import packed, unpacked
 from causaltest.errors import InterventionError
 from causaltest.grids import EstimatedGrid
 from causaltest.interventions import interchange
@@ -12,8 +15,16 @@ from causaltest.pairs import Pairs
 from causaltest.progress import progress
 from causaltest.sweeps import edges, estimates
 from causaltest.sweeps.cells import Edit, Labels, cells_of
-from causaltest.sweeps.graphs import EdgeScores
+from causaltest.sweeps.graphs import Edge, EdgeScores
 from causaltest.sweeps.mapping import Choice, Mapped, Places, Scoring, raw, verb_of
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """Estimates of edges as they are kept."""
+
+    edges: tuple[Edge, ...]
+    values: bytes
 
 
 class Estimating(Mapped):
@@ -73,10 +84,22 @@ class Estimating(Mapped):
         edits = cells.interventions
         if isinstance(verify, bool) or not isinstance(verify, int) or verify < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InterventionError(f"verify is {verify!r}; expected a number of cells from 0")
-        with progress(f"attribution of {cells.name}") as advance:
-            guessed = estimates.estimate(
-                self.model, edits, pairs, score_of, steps=steps, progress=advance
+
+        def estimate() -> bytes:
+            with progress(f"attribution of {cells.name}") as advance:
+                return packed(
+                    estimates.estimate(
+                        self.model, edits, pairs, score_of, steps=steps, progress=advance
+                    )
+                )
+
+        kept = self._told(
+            self._recall.record(
+                "attribution", bytes, estimate,
+                pairs=pairs, metric=score_of, edits=edits, settings=[steps],
             )
+        )  # fmt: skip
+        guessed = unpacked(kept, (len(pairs), len(edits)))
         order = np.argsort(-np.abs(guessed.mean(axis=0)), kind="stable")[:verify]
         exact = np.zeros(len(edits), dtype=bool)
         values, made = guessed.copy(), None
@@ -142,8 +165,28 @@ class Estimating(Mapped):
         """
         score_of = as_metric(metric)
         pairs = self._check_pairs(on, at=score_of.position)
-        with progress("edge attribution") as advance:
-            found = edges.score_edges(self.model, pairs, score_of, steps=steps, progress=advance)
+
+        def score() -> _Edges:
+            with progress("edge attribution") as advance:
+                found, values = edges.score_edges(
+                    self.model, pairs, score_of, steps=steps, progress=advance
+                )
+            return _Edges(found, packed(values))
+
+        kept = self._told(
+            self._recall.record(
+                "edge attribution", _Edges, score, pairs=pairs, metric=score_of, settings=[steps]
+            )
+        )
+        found = EdgeScores(
+            kept.edges,
+            unpacked(kept.values, (len(pairs), len(kept.edges))),
+            self.model.name,
+            str(score_of),
+            steps,
+            (pairs.name, pairs.sha256),
+            tuple(pair.id for pair in pairs),
+        )
         if verify:
             strongest = found.top(verify)
             base = np.array(self._scores(raw(score_of), pairs, "base"))
