@@ -15,7 +15,7 @@ MODES = ("parallel", "serial")
 class RepresentationConfig(NamedTuple):
     """One site and what to do there.
 
-    Parameters
+    Attributes
     ----------
     layer
         Block index from 0; of no meaning where `component` is a module path.
@@ -29,8 +29,10 @@ class RepresentationConfig(NamedTuple):
         How many units are joined into one vector before a basis is applied to it.
     low_rank_dimension
         Width of the subspace; number of features or rank where a class has these.
-    intervention_type, intervention
-        A class, or an instance or plain function; not both.
+    intervention_type
+        A class; in its stead there may be an `intervention`, not both.
+    intervention
+        An instance or a plain function.
     subspace_partition
         Groups of dims that `subspaces` counts: `[lo, hi]` is a half-open range, any other list is
         the dims themselves.
