@@ -131,7 +131,16 @@ def _chart(graph: CircuitGraph) -> Any:
         members.mark_point(filled=True, size=560, color=LIGHT["link"], opacity=1, aria=True).encode(
             shape=shape
         ),
-        members.mark_text(color=LIGHT["paper"], fontSize=10).encode(text="name:N"),
+        members.transform_filter("length(datum.name) < 5")
+        .mark_text(color=LIGHT["paper"], fontSize=10)
+        .encode(text="name:N"),
+        members.transform_filter("length(datum.name) == 5")
+        .mark_text(color=LIGHT["paper"], fontSize=8)
+        .encode(text="name:N"),
+        # Names that a node has no room for stand beside it.
+        members.transform_filter("length(datum.name) > 5")
+        .mark_text(color=LIGHT["text"], fontSize=10, align="left", dx=16)
+        .encode(text="name:N"),
     ]
     if edges:
         lines = altair.Chart(altair.Data(values=edges)).mark_rule(stroke=LIGHT["control"])

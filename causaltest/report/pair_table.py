@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup, escape
 
 from causaltest.records import PairRecord, PairSetRecord, Part, pair_set_of
-from causaltest.report import numbers
+from causaltest.report import numbers, words
 from causaltest.report.templating import fill
 from causaltest.report.text import cut, shortened, visible
 
@@ -145,11 +145,12 @@ def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
     ]
     outside = against(first)
     name = f" of {first.pair_set}" if first.pair_set else ""
+    noun = words.counted(first)
     left_out = f" The first {_MOST_ROWS} are shown." if total > _MOST_ROWS else ""
     return fill(
         "pairs.html.j2",
-        title=f"The {numbers.plural(total, 'pair')}{name}, each with its value",
-        caption=f"The pairs that speak most against the claim come first; {outside:,} of "
+        title=f"The {numbers.plural(total, noun)}{name}, each with its value",
+        caption=f"The {noun}s that speak most against the claim come first; {outside:,} of "
         f"{total:,} lie outside it by themselves.{left_out}",
         named=bool(pairs),
         numbered=not pairs,

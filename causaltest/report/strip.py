@@ -47,10 +47,11 @@ def strip(part: Part) -> Figure | None:
         canvas.pile([value for value, _ in pairs])
     canvas.estimate()
     scale = words.scale_of(part)
-    title = f"{numbers.plural(len(pairs), 'pair')} of {part.subject}"
+    noun = words.counted(part)
+    title = f"{numbers.plural(len(pairs), noun)} of {part.subject}"
     shown = " ".join(numbers.estimate_and_interval(part.estimate, part.interval))
     description = (
-        f"Each dot is a pair{', each row a ' + (part.unit or 'unit') if by_unit else ''}. "
+        f"Each dot is a {noun}{', each row a ' + (part.unit or 'unit') if by_unit else ''}. "
         f"Mean and interval {shown}; the claim is true in the shaded part, "
         f"{numbers.bound_text(part.relation, part.bound)}."
     )
@@ -116,7 +117,7 @@ class _Canvas:
         step = min(2 * _DOT, 130 / max(columns.values()))
         height = max(40.0, step * max(columns.values()) + _DOT)
         floor = self.bottom + height
-        name = numbers.plural(len(values), "pair")
+        name = numbers.plural(len(values), words.counted(self.part))
         self.marks.append(self.text(_LABELS - 12, floor - 6, name, "end", "muted"))
         self.marks.append(
             _dots(

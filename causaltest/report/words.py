@@ -230,6 +230,23 @@ def unadjusted_only(results: Results) -> tuple[Claim, ...]:
     )
 
 
+def counted(part: Part) -> str:
+    """Name what a part's values are: pairs, or units where their means alone are kept.
+
+    Parameters
+    ----------
+    part
+        The part.
+
+    Returns
+    -------
+    str
+        A noun in the singular.
+    """
+    means = len(part.values) == part.n_units < part.n_pairs
+    return (visible(part.unit) or "unit") if means else "pair"
+
+
 def measured(part: Part) -> str:
     """Say in one sentence what was measured, on how many pairs.
 

@@ -156,4 +156,13 @@ class Largest:
                 *notes_of(self._table, found.constant, unit),
             ),
         )
-        return replace(verdict, shown=self.shown, _asked=[False])
+        # Judged on unit means, which are what the verdict holds; there are more pairs than these.
+        pairs = self._columns.n_pairs
+        needed = verdict.pairs_needed
+        return replace(
+            verdict,
+            n_pairs=pairs,
+            pairs_needed=None if needed is None else math.ceil(needed * pairs / self._table.n),
+            shown=self.shown,
+            _asked=[False],
+        )

@@ -288,14 +288,24 @@ class Grid:
         EvidenceError
             If the margin is not above the numeric floor.
         """
+        self.check_margin(margin)
+        found = self.significant()
+        inside = (found.lower > -margin) & (found.upper < margin)
+        return self._chosen(np.flatnonzero(inside), "grid.known_small(...)")
+
+    def check_margin(self, margin: float) -> None:
+        """Refuse a margin below which nothing can be told from 0.
+
+        Raises
+        ------
+        EvidenceError
+            The margin is not above the numeric floor.
+        """
         if margin <= self._floor:
             raise EvidenceError(
                 f"a margin of {margin:g} is not above the numeric floor {self._floor:.3g}\n"
                 "name the largest effect that would still be negligible"
             )
-        found = self.significant()
-        inside = (found.lower > -margin) & (found.upper < margin)
-        return self._chosen(np.flatnonzero(inside), "grid.known_small(...)")
 
     def strongest(self, count: int = 1) -> Cells:
         """Choose the cells of largest effect; they can be judged on other units only."""

@@ -480,3 +480,18 @@ def test_cells_carried_by_one_unit_are_said():
     values[3, 0, 0] = -40.0
     assert (grid_of(values).largest > 0.1).notes[1].startswith("2 cells respond to one pair")
     assert grid_of(values).against(grid_of(noise(seed=1))).significant().notes == ()
+
+
+def test_the_largest_cell_counts_pairs_and_units():
+    """Its verdict rests on unit means, and says how many pairs they are of."""
+    values = np.random.default_rng(0).normal(0.3, 0.5, (48, 2, 2))
+    units = [f"template {i % 12}" for i in range(48)]
+    ids = [f"pair {i}" for i in range(48)]
+    axes = {"layer": [0, 1], "pos": ["name", "end"]}
+    grid = Grid(values, axes=axes, units=units, unit="template", pair_ids=ids)
+    verdict = grid.largest > 0.35
+    assert (verdict.n_pairs, verdict.n_units) == (48, 12)
+    alone = Grid(values[:12], axes=axes, units=ids[:12], pair_ids=ids[:12]).largest > 0.35
+    assert (alone.n_pairs, alone.n_units) == (12, 12)
+    assert verdict.name == "inconclusive"
+    assert verdict.pairs_needed % 4 == 0
