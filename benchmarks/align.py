@@ -200,7 +200,7 @@ def main() -> None:
     """Measure both and write the section of the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pyvene", default="", help="python of an environment with pyvene")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--train", type=int, default=256)
     parser.add_argument("--test", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
