@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.run import score, score_identity
-from causaltest.engine.softmax import eager
+from causaltest.engine.softmax import eager, listen
 from causaltest.engine.surroundings import other_inputs
 from causaltest.errors import CausaltestError, ModelError, SiteError
 from causaltest.interventions import Interchange, Intervention
@@ -194,6 +195,16 @@ class _Trial:
         """Return the logits of a prompt, run alone."""
         return self.model.run([prompt])[0].logits
 
+    def eagerly(self, sites: Sequence[Site]) -> Tensor:
+        """Return the logits of base with attention computed as it is where patterns are edited."""
+        network = self.model.network
+        paths = {self.model.access(site).path for site in sites}
+        with eager(network), ExitStack() as stack:
+            for path in paths:
+                for handle in listen(network.get_submodule(path), lambda given, soft: soft(given)):
+                    stack.callback(handle.remove)
+            return self.plain(self.base)
+
     def edited(self, intervention: Intervention) -> tuple[Tensor, bool]:
         """Return the base's logits under an intervention, and whether any activation changed."""
         found: list[Tensor] = []
@@ -284,13 +295,10 @@ def _prompts(model: Model, prompts: tuple[Prompt, Prompt] | None) -> tuple[Promp
 def _identity(trial: _Trial) -> Iterator[Check]:
     name = "identity edit leaves logits bit-equal"
     usual = trial.plain(trial.base)
-    with eager(trial.model.network):
-        eagerly = trial.plain(trial.base)
     for component, sites in trial.sites():
         found: list[Tensor] = []
-        # Patterns are edited in attention that is computed eagerly.
-        plain = eagerly if sites[0].component in KEYED else usual
         try:
+            plain = trial.eagerly(sites) if sites[0].component in KEYED else usual
             score_identity(trial.model, sites, list(trial.pairs), _keeper(found))
         except CausaltestError as error:
             yield Check(name, component, "failed", _first_line(error))

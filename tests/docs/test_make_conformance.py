@@ -34,8 +34,15 @@ def test_one_line_is_put_in() -> None:
     assert len(differ) == 3  # its own line, that of its kind, and the total
 
 
-@pytest.mark.parametrize("stacks, shown", [({}, ""), ({"encoder": []}, "no cross-attention: why")])
-def test_stacks_without_cross_attention_say_why(stacks, shown) -> None:
-    """The remark of a network with several stacks names the reason."""
-    row = {"missing": {"cross_attention_output": "why"}, "stacks": stacks, "checks": []}
+@pytest.mark.parametrize(
+    "stacks, why, shown",
+    [
+        ({}, "both in one softmax", ""),
+        ({"encoder": []}, "no module of a known name", ""),
+        ({"encoder": []}, "both in one softmax", "no cross-attention: both in one softmax"),
+    ],
+)
+def test_stacks_that_are_attended_to_at_once_are_remarked(stacks, why, shown) -> None:
+    """The remark of a network whose decoder has no cross-attention apart names the reason."""
+    row = {"missing": {"cross_attention_output": why}, "stacks": stacks, "checks": []}
     assert not_applicable(row) == shown
