@@ -96,7 +96,7 @@ def figures_of(results: Results) -> Iterator[tuple[str, Figure]]:
         taken.add(found)
         return found
 
-    for figure in forest(results, limit=len(results.claims)):
+    for figure in forest(results):
         yield named("forest", figure.scale), figure
     health = health_figure(results)
     if health is not None:

@@ -23,7 +23,7 @@ from causaltest.records import (
     write,
 )
 from causaltest.records.making import map_of, shown_by
-from causaltest.stats import Curve, Effect, Grid, Judge, Ratio
+from causaltest.stats import Curve, Effect, Grid, Judge, Rate, Ratio
 from causaltest.stats.arriving import ArrivingEffect, Look, Stream
 from causaltest.stats.controls import Controls
 from causaltest.stats.shown import OfCircuit, Place
@@ -179,6 +179,22 @@ def test_controls_stand_beside_their_effect():
     assert made.estimate == pytest.approx(float(np.mean(site.values)))
     assert (made.low, made.high) == (site.interval.low, site.interval.high)
     assert (made.kind, made.test) == ("random sites", "prediction")
+
+
+def test_an_alignment_stands_beside_its_refits():
+    """Rates have rates as controls, such as those of refits on shuffled labels."""
+
+    def rate(share):
+        hits = np.arange(24) < round(24 * share)
+        return Rate(hits.astype(float), units=NAMES, pair_ids=NAMES, subject="accuracy of DAS")
+
+    refits = [rate(0.1 + 0.02 * i) for i in range(19)]
+    controls = Controls(refits, kind="refits on shuffled labels", test="prediction")
+    (made,) = recorded(rate(0.95) > controls).controls
+    assert made.estimate == pytest.approx(23 / 24)
+    assert made.controls == pytest.approx(sorted(each.estimate for each in refits))
+    assert made.low < 23 / 24 < made.high
+    assert made.kind == "refits on shuffled labels"
 
 
 def test_circuits_that_are_part_of_another_are_left_out():
