@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,13 +10,13 @@ import numpy as np
 from causaltest.circuits import Circuit
 from causaltest.engine.apply import random_stream
 from causaltest.engine.output import Output
-from causaltest.engine.run import Scores
-from causaltest.errors import InterventionError
+from causaltest.errors import InterventionError, MetricError
 from causaltest.interventions import Intervention, mean_ablate
-from causaltest.metrics import Metric, logit_diff
+from causaltest.measuring import Measuring
+from causaltest.metrics import Metric, as_metric, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Site
-from causaltest.stats import Incompleteness, Judge, Minimality
+from causaltest.stats import Incompleteness, Minimality
 from causaltest.stats.shown import OfCircuit, Place
 
 Ablation = Callable[..., Intervention]
@@ -25,17 +24,9 @@ Sites = Circuit | Iterable[Site]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
-class CircuitParts(ABC):
+class CircuitParts(Measuring):
     """What scores circuits can score them with parts taken out."""
 
-    _judge: Callable[[], Judge]
-    _sequential: bool
-
-    @abstractmethod
-    def _note(self, text: str) -> None:
-        """Add a remark to what is reported."""
-
-    @abstractmethod
     def _extremes(
         self,
         everything: Circuit,
@@ -43,25 +34,15 @@ class CircuitParts(ABC):
         metric: Metric | Callable[[Output, Pair], float],
         ablation: Ablation,
     ) -> tuple[Metric, Pairs, tuple[float, ...], tuple[float, ...]]:
-        """Score the whole model, and the model with everything considered ablated."""
-
-    @abstractmethod
-    def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
-        """Score an intervention and keep its ledger."""
-
-    @abstractmethod
-    def _floor(
-        self,
-        sites: tuple[Site, ...],
-        pairs: Pairs,
-        metric: Metric,
-        total: tuple[float, ...] | None,
-    ) -> float:
-        """Measure the numeric floor with the identity edit."""
-
-    @abstractmethod
-    def _counts_in(self, subject: str, unit: str) -> None:
-        """Note what a subject is counted in."""
+        score_of = as_metric(metric)
+        if score_of.normalised:
+            raise MetricError(
+                f"{score_of} is already a fraction of the total effect; use metric=logit_diff"
+            )
+        all_ablated = ablation(*everything)
+        pairs = self._check(all_ablated, on, at=score_of.position)
+        model = self._scores(score_of, pairs, "base")
+        return score_of, pairs, model, self._run(all_ablated, pairs, score_of).values
 
     def incompleteness(
         self,

@@ -4,78 +4,28 @@ from __future__ import annotations
 
 import math
 import numbers
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
-from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model
 from causaltest.engine.output import Output
-from causaltest.engine.run import Scores
 from causaltest.errors import InterventionError, MetricError
 from causaltest.interventions import Intervention
 from causaltest.interventions.kinds import Addition, Subtraction
+from causaltest.measuring import Measuring
 from causaltest.metrics import Metric, as_metric, logit_diff
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import END, Pos, Site
-from causaltest.stats import Curve, Judge
+from causaltest.stats import Curve
 
 Dosed = Intervention | Callable[[float], Intervention | None]
 FEWEST_DOSES = 3
 
 
-class DoseResponse(ABC):
+class DoseResponse(Measuring):
     """What measures effects can measure them over doses."""
-
-    model: Model
-    _judge: Callable[[], Judge]
-    _sequential: bool
-
-    @abstractmethod
-    def _check(self, intervention: Intervention, on: Pairs, *, at: Pos) -> Pairs:
-        """Refuse what is no intervention on this model, or no pair set."""
-
-    @abstractmethod
-    def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
-        """Refuse what is no pair set, and note it."""
-
-    @abstractmethod
-    def _keep(self, ledger: Iterable[Entry]) -> None:
-        """Add edits to what is reported."""
-
-    @abstractmethod
-    def _note(self, text: str) -> None:
-        """Add a remark to what is reported."""
-
-    @abstractmethod
-    def _counts_in(self, subject: str, unit: str) -> None:
-        """Note what a subject is counted in."""
-
-    @abstractmethod
-    def _score(
-        self, intervention: Intervention, pairs: Pairs, metric: Metric, *, allow_inert: bool = False
-    ) -> Scores:
-        """Score an intervention."""
-
-    @abstractmethod
-    def _scores(
-        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
-    ) -> tuple[float, ...]:
-        """Score plain runs."""
-
-    @abstractmethod
-    def _floor(
-        self,
-        sites: tuple[Site, ...],
-        pairs: Pairs,
-        metric: Metric,
-        total: tuple[float, ...] | None,
-    ) -> float:
-        """Measure the numeric floor with the identity edit."""
 
     def dose_response(
         self,

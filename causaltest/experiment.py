@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
-import torch
 from torch import nn
 
 from causaltest import health
 from causaltest.alignments.gridding import AligningOver
-from causaltest.cache import Cache, Recall, Recalled
+from causaltest.cache import Cache, Recall
 from causaltest.circuits import Circuit
 from causaltest.completeness import CircuitParts, Runs, pictured, proper_part
 from causaltest.controls import CircuitOrigin, Controlled, Origin, Weights, twin
+from causaltest.controls.origins import Origins
 from causaltest.doses import DoseResponse
-from causaltest.engine.ledger import Entry
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
-from causaltest.engine.run import Scores, score
-from causaltest.errors import CausaltestError, InterventionError, MetricError, PairError
+from causaltest.engine.run import Scores
 from causaltest.interventions import Intervention, mean_ablate
 from causaltest.looks import InLooks
 from causaltest.metrics import Metric, as_metric, correctness, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.plain_runs import PlainRuns
-from causaltest.sites import END, Pos, Site
+from causaltest.sites import Pos, Site
 from causaltest.stats import Effect, Judge, Rate, Ratio
 from causaltest.sweeps import Sweeping
 from causaltest.texts import Writing
@@ -35,38 +31,6 @@ from causaltest.texts import Writing
 _IDENTITY_TOLERANCE = 1e-3
 
 Ablation = Callable[..., Intervention]
-Value = TypeVar("Value")
-
-
-@dataclass
-class Trail:
-    """What was done since the trail was last cleared; reports are written from it."""
-
-    edits: list[Entry] = field(default_factory=list)
-    pair_sets: dict[str, Pairs] = field(default_factory=dict)
-    notes: dict[str, None] = field(default_factory=dict)
-    findings: dict[health.Finding, None] = field(default_factory=dict)
-    """What health checks found."""
-    mapped: dict[str, Pairs] = field(default_factory=dict)
-    """Pair sets on which places were looked at, by hash."""
-    counted_in: dict[str, str] = field(default_factory=dict)
-    """What each measured subject is counted in: `fraction`, `logits`, ..."""
-
-    def clear(self) -> None:
-        """Start afresh."""
-        self.edits.clear()
-        self.pair_sets.clear()
-        self.notes.clear()
-        self.findings.clear()
-        self.mapped.clear()
-
-    def find(self, *found: health.Finding | None) -> None:
-        """Note what health checks found, if anything."""
-        self.findings.update(dict.fromkeys(each for each in found if each is not None))
-
-    def unit_of(self, subject: str) -> str:
-        """Return what a subject, or a difference of subjects, is counted in."""
-        return next((unit for known, unit in self.counted_in.items() if known in subject), "")
 
 
 class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Sweeping, Writing):
@@ -112,14 +76,12 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         cache: Cache | None = None,
     ) -> None:
         super().__init__(model if isinstance(model, Model) else Model(model))
-        self.trail = Trail()
         self._judge = judge or Judge
         self._cache = cache
+        self._sequential = sequential
         self._recall = Recall(None if sequential else cache, self.model)
         self._runs = PlainRuns(self.model, self._recall)
-        self._known = []
-        self._is_twin = False
-        self._sequential = sequential
+        self._origins = Origins()
 
     def __repr__(self) -> str:
         return f"<Causal on {self.model.name}>"
@@ -426,23 +388,6 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         self.trail.notes[f"measured also on a twin: {other.model.name}, seed {seed}"] = None
         return other
 
-    def _extremes(
-        self,
-        everything: Circuit,
-        on: Pairs,
-        metric: Metric | Callable[[Output, Pair], float],
-        ablation: Ablation,
-    ) -> tuple[Metric, Pairs, tuple[float, ...], tuple[float, ...]]:
-        score_of = as_metric(metric)
-        if score_of.normalised:
-            raise MetricError(
-                f"{score_of} is already a fraction of the total effect; use metric=logit_diff"
-            )
-        all_ablated = ablation(*everything)
-        pairs = self._check(all_ablated, on, at=score_of.position)
-        model = self._scores(score_of, pairs, "base")
-        return score_of, pairs, model, self._run(all_ablated, pairs, score_of).values
-
     def _effect(
         self,
         values: Sequence[float],
@@ -466,33 +411,6 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
             judge=self._judge,
         )
 
-    def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
-        measured = self._score(intervention, pairs, metric)
-        self._keep(measured.ledger)
-        return measured
-
-    def _score(
-        self, intervention: Intervention, pairs: Pairs, metric: Metric, *, allow_inert: bool = False
-    ) -> Scores:
-        def measure() -> Scores:
-            return score(self.model, intervention, pairs, metric, allow_inert=allow_inert)
-
-        return self._told(
-            self._recall.scores(intervention, pairs, metric, measure, allow_inert=allow_inert)
-        )
-
-    def _told(self, found: Recalled[Value]) -> Value:
-        """Return a value, and note where it is from if it was measured in an earlier run."""
-        for run in found.runs:
-            self._note(f"re-used from the cache: numbers that the run of {run} measured")
-        return found.value
-
-    def _keep(self, ledger: Iterable[Entry]) -> None:
-        for entry in ledger:
-            self.trail.edits.append(entry)
-            if entry.note:
-                self.trail.notes[entry.note] = None
-
     def _on(self, model: Model, *, is_twin: bool = False) -> Causal:
         """Return what measures another model as this one, and reports to the same trail."""
         other = Causal(model, judge=self._judge, sequential=self._sequential, cache=self._cache)
@@ -500,117 +418,6 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
         other._known = self._known
         other._is_twin = is_twin
         return other
-
-    def _note(self, text: str) -> None:
-        self.trail.notes[text] = None
-
-    def _counts_in(self, subject: str, unit: str) -> None:
-        self.trail.counted_in[subject] = unit
-
-    def _scores(
-        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
-    ) -> tuple[float, ...]:
-        """Score plain runs, once for each pair set, metric and side."""
-        return self._told(self._runs.scores(metric, pairs, side))
-
-    def _floor(
-        self,
-        sites: tuple[Site, ...],
-        pairs: Pairs,
-        metric: Metric,
-        total: tuple[float, ...] | None,
-    ) -> float:
-        """Measure the numeric floor with the identity edit, in units of the effect."""
-        base = self._scores(metric, pairs, "base")
-        floor = self._told(self._runs.floor(sites, pairs, metric))
-        return self._settled(floor, sites, metric, base, total)
-
-    def _settled(
-        self,
-        moved: float,
-        sites: tuple[Site, ...],
-        metric: Metric,
-        base: tuple[float, ...],
-        total: tuple[float, ...] | None,
-    ) -> float:
-        """Return what the identity control moves in units of the effect, or refuse too much."""
-        size = _mean_size(total) if total is not None else _mean_size(base)
-        tolerance = max(_IDENTITY_TOLERANCE, 8 * torch.finfo(self.model.dtype).eps)
-        if size > 0 and moved > tolerance * size:
-            raise InterventionError(
-                f"replacing {', '.join(map(str, sites[:3]))} by its own activation moves {metric} "
-                f"by up to {moved:.3g}, more than {tolerance:.1g} of its size ({size:.3g})\n"
-                "The model is not deterministic, or its precision is too low for this effect; "
-                "try float32 on one device"
-            )
-        if total is None:
-            return moved
-        mean_total = abs(math.fsum(total)) / len(total)
-        return moved / mean_total if mean_total > 0 else 0.0
-
-    def _check(self, intervention: Intervention, on: Pairs, *, at: Pos) -> Pairs:
-        if not isinstance(intervention, Intervention):
-            hint = "interchange(...)" if isinstance(intervention, Site) else "interchange(site)"
-            raise InterventionError(
-                f"expected an intervention such as {hint}; got {intervention!r} "
-                f"({type(intervention).__name__})"
-            )
-        for site in intervention.sites:
-            self.model.access(site)
-        pairs = self._check_pairs(on, at=at)
-        self.check_unseen(intervention, pairs)
-        return pairs
-
-    def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
-        if not isinstance(on, Pairs):
-            raise PairError(
-                f"on= takes a pair set (Pairs); got {type(on).__name__}. "
-                "Wrap pairs as Pairs([...], name=..., cluster=...)"
-            )
-        self.trail.pair_sets[on.sha256] = on
-        if on.cluster is None:
-            _check_different(on)
-            self.trail.notes[
-                f"pair set {on.name} has cluster=None: each pair counts as its own unit, so the "
-                "verdict speaks of new pairs of this kind, not of new templates"
-            ] = None
-        # A claim about the accuracy itself needs no remark on it.
-        if not gate:
-            self._note_weak_baseline(on, at)
-        return on
-
-    def _note_weak_baseline(self, pairs: Pairs, at: Pos) -> None:
-        if self._is_twin or any(pair.base_answer is None for pair in pairs):
-            return
-        pairs = self._first_look(pairs) if self._sequential else pairs
-        metric = correctness("base_answer", at=at)
-        try:
-            # No number of the claim, so nothing is said of where it is from.
-            right = self._runs.scores(metric, pairs, "base").value
-        except CausaltestError:
-            return  # answers of several tokens: only metrics of the user's own can score them
-        self._find_weak_baseline(pairs, right)
-
-    def _find_weak_baseline(self, pairs: Pairs, right: Sequence[float]) -> None:
-        """Note a task that the model mostly fails at, by whether each answer is right."""
-        if not self._is_twin:
-            self.trail.find(health.weak_baseline(self.model.name, right, pairs.name))
-
-
-def _mean_size(values: Sequence[float]) -> float:
-    return math.fsum(map(abs, values)) / len(values)
-
-
-def _check_different(pairs: Pairs) -> None:
-    """Refuse the same pair under two ids where each pair counts as its own unit."""
-    if pairs.repeated is not None:
-        one, other = pairs.repeated
-        raise PairError(
-            f"pairs {one!r} and {other!r} of {pairs.name} are the same pair under two ids, and "
-            "with cluster=None each would count as evidence of its own\n"
-            "take one out; or, if what they were made from differs, put that into a label and "
-            "name it as the cluster"
-        )
 
 
 def _name_of(function: Any) -> str:

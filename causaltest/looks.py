@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
 from causaltest.controls import Origin
 from causaltest.controls.origins import Origins
 from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model
 from causaltest.engine.run import score
 from causaltest.interventions import (
     FromSource,
@@ -22,47 +20,20 @@ from causaltest.interventions import (
     ResampleAblation,
 )
 from causaltest.interventions.base import Joint
+from causaltest.measuring import Measuring
 from causaltest.metrics import Metric
 from causaltest.pairs import Pairs
-from causaltest.sites import Site
-from causaltest.stats import Effect, Judge, Rate
+from causaltest.stats import Effect, Rate
 from causaltest.stats.arriving import ArrivingEffect, ArrivingRate, Look, Stream
 
 _LIMITED = {"probability": (0.0, 1.0), "fraction": (0.0, 1.0)}
 """Limits of what a metric counts in; an effect is the difference of two such numbers."""
 
 
-class InLooks(ABC):
+class InLooks(Measuring):
     """What measures effects can measure them in looks, where that is asked for."""
 
-    model: Model
-    _judge: Callable[[], Judge]
     _origins: Origins
-    _sequential: bool
-
-    @abstractmethod
-    def _scores(
-        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
-    ) -> tuple[float, ...]:
-        """Score plain runs, once for each pair set, metric and side."""
-
-    @abstractmethod
-    def _floor(
-        self,
-        sites: tuple[Site, ...],
-        pairs: Pairs,
-        metric: Metric,
-        total: tuple[float, ...] | None,
-    ) -> float:
-        """Measure the numeric floor with the identity edit."""
-
-    @abstractmethod
-    def _keep(self, ledger: Iterable[Entry]) -> None:
-        """Add edits to what is reported."""
-
-    @abstractmethod
-    def _note(self, text: str) -> None:
-        """Add a remark to what is reported."""
 
     def _at_once(self, intervention: Intervention | None, metric: Metric) -> str:
         """Say why a measurement cannot come in looks; empty where it can."""
@@ -83,6 +54,8 @@ class InLooks(ABC):
 
     def _first_look(self, pairs: Pairs) -> Pairs:
         """Return the pairs that come first, on which floor and baseline are looked at."""
+        if not self._sequential:
+            return pairs
         stream = self._stream(pairs, lambda _: Look(np.zeros(0)), limits=(0.0, 1.0))
         return _chosen(pairs, stream.first(self._judge().seed))
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from causaltest.cache import Recall, Recalled
 from causaltest.engine.generation import Generated
 from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.steps import When
 from causaltest.engine.sweeps.keeping import packed, unpacked
 from causaltest.errors import MetricError
-from causaltest.fitted import Fitted
 from causaltest.interventions import Intervention, abbreviate
+from causaltest.measuring import Measuring
 from causaltest.pairs import Pair, Pairs
-from causaltest.sites import END, Pos, Site
-from causaltest.stats import Judge, Rate
+from causaltest.sites import END, Site
+from causaltest.stats import Rate
 
 Value = TypeVar("Value")
 Saying = str | re.Pattern[str] | Callable[[Generated, Pair], bool]
@@ -37,33 +34,8 @@ class _Said:
     ledger: tuple[Entry, ...]
 
 
-class Writing(Fitted, ABC):
+class Writing(Measuring):
     """What measures effects can measure what is written."""
-
-    model: Model
-    _recall: Recall
-    _judge: Callable[[], Judge]
-    _sequential: bool
-
-    @abstractmethod
-    def _check(self, intervention: Intervention, on: Pairs, *, at: Pos) -> Pairs:
-        """Refuse what is no intervention on this model, or no pair set."""
-
-    @abstractmethod
-    def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
-        """Refuse what is no pair set, and note it."""
-
-    @abstractmethod
-    def _keep(self, ledger: Iterable[Entry]) -> None:
-        """Add edits to what is reported."""
-
-    @abstractmethod
-    def _told(self, found: Recalled[Value]) -> Value:
-        """Return a value, and note where it is from."""
-
-    @abstractmethod
-    def _note(self, text: str) -> None:
-        """Add a remark to what is reported."""
 
     def says(
         self,

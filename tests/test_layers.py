@@ -14,6 +14,7 @@ LEAVES = {"errors", "spelling"}
 DATA = LEAVES | {"sites", "pairs", "interventions", "circuits"}
 RESULTS = LEAVES | {"stats", "records"}
 RUN = DATA | RESULTS | {"engine", "metrics"}
+MEASURING = RUN | {"measuring"}
 
 TORCH = {"torch", "transformers", "safetensors", "huggingface_hub", "accelerate", "peft", "numpy"}
 STATISTICS = {"numpy", "scipy"}
@@ -54,24 +55,25 @@ LAYERS = {
     "metrics": layer(DATA | {"engine"}, TORCH),
     "sharing": layer(DATA | {"engine"}, TORCH | {"msgspec"}),
     "health": layer(DATA | RESULTS, {"msgspec"}),
-    "controls": layer(RUN, TORCH),
-    "texts": layer(RUN | {"cache", "fitted"}, TORCH),
-    "completeness": layer(RUN, TORCH),
+    "controls": layer(MEASURING, TORCH),
+    "texts": layer(MEASURING | {"cache", "fitted"}, TORCH),
+    "completeness": layer(MEASURING, TORCH),
     "fitted": layer(DATA | {"stats"}, TORCH),
     "alignments": layer(
-        RUN | {"fitted", "grids", "progress", "sharing", "sweeps"}, TORCH | {"msgspec"}
+        MEASURING | {"fitted", "grids", "progress", "sharing", "sweeps"}, TORCH | {"msgspec"}
     ),
-    "doses": layer(RUN, TORCH),
-    "looks": layer(RUN | {"controls"}, TORCH),
+    "doses": layer(MEASURING, TORCH),
+    "looks": layer(MEASURING | {"controls"}, TORCH),
     "cache": layer(RUN | {"sharing"} | {PACKAGE_ITSELF}, TORCH | {"msgspec"}),
     "progress": layer(set(), {"tqdm"}),
     "grids": layer(RESULTS | {"report"}, {"numpy", "pandas", "altair", "vl_convert", "msgspec"}),
     "plain_runs": layer(RUN | {"cache"}, set()),
+    "measuring": layer(RUN | {"cache", "fitted", "health", "plain_runs"}, TORCH),
     "sweeps": layer(
-        RUN | {"cache", "controls", "grids", "plain_runs", "progress"}, TORCH | {"pandas"}
+        MEASURING | {"cache", "controls", "grids", "plain_runs", "progress"}, TORCH | {"pandas"}
     ),
     "experiment": layer(
-        RUN
+        MEASURING
         | {"alignments", "completeness", "controls", "doses", "health", "looks", "sweeps", "texts"}
         | {"cache", "plain_runs"},
         TORCH | {"scipy", "msgspec", "tqdm"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from causaltest.alignments.recipe import Loss, Method, Recipe
 from causaltest.alignments.searching import Search, best_of
 from causaltest.engine.model import Model
 from causaltest.errors import InterventionError
-from causaltest.fitted import Fitted, Seen
+from causaltest.fitted import Seen
 from causaltest.interventions import Intervention
+from causaltest.measuring import Measuring
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Pos, Site
 from causaltest.stats import Rate
@@ -24,10 +25,8 @@ _FEW_DEV = 20
 """Dev pairs below which one pair is more than 5% of the score that chooses."""
 
 
-class Aligning(Fitted, ABC):
+class Aligning(Measuring):
     """What measures accuracies can learn alignments and judge them."""
-
-    model: Model
 
     @abstractmethod
     def accuracy(
@@ -47,10 +46,6 @@ class Aligning(Fitted, ABC):
     @abstractmethod
     def _on(self, model: Model) -> Any:
         """Return what measures the same on another model."""
-
-    @abstractmethod
-    def _note(self, text: str) -> None:
-        """Add a remark to what is reported."""
 
     def align(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -16,12 +16,10 @@ from causaltest.controls.origins import CircuitOrigin, Origin, Origins
 from causaltest.controls.pairings import same_answer_sources, shuffled_sources
 from causaltest.controls.placebos import Vary, moved, placebos, respect
 from causaltest.engine.apply import random_stream
-from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model
-from causaltest.engine.run import Scores, score_identity
+from causaltest.engine.run import score_identity
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Intervention
-from causaltest.metrics import Metric
+from causaltest.measuring import Measuring
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos, Site
 from causaltest.stats import Effect, Rate
@@ -31,40 +29,18 @@ Either = TypeVar("Either", Effect, Rate)
 """An effect has effects as controls, a rate has rates."""
 
 
-class Controlled(ABC):
-    """What measures effects can measure their controls: the same, but for one respect.
+class Controlled(Measuring):
+    """What measures effects can measure their controls: the same, but for one respect."""
 
-    Parameters
-    ----------
-    model
-        The model that is measured.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._origins = Origins()
+    _origins: Origins
 
     @abstractmethod
     def _measured(self, origin: Origin) -> Effect | Rate:
         """Measure what an intervention does, as an effect or as a rate."""
 
     @abstractmethod
-    def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
-        """Score an intervention and keep its ledger."""
-
-    @abstractmethod
-    def _score(
-        self, intervention: Intervention, pairs: Pairs, metric: Metric, *, allow_inert: bool = False
-    ) -> Scores:
-        """Score an intervention."""
-
-    @abstractmethod
     def _changes(self, origin: Origin, after: Sequence[float], subject: str) -> Effect | Rate:
         """Return what changed against the base runs, or the share of successes; note its origin."""
-
-    @abstractmethod
-    def _keep(self, ledger: Iterable[Entry]) -> None:
-        """Add edits to what is reported."""
 
     def controls(
         self,

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from causaltest.cache import Recall, Recalled
-from causaltest.engine.ledger import Entry
-from causaltest.engine.model import Model
 from causaltest.engine.output import Output
-from causaltest.engine.run import Scores
 from causaltest.engine.sweeps import Beside, Plan, Swept
 from causaltest.engine.sweeps import sweep as run_sweep
 from causaltest.engine.sweeps.keeping import Keeper
 from causaltest.grids import EstimatedGrid, SweepGrid
 from causaltest.interventions import Intervention
+from causaltest.measuring import Measuring
 from causaltest.metrics import Metric
 from causaltest.pairs import Pair, Pairs
 from causaltest.progress import progress
-from causaltest.sites import END, Pos, Site
-from causaltest.stats import Effect, Judge
+from causaltest.sites import Site
+from causaltest.stats import Effect
 from causaltest.sweeps.cells import Cells, Component, Edit
 from causaltest.sweeps.paths import PathTo, Receivers, paths_to
 
@@ -34,68 +31,12 @@ Scoring = Metric | Callable[[Output, Pair], Any]
 Places = Component | Iterable[Component] | Mapping[Any, Any]
 
 
-class Mapped(ABC):
+class Mapped(Measuring):
     """What measures effects can measure many at once."""
-
-    model: Model
-    trail: Any
-    _judge: Callable[[], Judge]
-    _recall: Recall
 
     @abstractmethod
     def effect(self, intervention: Intervention, *, on: Pairs, metric: Scoring) -> Effect:
         """Measure what an intervention does to a metric."""
-
-    @abstractmethod
-    def _check_pairs(self, on: Pairs, *, at: Pos = END, gate: bool = False) -> Pairs:
-        """Refuse what is no pair set, and note it."""
-
-    @abstractmethod
-    def _settled(
-        self,
-        moved: float,
-        sites: tuple[Site, ...],
-        metric: Metric,
-        base: tuple[float, ...],
-        total: tuple[float, ...] | None,
-    ) -> float:
-        """Return what the identity control moves in units of the effect, or refuse too much."""
-
-    @abstractmethod
-    def _note_weak_baseline(self, pairs: Pairs, at: Pos) -> None:
-        """Note a task that the model mostly fails at."""
-
-    @abstractmethod
-    def _find_weak_baseline(self, pairs: Pairs, right: Sequence[float]) -> None:
-        """Note a task that the model mostly fails at, by whether each answer is right."""
-
-    @abstractmethod
-    def _keep(self, ledger: Iterable[Entry]) -> None:
-        """Add edits to what is reported."""
-
-    @abstractmethod
-    def _scores(
-        self, metric: Metric, pairs: Pairs, side: Literal["base", "source"]
-    ) -> tuple[float, ...]:
-        """Score plain runs."""
-
-    @abstractmethod
-    def _floor(
-        self,
-        sites: tuple[Site, ...],
-        pairs: Pairs,
-        metric: Metric,
-        total: tuple[float, ...] | None,
-    ) -> float:
-        """Measure the numeric floor, in units of the effect."""
-
-    @abstractmethod
-    def _run(self, intervention: Intervention, pairs: Pairs, metric: Metric) -> Scores:
-        """Score an intervention and keep its ledger."""
-
-    @abstractmethod
-    def _told(self, found: Recalled[Value]) -> Value:
-        """Return a value, and note where it is from."""
 
     def paths_to(self, receivers: Receivers, *, through: Iterable[Site] = ()) -> PathTo:
         """Return what makes path interventions: senders act through these receivers only.
