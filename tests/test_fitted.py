@@ -16,6 +16,7 @@ from causaltest import (
     add,
     constant,
     interchange,
+    logit_diff,
     low_rank,
     mean_ablate,
     module,
@@ -103,6 +104,22 @@ def test_doses_and_texts_ask_too(measuring):
         measuring.dose_response(steer, [0, 1, 2], on=TRAIN)
     with pytest.raises(EvidenceError, match="what was fitted to train cannot be judged"):
         measuring.says("3", steer, on=TRAIN, max_new_tokens=1, when="prompt")
+
+
+def test_maps_ask_of_every_cell(measuring):
+    """A sweep is refused where one of its cells was fitted to the pairs."""
+    vector = measuring.mean_difference(SITE, on=TRAIN)
+    edits = {"a fixed": constant(SITE, torch.ones(WIDTH)), "the fitted": add(SITE, vector)}
+
+    def edit(site):
+        return edits["the fitted" if site.path == "0" else "a fixed"]
+
+    places = {"table": SITE, "read out": module("1", pos="end")}
+    with pytest.raises(EvidenceError, match="what was fitted to train cannot be judged"):
+        measuring.sweep(places, on=TRAIN, intervention=edit, metric=logit_diff)
+    assert (
+        measuring.sweep(places, on=TEST, intervention=edit, metric=logit_diff).values.shape[1] == 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ class Mapped(Measuring):
         plan: Choice,
         beside: Beside | None = None,
     ) -> Swept:
+        for cell in cells:
+            self.check_unseen(cell, pairs)
         beside = beside or Beside()
 
         def measure(keeper: Keeper | None) -> Swept:
