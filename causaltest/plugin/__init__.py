@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import claims, controller, families, models, options, sets, watching
+from causaltest.plugin import controller, families, models, options, running, sets
 from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
@@ -89,9 +89,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Fix each hypothesis's level before any model runs."""
     session = config.stash[STATE]
-    with session.refusals:
-        if not session.refusals.told:
-            session.settle(items)
+    if any(families.uses_fixtures(item) for item in items):
+        if not config.pluginmanager.has_plugin("causaltest-running"):
+            config.pluginmanager.register(running, "causaltest-running")
+        with session.refusals:
+            if not session.refusals.told:
+                session.settle(items)
     if session.refusals.told:
         items.clear()
 
@@ -107,62 +110,6 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
     return config.stash[STATE].headline()
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Make sure that the gates of a hypothesis are decided in this process."""
-    item.config.stash[STATE].decide_gates(item)
-    return (yield)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what a gate keeps closed; let `causal` follow a `model` that another file overrides."""
-    item.config.stash[STATE].check_gates(item)
-    models.follow_override(item)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Leave the bodies of tests alone where hypotheses are only registered."""
-    return True if pyfuncitem.config.stash[STATE].collecting is not None else None
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Run a hypothesis and turn what its asserts asked into one claim."""
-    if not families.is_hypothesis(item):
-        return (yield)
-    collecting = item.config.stash[STATE].collecting
-    if collecting is not None:
-        assert isinstance(item, pytest.Function)
-        collecting.add(item.config.stash[STATE], item)
-        return (yield)
-    hearing = item.config.stash[STATE].open(item)
-    try:
-        with watching.shown(item.config):
-            yield
-    except (KeyboardInterrupt, pytest.exit.Exception):
-        raise
-    except BaseException as error:  # noqa: BLE001 - skips and failures are no Exceptions
-        claims.conclude(item, hearing, error)
-    else:
-        claims.conclude(item, hearing, None)
-    return None
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Send each claim with its test's report, which survives xdist and crashes."""
-    if not item.config.option.fulltrace:
-        claims.shorten_traceback(call)
-    report = yield
-    if families.is_hypothesis(item) and item.config.stash[STATE].collecting is None:
-        claims.attach(item, call, report)
-    return report
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(
     report: pytest.TestReport,
@@ -171,13 +118,6 @@ def pytest_report_teststatus(
     if getattr(report, "causal_verdict", "") == "inconclusive" and report.failed:
         return "failed", "I", ("INCONCLUSIVE", {"yellow": True})
     return None
-
-
-def pytest_assertrepr_compare(
-    config: pytest.Config, op: str, left: object, right: object
-) -> list[str] | None:
-    """Explain a comparison that was refuted."""
-    return claims.explanation(config.stash[STATE].hearing, op, left, right)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,12 @@ def is_hypothesis(item: object) -> bool:
     return isinstance(item, pytest.Function) and "causal" in item.fixturenames
 
 
+def uses_fixtures(item: pytest.Item) -> bool:
+    """Return whether a test asks for a fixture of ours."""
+    names = getattr(item, "fixturenames", ())
+    return "causal" in names or "intervene" in names
+
+
 def key(item: pytest.Function) -> tuple[str, str]:
     """Return the family of a hypothesis: its file, and the model it runs on."""
     file = item.nodeid.split("::", 1)[0]
