@@ -220,12 +220,17 @@ def test_components_lists_what_the_model_has():
     assert len(text.splitlines()) == len(rows) + 1
 
 
-def test_init_writes_hypotheses_that_run_and_never_overwrites(tmp_path):
+@pytest.mark.parametrize("configured", [False, True])
+def test_init_writes_hypotheses_that_run_and_never_overwrites(tmp_path, configured):
     """What is written passes on the default model; a second init changes nothing."""
+    if configured:
+        (tmp_path / "pyproject.toml").write_text("[project]\n")
     done = run("init", tmp_path, "--model", SCHOOLBOOK)
     assert done.exit_code == 0, done.output
-    settings = done.output.split("pyproject.toml:\n\n")[1].split("\nthen run")[0]
-    (tmp_path / "pyproject.toml").write_text(settings)
+    assert (tmp_path / "pytest.ini").exists() is not configured
+    if configured:
+        settings = done.output.split("pyproject.toml:\n\n")[1].split("\nthen run")[0]
+        (tmp_path / "pyproject.toml").write_text(settings)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "hypotheses", "-p", "no:cacheprovider"],

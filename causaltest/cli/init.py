@@ -78,6 +78,11 @@ _SETTINGS = """[tool.pytest.ini_options]
 causal_models = ["{model}"]
 addopts = ["--import-mode=importlib"]
 """
+_INI = """[pytest]
+causal_models = {model}
+addopts = --import-mode=importlib
+"""
+_CONFIGURED = ("pyproject.toml", "pytest.toml", "pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg")
 
 _WORKFLOW = """name: hypotheses
 on:
@@ -126,7 +131,8 @@ def init(folder: Path, model: str) -> None:
 
     A workflow for GitHub Actions is written to FOLDER/.github: it runs the hypotheses, compares
     them with hypotheses/baseline.json if there is one, and keeps the report. Nothing is
-    overwritten. The settings for pyproject.toml are printed.
+    overwritten. The settings go into a pytest.ini; where a project has settings already, they are
+    printed for its pyproject.toml.
 
     \b
     Examples:
@@ -142,6 +148,9 @@ def init(folder: Path, model: str) -> None:
             model=shlex.quote(model)
         ),
     }
+    new = not any((up / name).exists() for up in _upwards(folder) for name in _CONFIGURED)
+    if new:
+        files[folder / "pytest.ini"] = _INI.format(model=model)
     there = [str(path) for path in files if path.exists()]
     if there:
         raise CausaltestError(
@@ -155,9 +164,16 @@ def init(folder: Path, model: str) -> None:
             click.echo(f"wrote {path}")
     except OSError as error:
         raise CausaltestError(f"cannot write to {home}: {error.strerror or error}") from error
-    click.echo("\nput this into pyproject.toml:\n")
-    click.echo(_SETTINGS.format(model=model))
-    click.echo(f"then run: pytest {home}")
+    if not new:
+        click.echo("\nput this into pyproject.toml:\n")
+        click.echo(_SETTINGS.format(model=model))
+    click.echo(f"{'' if new else 'then '}run: pytest {home}")
+
+
+def _upwards(folder: Path) -> tuple[Path, ...]:
+    """Return a folder and those around it, where pytest looks for settings."""
+    whole = folder.resolve()
+    return (whole, *whole.parents)
 
 
 def _pairs() -> str:
