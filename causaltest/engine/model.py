@@ -690,10 +690,11 @@ class Model:
         layer: int,
         head: int | None = None,
     ) -> AttentionPatterns:
-        """Return exact attention probabilities by query head.
+        """Return exact attention probabilities by query head: what `attention_pattern` sites read.
 
-        For this one call attention is computed eagerly, since fused kernels keep no
-        probabilities; the model's own way is put back afterwards.
+        Rows sum to 1, or to less where a sink takes a share. For this one call attention is
+        computed eagerly, since fused kernels keep no probabilities; the model's own way is put back
+        afterwards.
 
         Parameters
         ----------
@@ -711,10 +712,10 @@ class Model:
 
         Raises
         ------
-        ModelError
-            The attention gives no patterns, or some of the attention goes beyond the tokens.
         SiteError
-            The layer or head does not exist.
+            The layer or head does not exist, or no pattern could be verified.
+        ModelError
+            Queries or keys are not the prompt's tokens, as in a decoder that only begins to write.
         """
         from causaltest.engine.attention import attention_patterns
 
