@@ -13,7 +13,9 @@ from causaltest.errors import RecordError
 from causaltest.plugin import against, options
 
 if TYPE_CHECKING:
+    from causaltest.baseline import Baseline
     from causaltest.records import Results
+    from causaltest.report.drift import Past
 
 _DEFAULT = Path("hypotheses") / "baseline.json"
 
@@ -61,6 +63,29 @@ def keep(results: Results, config: pytest.Config) -> tuple[list[str], list[str]]
         except RecordError as error:
             troubles.append(str(error))
     return said, troubles
+
+
+def past_of(config: pytest.Config, baseline: Baseline | None) -> Past | None:
+    """Return the history with this run in it, for the report; None where none is kept.
+
+    Raises
+    ------
+    RecordError
+        It cannot be read.
+    """
+    path = history_of(config)
+    if path is None or not path.exists():
+        return None
+    from causaltest.records import history
+    from causaltest.report.drift import Past
+
+    least, bands = against.margin(config), dict[str, tuple[float, float]]()
+    for claim in () if baseline is None else baseline.claims:
+        if claim.parts:
+            reach = least.of(claim.parts[0])
+            middle = claim.parts[0].estimate
+            bands[claim.id] = middle - reach, middle + reach
+    return Past(history.read(path), bands)
 
 
 def _add(results: Results, path: Path) -> str:

@@ -407,7 +407,8 @@ class Session:
                     "give each run a folder of its own with --causal-report"
                 )
             write(results, path)
-            html.write(results, self.settings.report / "report.html")
+            past = keeping.past_of(self.config, self.baseline)
+            html.write(results, self.settings.report / "report.html", past=past)
             self._written = True
         except (OSError, RecordError) as error:
             self._troubles.append(f"cannot write to {self.settings.report}: {error}")

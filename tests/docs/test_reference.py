@@ -34,7 +34,7 @@ def test_every_ini_key_is_in_the_reference(page, offered):
     """A key of an ini file has a line of its own, or the name of an option."""
     keys = set(re.findall(r"^ +(causal_[a-z_]+) \(", offered, re.MULTILINE))
     options = set(re.findall(r"--causal-[a-z-]+", page))
-    named = set(re.findall(r"causal_[a-z_]+", page))
+    named = set(re.findall(r"\bcausal_[a-z_]+", page))
     assert keys
     assert {key for key in keys if f"--{key.replace('_', '-')}" not in options} <= named
     assert named <= keys

@@ -192,6 +192,8 @@ def test_a_run_adds_itself_to_the_history(suite):
     suite.run("--causal-history", "history.jsonl")
     result = suite.run("--causal-history", "history.jsonl", "--causal-seed", "1")
     result.stdout.fnmatch_lines(["history: history.jsonl (2 runs)"])
+    page = (suite.path / "reports" / "report.html").read_text()
+    assert "Estimates and intervals of 2 runs, from old to new" in page
     found = history.read(suite.path / "history.jsonl")
     (_, one), (_, other) = history.course(found, "test_claims.py::test_strong")
     assert one.estimate == other.estimate
