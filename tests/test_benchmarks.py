@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from causaltest.records.checks import check
+
 _FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -78,3 +80,12 @@ def test_a_case_says_what_it_measures(load):
     case = load("sweep").Case(15, 16, 7)
     assert str(case) == "layer x position, 16 pairs of 15 tokens that differ from token 7"
     assert case.cells == 16 * 12 * 15
+
+
+def test_reports_of_many_claims_repeat_the_example(load):
+    """Each claim has an id of its own, and parts with 24 pairs at most that fit together."""
+    results = load("report").many(70)
+    assert len({claim.id for claim in results.claims}) == 70
+    parts = [part for claim in results.claims for part in claim.parts]
+    assert max(len(part.values) for part in parts) == 24
+    check(results, "the repeated example")
