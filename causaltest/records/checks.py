@@ -121,7 +121,20 @@ def check_claim(claim: Claim, place: str) -> None:
 
 
 def check_shown(shown: Shown, place: str) -> None:
-    """Refuse what figures show where its arrays do not fit together."""
+    """Refuse what figures show where its arrays are empty or do not fit together."""
+    filled = {
+        "maps": [each.estimates for each in shown.maps],
+        "curves": [each.doses for each in shown.curves],
+        "controls": [each.controls for each in shown.controls],
+        "paths": [each.supporting or each.low for each in shown.paths],
+        "circuits": [each.nodes for each in shown.circuits],
+    }
+    for name, arrays in filled.items():
+        if () in arrays:
+            raise RecordError(
+                f"{place}: shown.{name}[{arrays.index(())}] is empty.\n"
+                "A figure shows at least one number; leave it out where there is none."
+            )
     for index, each in enumerate(shown.maps):
         cells = math.prod(len(axis.labels) for axis in each.axes)
         labels = " x ".join(f"{len(axis.labels)} {axis.name}" for axis in each.axes) or "none"

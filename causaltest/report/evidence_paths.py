@@ -28,10 +28,10 @@ def path_figure(path: EvidencePath) -> Figure:
     came = path.first + max(len(path.supporting), len(path.low)) - 1
     shown = f"{came:,} of {numbers.plural(path.available, visible(path.unit))}"
     if path.supporting:
-        lines = f"the dotted line at {10**path.supported_at:,.0f}"
+        lines = f"the dotted line at {_power(path.supported_at)}"
         if not math.isclose(path.supported_at, path.refuted_at):
             lines = (
-                f"{10**path.supported_at:,.0f} (supported) or {10**path.refuted_at:,.0f} (refuted)"
+                f"{_power(path.supported_at)} (supported) or {_power(path.refuted_at)} (refuted)"
             )
         caption = (
             f"Solid: the e-value for the claim ({claim}), dashed: against it, after each of "
@@ -164,4 +164,5 @@ def _table(path: EvidencePath) -> Any:
 
 
 def _power(logarithm: float) -> str:
-    return f"{10 ** min(logarithm, 300.0):.3g}"
+    value = 10 ** min(logarithm, 300.0)
+    return f"{value:,.0f}" if 10 <= value < 1e6 else f"{value:.3g}"

@@ -12,7 +12,9 @@ from scipy import stats
 from causaltest.errors import RecordError
 from causaltest.records import (
     Axis,
+    CircuitGraph,
     Claim,
+    ControlStrip,
     DoseCurve,
     EvidencePath,
     Map,
@@ -77,6 +79,15 @@ def test_files_of_earlier_versions_are_read(tmp_path):
 @pytest.mark.parametrize(
     "shown, message",
     [
+        (
+            Shown(controls=(ControlStrip("c", "random sites", 0.8, 0.7, 0.9, 0.95, ()),)),
+            r"shown\.controls\[0\] is empty\.\nA figure shows at least one number",
+        ),
+        (
+            Shown(maps=(MAP, Map("m", (Axis("layer", ()),), ()))),
+            r"shown\.maps\[1\] is empty",
+        ),
+        (Shown(circuits=(CircuitGraph(()),)), r"shown\.circuits\[0\] is empty"),
         (
             Shown(maps=(msgspec.structs.replace(MAP, estimates=(0.0,) * 5),)),
             r"shown\.maps\[0\] has 6 cells \(2 layer x 3 pos\) but 5 numbers in `estimates`\.\n"
