@@ -9,12 +9,14 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.hosts import Host, host_of
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.rows import as_rows
 from causaltest.engine.run import check_pair, means_for, reads_for
+from causaltest.engine.stepreads import StepRead, check_reads, with_reads
 from causaltest.engine.steps import StepEdit, When, check_reached, check_when
 from causaltest.engine.writing import Generated, Writer
 from causaltest.errors import InterventionError, ModelError
@@ -70,6 +72,7 @@ def generate(
     seed: int = 0,
     use_cache: bool = True,
     keep_logits: bool = False,
+    read: Site | Iterable[Site] = (),
     **settings: Any,
 ) -> Generation:
     """Write on after prompts; see `Model.generate`."""
@@ -86,6 +89,8 @@ def generate(
     elif when is not None:
         raise InterventionError(f"when={when!r} says when to edit, but there is no intervention")
     settings = _checked(settings, host, model.name)
+    wanted = (read,) if isinstance(read, Site) else tuple(dict.fromkeys(read))
+    check_reads(model, host, wanted, settings)
     ends = _ends(settings, host)
     writer = Writer(model, host, max_new_tokens, use_cache, keep_logits, seed, settings, ends)
     over = _reference(prompts, rows, intervention)
@@ -101,7 +106,12 @@ def generate(
             for edit in edits:
                 once = host is not None and host.runs_once(edit.access.path)
                 edit.clock, edit.steps = clocks.prompt if once else clocks.text, steps
-            written = writer.write(chosen, clocks, edits)
+            model.verify(wanted, chosen)
+            reads = [StepRead(site, model.access(site), clocks.text) for site in wanted]
+            noted: list[tuple[str, Side, Operation]] = [
+                (each.access.path, each.access.side, each) for each in reads
+            ]
+            written = with_reads(writer.write(chosen, clocks, edits, noted), reads)
             entries.extend(edit.entry() for edit in edits)
             check_reached(steps, [len(text.ids) for text in written], chosen, intervention)
             each = len(written) // len(indices)

@@ -518,6 +518,7 @@ class Model:
         seed: int = 0,
         use_cache: bool = True,
         keep_logits: bool = False,
+        read: Site | Iterable[Site] = (),
         **settings: Any,
     ) -> Generation:
         """Write on after prompts, with or without an intervention.
@@ -547,6 +548,9 @@ class Model:
             Whether keys and values of earlier tokens are kept. The result is the same.
         keep_logits
             Keep the logits of each new token.
+        read
+            Sites to read at the token that gives each new one, behind the edits; each text has them
+            in `read`. No scores, patterns or encoders, and no beams.
         settings
             As in transformers' GenerationConfig: do_sample, temperature, top_p, num_beams,
             num_return_sequences, eos_token_id, ...
@@ -581,6 +585,7 @@ class Model:
             seed=seed,
             use_cache=use_cache,
             keep_logits=keep_logits,
+            read=read,
             **settings,
         )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,12 +36,15 @@ class Generated:
         The new tokens as text, without special tokens; token ids where there is no tokenizer.
     logits
         (new tokens, classes), before any sampling settings; None unless they were asked for.
+    read
+        Site to (new tokens, width): the activation at the token that gave each new one.
     """
 
     row: Row
     ids: tuple[int, ...]
     text: str
     logits: Tensor | None = None
+    read: Mapping[Site, Tensor] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -126,12 +129,19 @@ class Writer:
         clock = Clock(rows.lengths, left=self.host is not None)
         return Clocks(clock, clock)
 
-    def write(self, rows: Batch, clocks: Clocks, edits: Sequence[StepEdit]) -> list[Generated]:
-        """Write on after one batch of prompts, with edits in place."""
+    def write(
+        self,
+        rows: Batch,
+        clocks: Clocks,
+        edits: Sequence[StepEdit],
+        reads: Sequence[tuple[str, Side, Operation]] = (),
+    ) -> list[Generated]:
+        """Write on after one batch of prompts, with edits in place, and reads behind them."""
         operations: list[tuple[str, Side, Operation]] = [
             (edit.access.path, edit.access.side, edit) for edit in edits
         ]
         operations += [note for edit in edits for note in edit.notes()]
+        operations += reads
         if self.host is None:
             return self._loop(rows, clocks.text, operations)
         return self._native(self.host, rows, clocks, operations)
