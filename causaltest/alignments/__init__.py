@@ -1,5 +1,6 @@
 """Learned alignments: where a network holds a causal model's variable, and how surely."""
 
+from causaltest.alignments.adapting import Adapted as Adapted
 from causaltest.alignments.alignment import Alignment as Alignment
 from causaltest.alignments.gridding import Alignments as Alignments
 from causaltest.alignments.origin import Fit as Fit

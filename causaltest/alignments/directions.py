@@ -18,16 +18,30 @@ from causaltest.interventions.subspaces import Boundless, Partition, Rotation, S
 Groups = Mapping[str, Sequence[int]]
 
 
-class Learned(ABC):
-    """A subspace that is being learned.
+class Moved:
+    """Numbers that an optimiser moves.
 
     Attributes
     ----------
     parameters
-        What an optimiser moves.
+        The tensors.
     """
 
     parameters: list[Tensor]
+
+    def state(self) -> list[Tensor]:
+        """Return a copy of the parameters."""
+        return [each.detach().clone() for each in self.parameters]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Put parameters back."""
+        with torch.no_grad():
+            for each, kept in zip(self.parameters, state, strict=True):
+                each.copy_(kept)
+
+
+class Learned(Moved, ABC):
+    """A subspace that is being learned."""
 
     @abstractmethod
     def subspace(self, temperature: float) -> Subspace:
@@ -41,16 +55,6 @@ class Learned(ABC):
         """Return the subspace as it is now, as plain data."""
         with torch.no_grad():
             return self.subspace(temperature)
-
-    def state(self) -> list[Tensor]:
-        """Return a copy of the parameters."""
-        return [each.detach().clone() for each in self.parameters]
-
-    def restore(self, state: Sequence[Tensor]) -> None:
-        """Put parameters back."""
-        with torch.no_grad():
-            for each, kept in zip(self.parameters, state, strict=True):
-                each.copy_(kept)
 
 
 class Directions(Learned):

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from causaltest.alignments.adapting import Adapting
 from causaltest.alignments.alignment import Alignment
-from causaltest.alignments.teaching import Teaching
 from causaltest.errors import InterventionError
 from causaltest.grids import SweepGrid
 from causaltest.interventions import interchange
@@ -132,7 +132,7 @@ class Alignments(Mapping[Labelled, Alignment]):
         )  # fmt: skip
 
 
-class AligningOver(Teaching, Mapped):
+class AligningOver(Adapting, Mapped):
     """What learns alignments can learn them over a grid of places."""
 
     def align_over(

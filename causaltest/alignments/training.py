@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from causaltest.alignments.directions import Learned
+from causaltest.alignments.directions import Learned, Moved
 from causaltest.alignments.recipe import Recipe
 from causaltest.engine.upper import Upper, frozen_weights
 from causaltest.errors import InterventionError
@@ -87,7 +87,7 @@ class Course:
         Of each pass.
     """
 
-    def __init__(self, learned: Sequence[Learned], recipe: Recipe, seed: int, steps: int) -> None:
+    def __init__(self, learned: Sequence[Moved], recipe: Recipe, seed: int, steps: int) -> None:
         self.learned = learned
         self.recipe = recipe
         self.parameters = [each for part in learned for each in part.parameters]
@@ -106,8 +106,26 @@ class Course:
         self._order.set_state(self._before)
         return torch.randperm(count, generator=self._order).split(self.recipe.batch)
 
-    def step(self) -> None:
-        """Move what is learned."""
+    def take(self, loss: Tensor, pairs: int, *, last: bool) -> None:
+        """Take the gradients of a batch, and a step where enough of them are there.
+
+        Raises
+        ------
+        InterventionError
+            The loss is not finite.
+        """
+        if not torch.isfinite(loss):
+            raise InterventionError(
+                f"the training loss is {float(loss.detach())}; use a lower learning_rate, or "
+                "float32"
+            )
+        _accumulate(loss, self.parameters, self.recipe.accumulation)
+        self.total += float(loss.detach()) * pairs
+        self.batches += 1
+        if not self.batches % self.recipe.accumulation or last:
+            self._step()
+
+    def _step(self) -> None:
         for group in self._optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * self._factor(self.taken)
         self._optimiser.step()
@@ -243,28 +261,30 @@ def train(
         tick()
     with frozen_weights(on.upper.network), torch.enable_grad():
         while not course.is_over:
-            _learn_pass(course, build, on, keeper, tick)
+            _learn_pass(course, learned, build, on, keeper=keeper, tick=tick)
             heat = _temperature(recipe, course.epoch)
             course.end_pass(len(on), score(build(heat), dev, recipe))
     return course.finish()
 
 
 def _learn_pass(
-    course: Course, build: Build, on: Examples, keeper: Keeper | None, tick: Callable[[], None]
+    course: Course,
+    learned: Sequence[Learned],
+    build: Build,
+    on: Examples,
+    *,
+    keeper: Keeper | None,
+    tick: Callable[[], None],
 ) -> None:
     """Go through the training pairs once, or through those that are left of them."""
     recipe = course.recipe
     heat = _temperature(recipe, course.epoch)
     shuffled = course.shuffled(len(on))
     for count, indices in enumerate(shuffled[course.batches :], start=course.batches + 1):
-        loss = _loss(course.learned, build(heat), on, indices.tolist(), recipe)
-        _accumulate(loss, course.parameters, recipe.accumulation)
-        course.total += float(loss.detach()) * len(indices)
-        course.batches = count
-        if not count % recipe.accumulation or count == len(shuffled):
-            course.step()
-            if keeper is not None:
-                keeper.offer(course)
+        loss = _loss(learned, build(heat), on, indices.tolist(), recipe)
+        course.take(loss, len(indices), last=count == len(shuffled))
+        if keeper is not None and not count % recipe.accumulation:
+            keeper.offer(course)
         tick()
 
 
@@ -293,10 +313,6 @@ def _loss(
     loss = _of(recipe)(logits.float(), answers)
     for part in learned:
         loss = loss + recipe.boundary_weight * part.cost()
-    if not torch.isfinite(loss):
-        raise InterventionError(
-            f"the training loss is {float(loss.detach())}; use a lower learning_rate, or float32"
-        )
     return loss
 
 

@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from causaltest import (
     PairError,
     Pairs,
     interchange,
+    mlp_output,
     module,
     zero_ablate,
 )
@@ -204,6 +206,80 @@ def test_an_adapter_is_trained_as_an_intervention(split):
     assert losses[-1] < 0.5 * losses[0]
     assert adapted > plain + 0.3
     assert Model(model.network).sha256 == before
+
+
+def adapted(split, **given):
+    """A causal on a network of its own, and the adapter that it trained."""
+    causal = Causal(Model(network(), name="frozen"))
+    how = {"rank": 4, "on": split[0], "dev": split[1], "by": "base", "epochs": 40, "patience": 40}
+    return causal, causal.train_adapter(
+        module("second.0"), **{**how, "learning_rate": 0.03, **given}
+    )
+
+
+def test_train_adapter_turns_the_answer_beside_a_frozen_network():
+    """Pronouns change in sentences never seen; weights and flags stay, the same seed repeats."""
+    folder = Path(__file__).parents[2] / "hypotheses"
+    pairs = Pairs.read(folder / "pairs" / "pronouns.jsonl", cluster="template")
+    templates = list(dict.fromkeys(pairs.units))
+    rest, test = pairs.split(by="template", test=templates[8:])
+    train, dev = rest.split(by="template", test=templates[5:8])
+
+    def trained(seed=0):
+        causal = Causal(Model.load(str(folder / "schoolbook")))
+        return causal, causal.train_adapter(
+            mlp_output(0, pos="name"), rank=4, on=train, dev=dev, by="template", seed=seed,
+            expect="source_answer", epochs=40, patience=40, learning_rate=0.02,
+        )  # fmt: skip
+
+    before = Model.load(str(folder / "schoolbook")).sha256
+    causal, found = trained()
+    assert causal.accuracy(on=test, expect="source_answer").estimate == 0.0
+    assert causal.accuracy(found.intervention, on=test).estimate > 0.85
+    fresh = Causal(Model.load(str(folder / "schoolbook")))
+    assert found.fit.dev_accuracy == fresh.accuracy(found.intervention, on=dev).estimate
+    assert found.losses[-1] < 0.1 * found.losses[0]
+    assert Model(causal.model.network).sha256 == Model(fresh.model.network).sha256
+    assert causal.model.sha256 == before
+    for each in causal.model.network.parameters():
+        assert each.requires_grad
+        assert each.grad is None
+    assert trained()[1] == found
+    assert trained(seed=1)[1].intervention != found.intervention
+    (note,) = [note for note in causal.trail.notes if "kept apart by 'template'" in note]
+    assert note.startswith("adapter(mlp_output[0]@name, rank=4, scale=1) trained on 20 pairs of")
+
+
+def test_an_adapter_is_not_judged_on_what_it_was_trained_on(split):
+    """Training and dev pairs are refused."""
+    causal, found = adapted(split, epochs=1)
+    for seen in split[:2]:
+        with pytest.raises(EvidenceError, match="an adapter cannot be judged on the data it rests"):
+            causal.accuracy(found.intervention, on=seen, expect="base_answer")
+    with pytest.raises(EvidenceError, match="an adapter cannot be judged on the data it rests"):
+        adapted(split, dev=split[0])
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({"rank": 0}, InterventionError, "rank is 0; expected a whole number from 1 to 32"),
+        ({"rank": 33}, InterventionError, "rank is 33; expected a whole number from 1 to 32"),
+        ({"epoch": 3}, InterventionError, "train_adapter: Recipe.__init__() got an unexpected"),
+        ({"learning_rate": 1e38}, InterventionError, "the training loss is nan; use a lower"),
+    ],
+)
+def test_adapters_that_make_no_sense_are_refused(split, arguments, error, message):
+    """A wrong setting is named with its value."""
+    with pytest.raises(error, match=re.escape(message)):
+        adapted(split, **arguments)
+
+
+def test_adapters_need_the_answer_that_they_are_trained_to_give(split):
+    """A pair without it is named."""
+    bare = Pairs([Pair((0, 0, 0, 0), labels={"base": "x"})], name="bare", cluster=None)
+    with pytest.raises(PairError, match="pair bare/0 has no base_answer, which it is trained to"):
+        adapted(split, on=bare)
 
 
 @pytest.mark.parametrize(
