@@ -28,9 +28,10 @@ def circuit_figure(graph: CircuitGraph) -> Figure:
     among = numbers.plural(len(graph.nodes), "component")
     listed = ", ".join(_short(node) for node in members[:30])
     more = f" and {len(members) - 30} more" if len(members) > 30 else ""
+    which = "member" if len(members) == 1 else f"{len(members)} members"
     title = f"A circuit of {len(members)} among {among}"
     caption = (
-        f"Filled: the {len(members)} members. Hollow: the other components considered, which were "
+        f"Filled: the {which}. Hollow: the other components considered, which were "
         "ablated or are compared with. Circles are heads, squares MLPs, diamonds anything else; "
         "depth grows upwards."
     )
