@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -190,15 +191,19 @@ class Fitted(ABC):
         EvidenceError
             They share a prompt, or a value of the label that keeps pairs apart.
         """
-        if not self._known:
-            return
-        used = list(_arrays(intervention))
+        used = list(_arrays(intervention)) if self._known else []
         for known in self._known:
-            if known.arrays is None or any(
-                _same(one, other) for one in used for other in known.arrays
-            ):
-                labelled = all(known.by in pair.labels for pair in on)
+            if known.arrays is not None and not used:
+                continue
+            labelled = all(known.by in pair.labels for pair in on)
+            try:
                 known.seen.check(on, what=known.what, by=known.by if labelled else None)
+            except EvidenceError:
+                # Only now, as it takes long to compare large matrices.
+                if known.arrays is None or any(
+                    _same(one, other) for one in used for other in known.arrays
+                ):
+                    raise
 
 
 def _values(pairs: Pairs, by: str) -> tuple[str, ...]:
@@ -218,6 +223,7 @@ def _prompts(pair: Pair) -> Iterator[tuple[str, Prompt]]:
     yield from pair.sources.items()
 
 
+@lru_cache(maxsize=2**16)
 def _fingerprint(prompt: Prompt) -> str:
     return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
 

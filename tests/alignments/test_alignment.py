@@ -139,6 +139,25 @@ def test_the_same_seeds_learn_the_same_numbers(alignment, equality, split):
         assert parameter.grad is None
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        torch.nn.functional.multi_margin_loss,
+        lambda logits, answers: (1 - logits.softmax(-1).gather(1, answers[:, None])).mean(),
+    ],
+    ids=["of torch", "own"],
+)
+def test_any_loss_can_be_learned_by(equality, split, loss):
+    """What says how wrong the logits are may be another function; the recipe names it."""
+    train, dev, test = split
+    found = equality.align(
+        HIDDEN, variable="left", on=train, dev=dev, by="entities", width=1, seeds=(0, 1),
+        epochs=60, learning_rate=0.05, loss=loss,
+    )  # fmt: skip
+    assert found.accuracy(on=test).estimate == 1.0
+    assert found.origin.recipe["loss"] == loss.__name__
+
+
 def test_gradients_that_no_step_waits_for_change_little(equality, split):
     """An epoch of one batch is one step, whatever is to be accumulated: Adam knows no size."""
     train, dev, _ = split
