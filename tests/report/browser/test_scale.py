@@ -5,6 +5,7 @@ import pytest
 from causaltest.report import html
 from causaltest.report.cards import anchor_of
 
+pytestmark = pytest.mark.slow
 STATUS = "document.querySelector('.tools [role=status]').textContent"
 
 
