@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.alignments.aligning import recipe_of
+from causaltest.alignments.course import Course
 from causaltest.alignments.directions import Moved
 from causaltest.alignments.origin import Fit
 from causaltest.alignments.recipe import Recipe
 from causaltest.alignments.teaching import Teaching
-from causaltest.alignments.training import Course
 from causaltest.engine.gradients import differentiable
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from causaltest.alignments.course import Curve, Keeper
 from causaltest.alignments.fitting import Fitting
-from causaltest.alignments.training import Curve, Examples, Keeper, train
+from causaltest.alignments.training import Examples, train
 from causaltest.engine.upper import Upper
 from causaltest.errors import PairError
 from causaltest.interventions import Intervention

@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from causaltest.alignments.course import Course
 from causaltest.alignments.fitting import Fitting
 from causaltest.alignments.origin import Fit
 from causaltest.alignments.recipe import Loss
-from causaltest.alignments.training import Course
 from causaltest.errors import InterventionError, RecordError
 from causaltest.interventions import Intervention
 from causaltest.sharing import load, save

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
+from causaltest.engine.lower import Kept, Members, below, needed_of, within
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.readout import Readout
 from causaltest.engine.run import Stored, declared, reads_for
 from causaltest.engine.sweeps.calling import Slice, step
-from causaltest.engine.sweeps.capture import Call, Track, Unfit, capture
+from causaltest.engine.sweeps.capture import Call, Unfit
 from causaltest.engine.sweeps.checking import causal, check_arguments, readout_of
 from causaltest.engine.sweeps.placing import BEFORE, Places
 from causaltest.engine.sweeps.prefix import Prefix
@@ -26,8 +26,6 @@ from causaltest.sites import Pos
 
 _ROOM = 2**28
 """Bytes that what is kept may take, where the weights take less."""
-_AT_ONCE = 2**24
-"""Bytes of activations that one run of the lower part may keep."""
 _TOLERANCE = 1e-4
 
 
@@ -42,61 +40,6 @@ def frozen_weights(network: nn.Module) -> Iterator[None]:
     finally:
         for each in trained:
             each.requires_grad = True
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What is kept of the base runs of prompts of one length.
-
-    Parameters
-    ----------
-    track
-        How the blocks are called, and their keys and values before `start`, a row for each pair.
-    states
-        What the first block that is run takes, (pairs, tokens from `start` on, width).
-    first
-        Index of that block.
-    start
-        First token that is run.
-    row
-        Row of each pair.
-    """
-
-    track: Track
-    states: Tensor
-    first: int
-    start: int
-    row: dict[int, int]
-
-
-@dataclass(frozen=True)
-class Needed:
-    """What the blocks above need of the base runs of prompts of one length.
-
-    Parameters
-    ----------
-    one
-        The base run of one of them.
-    members
-        Indices of the pairs.
-    first
-        Index of the first block that is run.
-    start
-        First token that is run.
-    """
-
-    one: Track
-    members: tuple[int, ...]
-    first: int
-    start: int
-
-    @property
-    def size(self) -> int:
-        """Bytes that are to be kept: the states to start from, earlier keys and values."""
-        kept = [self.one.states[self.first][:, self.start :]]
-        for memory in self.one.memory[self.first :]:
-            kept += [each[:, :, : self.start] for each in memory or ()]
-        return len(self.members) * sum(each.nbytes for each in kept)
 
 
 class Upper:
@@ -236,20 +179,17 @@ class Upper:
         by_length: dict[int, list[int]] = {}
         for index in range(len(self._rows)):
             by_length.setdefault(self._length(index), []).append(index)
-        needed = {
-            length: self._needed(members, intervention, (join + 1) // 2, causal=forwards)
-            for length, members in by_length.items()
-        }
-        for length, each in self._fitting(needed).items():
-            self._kept[length] = self._below(each)
+        first = (join + 1) // 2
+        needed = [
+            needed_of(self._model, self._places(members, intervention), first, causal=forwards)
+            for members in by_length.values()
+        ]
+        fitting, self._too_much = within(needed, self._room)
+        for length, each in zip(by_length, fitting, strict=True):
+            self._kept[length] = below(self._model, each)
 
-    def _needed(
-        self, members: list[int], intervention: Intervention, first: int, *, causal: bool
-    ) -> Needed:
-        """Say what the blocks above need of prompts of one length."""
-        # One row stands for all: prompts of one length are called alike.
-        batch = self._model.batch([self._rows[members[0]]])
-        one, _ = capture(self._model, batch, logits=False)
+    def _places(self, members: list[int], intervention: Intervention) -> Members:
+        """Return some pairs, and the first token of any that is edited or read."""
         edited = (
             place
             for index in members
@@ -257,51 +197,7 @@ class Upper:
             for place in self._model.prompts.positions(self._rows[index], site.pos)
         )
         start = min(*edited, *(self._read[index] for index in members))
-        if not causal or any(memory is None for memory in one.memory[first:]):
-            start = 0
-        return Needed(one, tuple(members), first, start)
-
-    def _fitting(self, needed: dict[int, Needed]) -> dict[int, Needed]:
-        """Keep less where there is no room: no keys and values, but all tokens to run."""
-        size = sum(each.size for each in needed.values())
-        if size <= self._room:
-            return needed
-        less = {length: replace(each, start=0) for length, each in needed.items()}
-        if (left := sum(each.size for each in less.values())) > self._room:
-            raise Unfit(
-                f"to keep what {len(self._rows)} prompts give below would take "
-                f"{min(size, left) / 2**30:.2g} GiB"
-            )
-        self._too_much = (
-            f", since to keep what precedes the edits would take {size / 2**30:.2g} GiB"
-        )
-        return less
-
-    def _below(self, needed: Needed) -> Kept:
-        """Run base prompts of one length and keep what the blocks above ask for."""
-        one, first, start = needed.one, needed.first, needed.start
-        count = len(needed.members)
-        earlier = [
-            each if layer >= first and start else None for layer, each in enumerate(one.memory)
-        ]
-        shapes = [one.states[first][:, start:]]
-        shapes += [each[:, :, :start] for memory in earlier for each in memory or ()]
-        rooms = iter(_rooms(shapes, count))
-        states = next(rooms)
-        memory = [None if each is None else (next(rooms), next(rooms)) for each in earlier]
-        size = max(1, _AT_ONCE // _bytes(one))
-        for begin in range(0, count, size):
-            rows = [self._rows[index] for index in needed.members[begin : begin + size]]
-            track, _ = capture(self._model, self._model.batch(rows), logits=False)
-            here = slice(begin, begin + len(rows))
-            states[here] = track.states[first][:, start:]
-            for kept, found in zip(memory, track.memory, strict=True):
-                for room, each in zip(kept or (), found or (), strict=kept is not None):
-                    room[here] = each[:, :, :start]
-            # Else it would be there beside the next.
-            del track
-        row = {index: number for number, index in enumerate(needed.members)}
-        return Kept(Track(one.calls, one.states[:1], tuple(memory)), states, first, start, row)
+        return Members(tuple(members), tuple(self._rows[index] for index in members), start)
 
     def _check(self, intervention: Intervention) -> None:
         """Compare with plain forward passes on a pair or two of each length."""
@@ -388,23 +284,3 @@ class Upper:
         return self._readout.finished(network.get_submodule(self._readout.unembedding)(normed))[
             :, 0
         ]
-
-
-def _rooms(ones: Sequence[Tensor], count: int) -> Iterator[Tensor]:
-    """Yield an empty tensor for as many rows like each of some single rows.
-
-    All in one piece, which is given back to the system when it is done with: many smaller ones
-    stay with the process.
-    """
-    sizes = [count * each.numel() for each in ones]
-    whole = ones[0].new_empty(sum(sizes))
-    for one, room in zip(ones, whole.split(sizes), strict=True):
-        same = one.dtype == whole.dtype and one.device == whole.device
-        flat = room if same else one.new_empty(len(room))
-        yield flat.view(count, *one.shape[1:])
-
-
-def _bytes(track: Track) -> int:
-    """Return what a run keeps while it goes on."""
-    tensors = [*track.states, *(each for memory in track.memory for each in memory or ())]
-    return sum(each.nbytes for each in tensors)

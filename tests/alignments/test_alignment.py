@@ -27,10 +27,10 @@ from causaltest import (
     sigmoid_mask,
 )  # fmt: skip
 from causaltest.alignments import Alignment, Recipe, load_alignment
+from causaltest.alignments.course import Curve
 from causaltest.alignments.directions import drawn_like
 from causaltest.alignments.prepared import Prepared
 from causaltest.alignments.rowspace import row_space_part
-from causaltest.alignments.training import Curve
 from causaltest.engine.subspaces import as_held
 from causaltest.interventions import Intervention, low_rank
 from causaltest.interventions.subspaces import Boundless, Rotation, SigmoidMask
