@@ -89,3 +89,19 @@ def test_reports_of_many_claims_repeat_the_example(load):
     parts = [part for claim in results.claims for part in claim.parts]
     assert max(len(part.values) for part in parts) == 24
     check(results, "the repeated example")
+
+
+def test_the_words_to_align_on_are_not_those_to_judge_on(load):
+    """Parts of the data share no word, hold every kind, and each prompt ends with its word."""
+    align = load("align")
+    words: dict[str, set[int]] = {}
+    for part in ("train", "dev", "test"):
+        drawn, ids = align._prompts(part, 4000)
+        assert (ids[:, -1] - align._FIRST_WORD).tolist() == drawn.tolist()
+        words[part] = set(drawn.tolist())
+        assert {word // align._WORDS_OF_A_KIND for word in words[part]} == set(range(64))
+    assert not words["train"] & words["dev"]
+    assert not (words["train"] | words["dev"]) & words["test"]
+    last = align._FIRST_WORD + max(max(each) for each in words.values())
+    assert last < align._FIRST_ANSWER
+    assert align._FILLERS[0] >= align._FIRST_ANSWER + align._KINDS**2

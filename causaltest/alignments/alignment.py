@@ -71,7 +71,10 @@ class Alignment:
 
     @property
     def plan(self) -> str:
-        """Which part of the network the training ran, and why not less."""
+        """Which part of the network each step of the training ran, and why not less.
+
+        It is found out anew, for which the part below is run again.
+        """
         return Prepared(self._refit()).plan
 
     def accuracy(self, *, on: Pairs) -> Rate:
