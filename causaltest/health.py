@@ -15,7 +15,7 @@ from causaltest.pairs import Pairs
 from causaltest.sites import Pos
 
 CHECKS = {
-    "weak_baseline": "the model gives the base answer on fewer than 8 of 10 base prompts",
+    "weak_baseline": "the model gives the base answer on fewer than half of the base prompts",
     "misaligned_positions": "a token index stands for different words in base and source",
     "flat_pairs": "a fifth of the pairs have next to no total effect, or one of the other sign",
     "too_few_pairs": "a claim rests on fewer pairs than `min_pairs`",
@@ -28,7 +28,8 @@ CHECKS = {
 MIN_PAIRS = 12
 """Pairs below which `too_few_pairs` fires, unless a marker says otherwise."""
 
-_RIGHT = 0.8
+_RIGHT = 0.5
+_STUCK = 0.8
 _FLAT = 0.1
 _FLAT_SHARE = 0.2
 _END = 0.01
@@ -62,8 +63,8 @@ def weak_baseline(model: str, right: Sequence[float], pairs: str) -> Finding | N
     Examples
     --------
     >>> weak_baseline("gpt2", [1.0, 1.0, 1.0, 1.0], "pronouns")
-    >>> print(weak_baseline("gpt2", [1.0, 0.0, 1.0, 0.0], "pronouns"))
-    weak_baseline: gpt2 gives the base answer on 2 of 4 base prompts of pronouns; a claim about how
+    >>> print(weak_baseline("gpt2", [1.0, 0.0, 0.0, 0.0], "pronouns"))
+    weak_baseline: gpt2 gives the base answer on 1 of 4 base prompts of pronouns; a claim about how
     it does a task it mostly fails at is weak
     """
     if math.fsum(right) >= _RIGHT * len(right):
@@ -182,7 +183,7 @@ def saturated_metric(
             abs(one - end) <= _END and abs(other - end) <= _END
             for one, other in zip(before, after, strict=True)
         )
-        if stuck >= _RIGHT * len(before):
+        if stuck >= _STUCK * len(before):
             return Finding(
                 "saturated_metric",
                 f"{metric} is within {_END:g} of {end:g} before and after the edit in {stuck} of "
