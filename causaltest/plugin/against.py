@@ -38,7 +38,14 @@ def read(config: pytest.Config) -> Baseline | None:
         There is none, or it is damaged, foreign or was edited.
     """
     path = path_of(config)
-    if path is None or config.getoption("causal_update_baseline", default=False):
+    if config.getoption("causal_update_baseline", default=False):
+        if options.text(config, "max_pairs", ""):
+            raise pytest.UsageError(
+                "--causal-update-baseline with --causal-max-pairs would keep a quick look as the "
+                "baseline\nrun all pairs, or keep no baseline of this run"
+            )
+        return None
+    if path is None:
         return None
     _ = margin(config)  # A wrong setting is told before anything runs.
     from causaltest.baseline import read as read_baseline

@@ -58,7 +58,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Send each claim with its test's report, which survives xdist and crashes."""
-    if not item.config.option.fulltrace:
+    if not item.config.getoption("fulltrace", default=False):
         claims.shorten_traceback(call)
     report = yield
     if families.is_hypothesis(item) and item.config.stash[STATE].collecting is None:

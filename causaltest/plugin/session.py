@@ -160,7 +160,7 @@ class Session:
 
     def headline(self) -> str | list[str]:
         """Return the line after collection."""
-        if not self._items or self.config.option.verbose < 0:
+        if not self._items or (self.config.getoption("verbose", 0) or 0) < 0:
             return []
         names = {families.model_key(item) for item in self._items.values()}
         # A suite that brings its own models does not say at collection how many there are.

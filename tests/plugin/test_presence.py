@@ -133,6 +133,15 @@ def test_swap(intervene, model, strong):
     assert suite.files() == set()
 
 
+def test_a_run_without_a_terminal_writes_its_results(suite):
+    """`-p no:terminal` takes options of pytest away that the plugin can do without."""
+    suite.write(CLAIMS)
+    result = suite.run_apart("-p", "no:terminal")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert suite.files() == {"report.html", "results.json", "results.jsonl"}
+    assert result.stdout.str() == ""
+
+
 def test_importing_the_plugin_is_light():
     """The entry point imports neither torch nor scipy nor the report."""
     code = (

@@ -204,6 +204,10 @@ def test_a_run_adds_itself_to_the_history(suite):
     "arguments, message",
     [
         (("--causal-max-pairs", "0"), "*causal_max_pairs is '0'; expected a whole number from 1*"),
+        (
+            ("--causal-update-baseline", "--causal-max-pairs", "8"),
+            "*would keep a quick look as the baseline*",
+        ),
         (("--causal-health", "wran"), "*causal_health is 'wran'; did you mean 'warn'?; expected*"),
         (
             ("-o", "causal_drift=much", "--causal-baseline", "b.json"),
