@@ -418,6 +418,7 @@ class Session:
         if self._results is None:
             return
         from causaltest.report.comparison import table
+        from causaltest.report.side_by_side import side_by_side
         from causaltest.report.terminal import claims_table
         from causaltest.report.text import visible
 
@@ -429,6 +430,10 @@ class Session:
             self._results, width=writer.fullwidth, unicode=unicode, colour=writer.hasmarkup
         )
         reporter.write_line(claims)
+        models = side_by_side(self._results, width=writer.fullwidth, unicode=unicode)
+        if models:
+            reporter.section("causal models")
+            reporter.write_line(models)
         if self._comparison is not None:
             reporter.section("causal baseline")
             drawn = table(self._comparison, width=writer.fullwidth)

@@ -96,7 +96,14 @@ def test_several_models_stand_side_by_side(two):
     two.write(ONE)
     result = two.run(*BOTH, "-k", "strong")
     result.stdout.fnmatch_lines(
-        ["*causaltest: 2 hypotheses on 2 models*", "*strong?one?*+5.*", "*strong?threefold?*+9.*"]
+        [
+            "*causaltest: 2 hypotheses on 2 models*",
+            "*strong?one?*+5.*",
+            "*strong?threefold?*+9.*",
+            "*causal models*",
+            "* a/one *threefold",
+            "strong*+5.*+9.*",
+        ]
     )
     claims = two.claims()
     assert claims["test_strong[one]"]["estimate"] * 9 == pytest.approx(
