@@ -219,8 +219,15 @@ def with_primary(value: Any, new: Tensor) -> Any:
     return type(value)(**changed) if type(value) is not dict else changed
 
 
-def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
+def take(tensor: Tensor, places: Places, access: Access, *, copies: bool = True) -> Tensor:
     """Copy out the numbers at some places.
+
+    Parameters
+    ----------
+    tensor, places, access
+        The activation, and which of its numbers are meant.
+    copies
+        False gives a view of the activation where it can, for whoever lets go of it at once.
 
     Returns
     -------
@@ -231,7 +238,7 @@ def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
         picked = tensor[0, places.span]
         if access.columns is not None:
             picked = picked[..., _on(access.columns, tensor)]
-        return picked.clone(memory_format=torch.contiguous_format)
+        return picked.clone(memory_format=torch.contiguous_format) if copies else picked
     places = places.to(tensor.device)
     picked = (
         tensor[places.rows] if places.positions is None else tensor[places.rows, places.positions]
@@ -243,14 +250,14 @@ def take(tensor: Tensor, places: Places, access: Access) -> Tensor:
 
 def put(tensor: Tensor, places: Places, access: Access, values: Tensor) -> Tensor:
     """Return a copy of the tensor with new numbers at some places; gradients flow through both."""
-    values = values.to(device=tensor.device, dtype=tensor.dtype)
+    if values.dtype != tensor.dtype or values.device != tensor.device:
+        values = values.to(device=tensor.device, dtype=tensor.dtype)
     if places.span is not None:
         new = tensor.clone()
-        row = new[0, places.span]
         if access.columns is None:
-            row.copy_(values)
+            new[0, places.span] = values
         else:
-            row[..., _on(access.columns, tensor)] = values
+            new[0, places.span][..., _on(access.columns, tensor)] = values
         return new
     places = places.to(tensor.device)
     index = (places.rows,) if places.positions is None else (places.rows, places.positions)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import singledispatch
+from functools import lru_cache, singledispatch
 from typing import NamedTuple
 
 import numpy as np
@@ -73,10 +73,16 @@ class Edit(NamedTuple):
 
 def edited(part: Intervention, old: Tensor, edit: Edit) -> Tensor:
     """Return what a part makes of an activation: its replacement, or a subspace of that."""
-    new = replacement(part, old, edit)
+    new = _rule(type(part))(part, old, edit)
     if isinstance(part, Replacement) and part.subspace is not None:
         return within(part.subspace, old, new, (edit.rows, edit.counts))
     return new
+
+
+@lru_cache
+def _rule(kind: type[Intervention]) -> Callable[[Intervention, Tensor, Edit], Tensor]:
+    """Return what `replacement` does for a kind, which looks for it anew in every call."""
+    return replacement.dispatch(kind)
 
 
 @singledispatch
@@ -172,15 +178,16 @@ def _(part: Adapter, old: Tensor, edit: Edit) -> Tensor:
 def _(part: FunctionEdit, old: Tensor, edit: Edit) -> Tensor:
     assert part.function is not None
     there = None if edit.stored is None else edit.stored.to(old)
-    version = old._version  # noqa: SLF001 - the only trace of a change in place
-    new = part.function(old, there)
+    given = old.clone(memory_format=torch.contiguous_format)  # a function may keep it
+    version = given._version  # noqa: SLF001 - the only trace of a change in place
+    new = part.function(given, there)
     name = name_of_function(part.function)
     if not isinstance(new, Tensor):
         raise InterventionError(
             f"{part}: {name} returned {new!r} ({type(new).__name__}); expected a tensor of shape "
             f"{tuple(old.shape)}"
         )
-    if old._version != version:  # noqa: SLF001
+    if given._version != version:  # noqa: SLF001
         raise InterventionError(
             f"{part}: {name} changed the activation it was given in place; return a new tensor"
         )

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from itertools import count
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -78,6 +79,9 @@ def attached(
 class _Attached:
     """The context of `attached`; a class, since a generator would take twice as long."""
 
+    _training: Sequence[nn.Module] = ()
+    _aside: Sequence[tuple[list[Operation], list[Operation]]] = ()
+
     def __init__(
         self,
         network: nn.Module,
@@ -94,8 +98,6 @@ class _Attached:
         self._evaluates = evaluates
         self._turn = turn(network)
         self._handles: list[Any] = []
-        self._training: list[nn.Module] = []
-        self._aside: list[tuple[list[Operation], list[Operation]]] = []
 
     def __enter__(self) -> None:
         try:
@@ -118,7 +120,8 @@ class _Attached:
         try:
             for handle in reversed(self._handles):  # what was switched last is restored first
                 handle.remove()
-            _in_force.pop(self, None)
+            if self._give_way:
+                _in_force.pop(self, None)
             for chain, kept in self._aside:
                 chain[:] = kept
             for module in self._training:
@@ -136,15 +139,42 @@ class _Attached:
 def _register(
     network: nn.Module, path: str, side: Side, chain: list[Operation], handles: list[Any]
 ) -> None:
-    if isinstance(side, Inside):
-        handles.extend(side.attach(network, path, partial(_run, chain)))
-        return
-    target = _module_at(network, path)
     if side == "output":
-        handles.append(target.register_forward_hook(_output_hook(path, chain)))
-    else:
-        pre_hook = _input_hook(path, chain)
+        handles.append(_on_output(_module_at(network, path), _output_hook(path, chain)))
+    elif side == "input":
+        target, pre_hook = _module_at(network, path), _input_hook(path, chain)
         handles.append(target.register_forward_pre_hook(pre_hook, with_kwargs=True))
+    else:
+        handles.extend(side.attach(network, path, partial(_run, chain)))
+
+
+_keys = count(-1, -1)
+"""Those that torch gives to hooks are not negative."""
+
+
+class _Handle:
+    """A hook on the output of a module, and the means to remove it.
+
+    A `RemovableHandle` takes ten times as long to make.
+    """
+
+    __slots__ = ("_hooks", "_key")
+
+    def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
+        self._hooks = hooks
+        self._key = next(_keys)
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Remove the hook."""
+        self._hooks.pop(self._key, None)
+
+
+def _on_output(target: nn.Module, hook: Callable[..., Any]) -> Any:
+    """Do what `register_forward_hook` does, unless a kind of module has one of its own."""
+    if type(target).register_forward_hook is nn.Module.register_forward_hook:
+        return _Handle(target._forward_hooks, hook)  # noqa: SLF001
+    return target.register_forward_hook(hook)
 
 
 def _module_at(network: nn.Module, path: str) -> nn.Module:

@@ -89,7 +89,10 @@ def check_changed(entries: Iterable[Entry | Done], what: object) -> None:
         Every edited number equals the one that was there before.
     """
     entries = tuple(entries)
-    if entries and not any(entry.changed for entry in entries):
+    for entry in entries:
+        if entry.changed:
+            return
+    if entries:
         rows = max(entry.rows for entry in entries)
         raise InterventionError(
             f"{what} changed no activation in any of {rows} runs: the numbers put in equal those"

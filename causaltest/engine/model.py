@@ -15,7 +15,7 @@ from causaltest.engine.access import Access, Places, carried, only_row
 from causaltest.engine.architecture import Architecture, discover
 from causaltest.engine.company import Company
 from causaltest.engine.hooks import Operation, Side, attached
-from causaltest.engine.loading import device_of, fingerprint, load_network
+from causaltest.engine.loading import Entrance, fingerprint, load_network
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
 from causaltest.engine.reading import read_batch
@@ -87,8 +87,11 @@ class Model:
         self.name = name or type(network).__name__
         self.prompts = Prompts(tokenizer, self.name)
         self._forward = forward
+        self._entrance = Entrance(network)
         self._survey: tuple[int, dict[Place, Seen]] | None = None
         self._known: dict[tuple[Prompt, torch.device], Tensor] = {}
+        self.prepared: tuple[Intervention, bool, list[tuple[Intervention, Site, Access]]] | None
+        self.prepared = None
 
     @staticmethod
     def load(model: str, *, name: str = "", device: str = "auto", dtype: str = "float32") -> Model:
@@ -139,7 +142,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the network takes its ids."""
-        return device_of(self.network)
+        return self._entrance.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -313,10 +316,11 @@ class Model:
         if len(rows) > 1:
             return batch(rows, self.prompts, self.device, self._padding)
         (row,) = rows
-        key = row.prompt, self.device
+        device = self.device
+        key = row.prompt, device
         known = self._known.get(key)
         if known is None:
-            known = torch.tensor([self.prompts.ids(row.prompt)], device=self.device)
+            known = torch.tensor([self.prompts.ids(row.prompt)], device=device)
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[key] = known
@@ -340,12 +344,14 @@ class Model:
         list of Output
             One for each row, without padding.
         """
-        mask = rows.mask if self.company.pads and rows.ragged else None
+        several = len(rows.rows) > 1
+        mask = rows.mask if several and self.company.pads and rows.ragged else None
         with attached(self.network, operations, evaluates=True):
             logits = self.forward(rows.ids, mask)
-        per_token = logits.ndim == 3
-        fits = logits.shape[:2] == rows.ids.shape if per_token else logits.ndim == 2
-        if not fits or logits.shape[0] != len(rows.rows):
+        shape = logits.shape
+        per_token = len(shape) == 3
+        fits = shape[:2] == rows.ids.shape if per_token else len(shape) == 2
+        if not fits or shape[0] != len(rows.rows):
             raise ModelError(
                 f"{self.name} returned logits of shape {tuple(logits.shape)} for "
                 f"{len(rows.rows)} prompts of up to {rows.ids.shape[1]} tokens; "
@@ -353,9 +359,10 @@ class Model:
                 "pass Model(network, forward=...) with a function of (network, ids, mask) "
                 "that returns one of these"
             )
+        ends = [None if length == shape[1] else length for length in rows.lengths]
         return [
-            Output(logits[i, : rows.lengths[i]] if per_token else logits[i], row, self)
-            for i, row in enumerate(rows.rows)
+            Output(logits[i] if end is None or not per_token else logits[i, :end], row, self)
+            for i, (row, end) in enumerate(zip(rows.rows, ends, strict=True))
         ]
 
     def run(self, prompts: Iterable[Prompt | Pair | Row]) -> list[Output]:
@@ -445,10 +452,11 @@ class Model:
             _check_dims(site, shape, self.name)
         plain = self._plain_shape(site)
         tokens = plain is None or plain[:2] == (1, self._survey_tokens)
-        if tokens and shape[:2] == tuple(rows.ids.shape) and tensor.ndim >= 3:
+        if tokens and len(shape) >= 3 and shape[:2] == tuple(rows.ids.shape):
+            if len(rows.rows) == 1:
+                only = self.prompts.positions(rows.rows[0], site.pos)
+                return only_row(only, rows.start, tensor.device), [len(only)]
             found = [self.prompts.positions(row, site.pos) for row in rows.rows]
-            if len(found) == 1:
-                return only_row(found[0], rows.start, tensor.device), [len(found[0])]
             return places(found, tensor.device, rows.start), [len(each) for each in found]
         first = plain is None or plain[:1] == (1,)
         if first and site.pos is None and shape and shape[0] == len(rows.rows):
@@ -475,7 +483,9 @@ class Model:
             Whether each module is known to run exactly once in a forward pass.
         """
         paths = [site for site in sites if site.component == MODULE]
-        if paths and self._survey is None:
+        if not paths:
+            return True
+        if self._survey is None:
             ids = list(self.prompts.ids(rows.rows[0].prompt))
             # Another number of tokens than in the run, so that no other axis fits both, and not
             # one, so that tokens are not taken for rows.

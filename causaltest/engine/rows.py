@@ -43,11 +43,13 @@ def rows_not_first(where: str, shape: tuple[int, ...], plain: tuple[int, ...], t
 
 def as_row(prompt: Prompt | Pair | Row) -> Row:
     """Return a prompt, or a pair's base, as a row."""
+    if isinstance(prompt, (str, tuple)):
+        return Row(prompt)
     if isinstance(prompt, Row):
         return prompt
     if isinstance(prompt, Pair):
         return Row.of(prompt, "base")
-    return Row(prompt if isinstance(prompt, str) else tuple(prompt))
+    return Row(tuple(prompt))
 
 
 def as_rows(prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row]) -> list[Row]:

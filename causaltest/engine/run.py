@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -40,7 +39,7 @@ from causaltest.interventions import (
     ResampleAblation,
 )
 from causaltest.pairs import Pair, Pairs, Prompt
-from causaltest.sites import KEYED, Site
+from causaltest.sites import KEYED, MODULE, Site
 
 if TYPE_CHECKING:
     from causaltest.engine.generation import Generation
@@ -114,10 +113,10 @@ def score(
                     model, intervention, each, draw=draw, stored=stored, means=means
                 )
                 entries.extend(ledger)
-                for index, output in zip(indices, outputs, strict=True):
-                    sums[index] += metric(output) / draws
-                # Else these logits would be held while the next are computed.
-                del outputs, output
+                scores = [metric(output) for output in outputs]
+                del outputs  # else these logits would be held while the next are computed
+                for index, value in zip(indices, scores, strict=True):
+                    sums[index] += value / draws
     ledger = total(entries)
     if not allow_inert:
         check_changed(ledger, str(intervention))
@@ -309,8 +308,9 @@ def declared(
     rows: Batch,
     *,
     draw: int,
-    stored: Stored,
-    means: dict[tuple[Intervention, Site], Tensor],
+    stored: Stored | None = None,
+    means: dict[tuple[Intervention, Site], Tensor] | None = None,
+    targets: Sequence[Target] = (),
 ) -> tuple[list[Applied], list[tuple[str, Side, Operation]]]:
     """Return the edits of one batch, and the operations on modules that make them.
 
@@ -320,24 +320,41 @@ def declared(
         What is to be run.
     stored, means
         What `reads_for` and `means_for` read for it.
+    targets
+        What `targets_of` gives, where it is known already.
     """
     model.verify(intervention.sites, rows)
     edits: list[Applied] = []
     operations: list[tuple[str, Side, Operation]] = []
-    for part in intervention.parts:
-        for site in part.sites:
-            access = model.access(site)
-            applied = Applied(model, part, site, access, rows, draw)
-            # Asked first whether there are any: hashing an intervention takes a while.
-            if stored and part in stored:
-                applied.values, applied.value_counts = stored[part][site]
-            elif means and (part, site) in means:
-                applied.values = means[part, site]
-            edits.append(applied)
-            operations.append((access.path, access.side, applied))
+    notes: list[tuple[str, Side, Operation]] = []
+    for part, site, access in targets or targets_of(model, intervention):
+        applied = Applied(model, part, site, access, rows, draw)
+        # Asked first whether there are any: hashing an intervention takes a while.
+        if stored and part in stored:
+            applied.values, applied.value_counts = stored[part][site]
+        elif means and (part, site) in means:
+            applied.values = means[part, site]
+        edits.append(applied)
+        operations.append((access.path, access.side, applied))
+        notes += applied.notes()
     # After all edits of inputs, so that what is noted is what the modules really get.
-    operations += [note for applied in edits for note in applied.notes()]
+    operations += notes
     return edits, operations
+
+
+Target = tuple[Intervention, Site, Access]
+"""One part of an intervention, one of its sites, and where that lives."""
+
+
+def targets_of(model: Model, intervention: Intervention) -> list[Target]:
+    """Return where the parts of an intervention are made, in the order in which they are.
+
+    Raises
+    ------
+    SiteError
+        The network has no such component, layer, head, dim or module.
+    """
+    return [(part, site, model.access(site)) for part in intervention.parts for site in part.sites]
 
 
 @dataclass
@@ -357,10 +374,10 @@ class Applied:
     width: int = 0
     changed: int = 0
     given: Tensor | None = None
-    turns: Turns = field(default_factory=Turns)
+    turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
-        self.turns.call = self.access.call
+        self.turns = Turns(self.access.call)
 
     def notes(self) -> list[tuple[str, Side, Operation]]:
         """Return what must be noted before the edit: the module's input where the part needs it."""
@@ -384,7 +401,8 @@ class Applied:
         if not self.turns.comes():
             return tensor
         self.fired += 1
-        tensor = for_each_row(tensor, self.rows)
+        if len(self.rows.rows) > 1:
+            tensor = for_each_row(tensor, self.rows)
         if self.site.component in KEYED:
             check_unpadded(self.site, self.rows)
         where, self.counts = self.model.places(self.site, self.access, tensor, self.rows)
@@ -402,7 +420,7 @@ class Applied:
         """Return the activation with new numbers at some places, and the rows that changed."""
         part = self.part.taken if isinstance(self.part, FromSource) else self.part
         keyed = self.site.component in KEYED
-        old = take(tensor, where, self.access)
+        old = take(tensor, where, self.access, copies=False)
         if keyed:
             check_keys(part, self.site, edit.stored, old)
         if self.given is not None:
@@ -418,7 +436,7 @@ class Applied:
             new = seen_only(
                 part, self.site, edit.stored, access=self.access, where=where, old=old, new=new
             )
-        self.width = prod(old.shape[1:])
+        self.width = prod(old.shape[1:]) if old.ndim != 2 else old.shape[1]
         return put(tensor, where, self.access, new), _changed(old, new, where, len(edit.rows))
 
     def skips(self, row: int) -> bool:
@@ -459,7 +477,10 @@ class Applied:
 
     def did(self) -> Done:
         """Return how much was done, or refuse to go on if it was not done exactly once."""
-        if wrong := self.turns.missed(self.site, self.access.path, self.model.name):
+        turns = self.turns
+        if turns.call is not None and (
+            wrong := turns.missed(self.site, self.access.path, self.model.name)
+        ):
             raise InterventionError(f"{self.part} did not happen as declared\n{wrong}")
         if self.fired != 1:
             how = "was never reached" if self.fired == 0 else f"ran {self.fired} times"
@@ -526,19 +547,36 @@ class Tally:
             An edit did not happen exactly once, or all of them changed nothing.
         """
         done = [edit.did() for edit in edits]
-        if not any(each.changed for each in done):
-            check_changed(done, what)
+        check_changed(done, what)
         if others:
             check_changed(others, f"what {what} does to its sources")
             self.note(others)
-        for index, (edit, now) in enumerate(zip(edits, done, strict=True)):
+        for index, edit in enumerate(edits):
             key = index, edit.turns.seen
-            known = self._sums.get(key)
-            self._sums[key] = (edit, now) if known is None else (known[0], known[1].and_then(now))
+            if key in self._sums:
+                first, so_far = self._sums[key]
+                self._sums[key] = first, so_far.and_then(done[index])
+            else:
+                self._sums[key] = edit, done[index]
 
     def note(self, entries: Iterable[Entry]) -> None:
         """Add what was done and is in words already."""
         self._entries.extend(entries)
+
+
+def _prepared(model: Model, intervention: Intervention) -> tuple[bool, list[Target]]:
+    """Return whether an intervention reads anything, and where it is made.
+
+    The last is remembered, for loops over prompts; but not modules by their paths, which the user
+    may take out of the network.
+    """
+    known = model.prepared
+    if known is not None and known[0] is intervention:
+        return known[1], known[2]
+    reads, targets = any(map(needs_reading, intervention.parts)), targets_of(model, intervention)
+    if not any(site.component == MODULE for _, site, _ in targets):
+        model.prepared = intervention, reads, targets
+    return reads, targets
 
 
 class Intervened:
@@ -552,22 +590,33 @@ class Intervened:
         What the edits did so far, one entry for each intervention and site.
     """
 
+    _open: bool | None = None
+
     def __init__(self, model: Model, intervention: Intervention, pair: Pair | None) -> None:
         self.intervention = intervention
         self._model = model
         self._pair = pair
+        self._reads, self._targets = _prepared(model, intervention)
+        if self._reads:
+            check_pair(intervention, pair)
         self._tally = Tally()
+
+    def __enter__(self) -> Self:
         self._open = True
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._open = False
+        if kind is None and not self._tally.begun:
+            raise InterventionError(
+                f"no prompt was run under {self.intervention}: call the value of "
+                "`with ... as run:`, e.g. run(pair.base)"
+            )
 
     @property
     def ledger(self) -> tuple[Entry, ...]:
         """What the edits did so far."""
         return self._tally.entries
-
-    @property
-    def ran(self) -> bool:
-        """Whether any prompt was run."""
-        return self._tally.begun
 
     def __call__(self, prompt: Prompt | list[int]) -> Output:
         """Run one prompt with the edits in place.
@@ -589,22 +638,19 @@ class Intervened:
         self._check_open()
         row = self._row(prompt)
         each = self._model.batch([row])
+        stored = means = None
         with torch.no_grad():
-            stored, means = self._read(row)
+            if self._reads:
+                over = _alone(self._pair or row.prompt)
+                means = means_for(self._model, self.intervention, over)
+                stored = reads_for(self._model, self.intervention, list(over), over, 0)
             edits, operations = declared(
-                self._model, self.intervention, each, draw=0, stored=stored, means=means
-            )
+                self._model, self.intervention, each,
+                draw=0, stored=stored, means=means, targets=self._targets,
+            )  # fmt: skip
             outputs = self._model.run_batch(each, operations)
-        self._tally.add(edits, stored.ledger, self.intervention)
+        self._tally.add(edits, stored.ledger if stored else (), self.intervention)
         return outputs[0]
-
-    def _read(self, row: Row) -> tuple[Stored, dict[tuple[Intervention, Site], Tensor]]:
-        """Return what is put in, for the edits that put in what is read elsewhere."""
-        if not any(map(needs_reading, self.intervention.parts)):
-            return Stored(), {}
-        over = _alone(self._pair or row.prompt)
-        means = means_for(self._model, self.intervention, over)
-        return reads_for(self._model, self.intervention, list(over), over, 0), means
 
     def generate(
         self, prompt: Prompt | list[int], *, max_new_tokens: int, when: When, **settings: Any
@@ -643,19 +689,16 @@ class Intervened:
 
     def _check_open(self) -> None:
         if not self._open:
-            raise InterventionError("this intervention has ended; run prompts inside its `with`")
+            state = "not begun" if self._open is None else "ended"
+            raise InterventionError(f"this intervention has {state}; run prompts inside its `with`")
 
     def _row(self, prompt: Prompt | list[int]) -> Row:
         prompt = tuple(prompt) if isinstance(prompt, list) else prompt
-        if self._pair is not None and prompt == self._pair.base:
-            return Row(prompt, self._pair, "base")
-        if self._pair is not None and prompt == self._pair.source:
-            return Row(prompt, self._pair, "source")
+        if self._pair is not None:
+            for side in ("base", "source"):
+                if prompt == getattr(self._pair, side):
+                    return Row(prompt, self._pair, side)
         return as_row(prompt)
-
-    def close(self) -> None:
-        """End the intervention."""
-        self._open = False
 
 
 @lru_cache(maxsize=64)
@@ -665,9 +708,7 @@ def _alone(pair: Pair | Prompt) -> Pairs:
     return Pairs([pair], name="one pair", cluster=None)
 
 
-def intervene(
-    model: Model, intervention: Intervention, pair: Pair | None = None
-) -> AbstractContextManager[Intervened]:
+def intervene(model: Model, intervention: Intervention, pair: Pair | None = None) -> Intervened:
     """Run prompts under an intervention.
 
     Parameters
@@ -681,8 +722,8 @@ def intervene(
 
     Returns
     -------
-    context of Intervened
-        Within it, call that with a prompt to run the prompt with the edits in place.
+    Intervened
+        A context; within it, call its value with a prompt to run that with the edits in place.
 
     Raises
     ------
@@ -705,30 +746,7 @@ def intervene(
             f"intervene takes an intervention such as interchange(block_output(0)); got "
             f"{intervention!r} ({type(intervention).__name__})"
         )
-    check_pair(intervention, pair)
-    for site in intervention.sites:
-        model.access(site)
-    return _Context(Intervened(model, intervention, pair))
-
-
-class _Context:
-    """The length of an intervention; a class, since a generator would take twice as long."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: Intervened) -> None:
-        self._run = run
-
-    def __enter__(self) -> Intervened:
-        return self._run
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._run.close()
-        if kind is None and not self._run.ran:
-            raise InterventionError(
-                f"no prompt was run under {self._run.intervention}: call the value of "
-                "`with ... as run:`, e.g. run(pair.base)"
-            )
+    return Intervened(model, intervention, pair)
 
 
 def check_pair(intervention: Intervention, pair: Pair | None, over: Pairs | None = None) -> None:

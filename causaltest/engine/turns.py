@@ -28,7 +28,7 @@ class Turn:
     Attributes
     ----------
     modules
-        All modules of the network, each once.
+        All modules of the network, some of them repeatedly.
     """
 
     def __init__(self, owner: int, network: nn.Module) -> None:
@@ -48,7 +48,7 @@ class Turn:
 
 _lock = threading.Lock()
 _ended = threading.Condition(_lock)
-_running: list[Turn] = []
+_running: dict[Turn, None] = {}
 _waiting: list[Turn] = []
 
 
@@ -81,7 +81,7 @@ class _Taking:
             with _lock:
                 if _running and any(map(mine.excludes, _running)):
                     _wait(mine)
-                _running.append(mine)
+                _running[mine] = None
         except BaseException:  # an interrupt, and nobody would end the turn
             self.__exit__()
             raise
@@ -92,8 +92,7 @@ class _Taking:
         if mine is None:
             return
         with _lock:
-            if mine in _running:
-                _running.remove(mine)
+            _running.pop(mine, None)
             if _waiting:
                 _ended.notify_all()
 
@@ -109,18 +108,19 @@ def _wait(mine: Turn) -> None:
 
 
 def _every_module(network: nn.Module) -> list[nn.Module]:
-    """Return all modules of a network, each once.
+    """Return all modules of a network; one that is used in several places may come repeatedly.
 
     `modules()` takes longer for it than a small network for a forward pass.
     """
     found = [network]
-    known = {network}
-    for module in found:
-        if children := module._modules:  # noqa: SLF001 - children() takes twice as long
-            for child in children.values():
-                if child is not None and child not in known:
-                    known.add(child)
-                    found.append(child)
+    opened: set[nn.Module] = set()
+    try:
+        for module in found:
+            if (children := module._modules) and module not in opened:  # noqa: SLF001
+                opened.add(module)
+                found.extend(children.values())  # pyright: ignore[reportArgumentType]
+    except AttributeError:  # a part was set to None
+        return list(network.modules())
     return found
 
 
@@ -132,7 +132,7 @@ def callers_hooks(network: nn.Module) -> Iterator[tuple[dict[int, Callable[..., 
     (hooks, key)
         The dict of a module that holds the hook, and its key, which no other hook has.
     """
-    for module in _every_module(network):
+    for module in dict.fromkeys(_every_module(network)):
         for hooks in (module._forward_pre_hooks, module._forward_hooks):  # noqa: SLF001 - there is no other way to see them
             yield from ((hooks, key) for key, hook in hooks.items() if not _belongs(hook))
 

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from causaltest.engine.access import Access, Places, carried, primary, put, take, with_primary
+from causaltest.engine.access import (
+    Access,
+    Places,
+    carried,
+    only_row,
+    primary,
+    put,
+    take,
+    with_primary,
+)
 from causaltest.errors import InterventionError
 
 WIDTH, HEADS = 12, 3
@@ -176,3 +185,76 @@ def test_no_tensor_or_several_are_refused(value, message) -> None:
     with pytest.raises(InterventionError, match=message) as caught:
         primary(value, "m.output")
     assert "choose the input or output of another module" in str(caught.value)
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> tuple[Places, Places]:
+    """Tokens that follow each other in the only row of a batch, as a span and one by one."""
+    start = draw(st.integers(0, 3))
+    first = draw(st.integers(start, 6))
+    tokens = tuple(range(first, draw(st.integers(first + 1, 8))))
+    found = only_row(tokens, start, torch.device("cpu"))
+    flat = torch.tensor(tokens) - start
+    return found, Places(torch.zeros_like(flat), flat)
+
+
+@given(spans(), accesses())
+def test_a_span_is_taken_and_put_like_its_tokens(where, chosen) -> None:
+    """Slices give the numbers, and the gradients, that indices give; the input stays as it was."""
+    access, _ = chosen
+    tensor = torch.randn(1, 8, 24)
+    results: list[tuple[Tensor, ...]] = []
+    for places in where:
+        given, values = tensor.clone().requires_grad_(), None
+        old = take(given, places, access)
+        values = (2.0 * old.detach() + 1.0).requires_grad_()
+        new = put(given, places, access, values)
+        (new.square().sum() + old.exp().sum()).backward()
+        assert torch.equal(given.detach(), tensor)
+        results.append((old.detach(), new.detach(), given.grad, values.grad))
+    assert where[0].span is not None
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_tokens_apart_are_no_span() -> None:
+    """Tokens that do not follow each other, or in another order, are taken one by one."""
+    tensor = torch.arange(8.0)[None, :, None]
+    for tokens in ((0, 2), (2, 1), (1,)):
+        found = only_row(tokens, 0, tensor.device)
+        assert (found.span is None) == (len(tokens) == 2)
+        assert take(tensor, found, Access("m", "output")).flatten().tolist() == list(tokens)
+
+
+def test_what_was_taken_is_a_copy() -> None:
+    """Numbers that were read stay, whatever is written on the activation later."""
+    tensor = torch.zeros(1, 4, 2)
+    access, where = Access("m", "output"), only_row((1, 2), 0, tensor.device)
+    copy, view = take(tensor, where, access), take(tensor, where, access, copies=False)
+    tensor.fill_(1.0)
+    assert not copy.any()
+    assert view.all()
+
+
+def test_places_made_in_inference_mode_serve_autograd_later() -> None:
+    """Index tensors of inference mode, which autograd refuses, are not remembered."""
+    tokens = (5, 3)  # of no other test
+    with torch.inference_mode():
+        only_row(tokens, 0, torch.device("cpu"))
+    tensor = torch.ones(1, 8, 2, requires_grad=True)
+    where = only_row(tokens, 0, tensor.device)
+    (take(tensor, where, Access("m", "output")) ** 2).sum().backward()
+    assert tensor.grad.sum() == 8
+
+
+def test_places_are_remembered_within_bounds(monkeypatch) -> None:
+    """Positions seen long ago are let go."""
+    known: dict[object, Places] = {}
+    monkeypatch.setattr("causaltest.engine.access._known", known)
+    monkeypatch.setattr("causaltest.engine.access._MOST_KNOWN", 2)
+    device = torch.device("cpu")
+    first = only_row((1,), 0, device)
+    assert only_row((1,), 0, device) is first
+    for token in range(2, 7):
+        assert only_row((token,), 0, device).positions.tolist() == [token]
+        assert len(known) <= 2

@@ -275,6 +275,74 @@ def test_handles_are_removed_if_attaching_fails() -> None:
     assert not network[0]._forward_hooks
 
 
+def test_attaching_may_switch_dropout_off_as_well() -> None:
+    """With `evaluates` each module's flag is off within and back after, also where it fails."""
+    network = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
+    network[0].eval()
+    for operations, error in (
+        ([("0", "output", _raise)], Broken), ([("nowhere", "output", _raise)], AttributeError),
+    ):  # fmt: skip
+        with pytest.raises(error), attached(network, operations, evaluates=True):  # noqa: PT012
+            assert not any(each.training for each in network.modules())
+            network(torch.ones(1, 2))
+        assert [each.training for each in network.modules()] == [True, False, True]
+        assert not network[0]._forward_hooks
+    with attached(network, ()):
+        assert network.training
+
+
+class Registering(nn.Module):
+    """A module that keeps count of the hooks on it, by a method of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registered = 0
+
+    def register_forward_hook(self, *args: object, **kwargs: object) -> object:
+        """Register, and count."""
+        self.registered += 1
+        return super().register_forward_hook(*args, **kwargs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the input."""
+        return x
+
+
+def test_a_module_with_a_way_of_its_own_to_register_hooks_is_asked() -> None:
+    """What a kind of module does where hooks are registered is done."""
+    network = nn.Sequential(Registering())
+    with attached(network, [("0", "output", lambda x: x + 1)]):
+        assert network(torch.zeros(1)) == 1
+    assert network[0].registered == 1
+    assert not network[0]._forward_hooks
+
+
+def test_hooks_of_the_caller_come_and_go_in_a_context() -> None:
+    """Handles that the caller makes and removes while operations are attached are of no concern."""
+    network = nn.Sequential(nn.Identity())
+    before = network[0].register_forward_hook(lambda _m, _a, x: x + 1)
+    with attached(network, [("0", "output", lambda x: x * 10)]):
+        within = network[0].register_forward_hook(lambda _m, _a, x: x + 3)
+        assert network(torch.zeros(1)) == 13
+        before.remove()
+        assert network(torch.ones(1)) == 13
+    assert list(network[0]._forward_hooks) == [within.id]
+    assert network(torch.zeros(1)) == 3
+
+
+def test_parts_without_and_with_several_places_are_found() -> None:
+    """Dropout is off in parts used twice, in parts of parts set to None, and in a ring of parts."""
+    shared = nn.Sequential(nn.Dropout(0.5))
+    network = nn.Sequential(shared, nn.Linear(2, 2), shared).train()
+    network[1] = None
+    ring = nn.Sequential(nn.Dropout(0.5)).train()
+    ring[0].add_module("back", ring)
+    for each, parts in ((network, [network, shared, shared[0]]), (ring, [ring, ring[0]])):
+        with attached(each, (), evaluates=True):
+            assert not any(part.training for part in parts)
+        assert all(part.training for part in parts)
+
+
 def test_operations_on_one_module_apply_in_their_order() -> None:
     """Of several operations on one side of one module each gets what the one before made."""
     network = nn.Sequential(nn.Identity())

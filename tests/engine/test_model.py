@@ -341,6 +341,59 @@ def test_a_module_that_runs_twice_is_not_read(side) -> None:
             Model(Twice()).read([module("shared", side=side), *more], [(1, 2)])
 
 
+class Scribbling(nn.Module):
+    """A network that writes on the ids that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 4)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Look up the next ids."""
+        return self.table(ids.add_(1))
+
+
+def test_ids_are_given_anew_in_every_run() -> None:
+    """A network, or a hook, that writes on its ids does not change the prompt of later runs."""
+    model = Model(Scribbling())
+    for _ in range(3):
+        logits = model.run([(1, 2, 3)])[0].logits
+        assert torch.equal(logits, model.network.table.weight[2:5].detach())
+
+
+def test_prompts_first_run_in_inference_mode_serve_autograd_later(fresh) -> None:
+    """What is remembered of a prompt is no tensor of inference mode."""
+    model = fresh("gpt2")
+    with torch.inference_mode():
+        model.run([(1, 2, 3)])
+    found = model.read(block_output(0), [(1, 2, 3)], gradients=True)[block_output(0)][0]
+    found.sum().backward()
+    assert model.network.transformer.wte.weight.grad.any()
+
+
+def test_ids_go_where_the_weights_are(fresh) -> None:
+    """Weights of another type or place, and parts put in the place of others, are noticed."""
+    model = fresh("gpt2")
+    assert model.device == torch.device("cpu")
+    assert model.run([(1, 2)])[0].logits.dtype == torch.float32
+    model.network.to(torch.float64)
+    assert model.run([(1, 2)])[0].logits.dtype == torch.float64
+    table = model.network.transformer.wte
+    model.network.transformer.wte = nn.Embedding(*table.weight.shape, device="meta")
+    with pytest.raises(ModelError, match="its weights are on the meta device"):
+        _ = model.device
+    model.network.transformer.wte = table
+    assert model.device == torch.device("cpu")
+    model.network.to("meta")
+    with pytest.raises(ModelError, match="its weights are on the meta device"):
+        model.run([(1, 2)])
+
+
+def test_a_network_without_weights_takes_ids_on_the_cpu() -> None:
+    """Where nothing tells of a device, it is the CPU."""
+    assert Model(nn.Identity()).device == torch.device("cpu")
+
+
 def test_a_module_that_runs_twice_is_not_edited() -> None:
     """An edit that would happen twice is refused with the count."""
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 import pytest
@@ -16,10 +17,12 @@ from causaltest.engine.run import intervene, score, score_identity
 from causaltest.errors import InterventionError, PairError, SiteError
 from causaltest.interventions import (
     add,
+    apply_function,
     interchange,
     mean_ablate,
     noise,
     resample_ablate,
+    scale,
     zero_ablate,
 )
 from causaltest.pairs import Pair, Pairs
@@ -411,6 +414,88 @@ def test_a_context_ends(toy) -> None:
         run((1,))
     with pytest.raises(InterventionError, match="this intervention has ended; run prompts inside"):
         run((1,))
+
+
+def test_a_context_begins_with_its_with(toy) -> None:
+    """What `intervene` returns runs nothing before it is entered."""
+    run = intervene(toy, zero_ablate(TABLE))
+    with pytest.raises(InterventionError) as error:
+        run((1,))
+    assert str(error.value) == ("this intervention has not begun; run prompts inside its `with`")
+
+
+def test_the_ledger_of_a_context_adds_up_runs(toy) -> None:
+    """Every edit has one entry, whenever and however often one looks; counts are those of all."""
+    edit = zero_ablate(TABLE.at((0, 1))) + add(TABLE.at(-1), [1.0, 2.0, 3.0, 4.0])
+    with intervene(toy, edit) as run:
+        run((1, 2, 3))
+        first = run.ledger
+        run((4, 5))
+    assert [(each.intervention, each.site) for each in first] == [
+        (str(part), str(part.sites[0])) for part in edit.parts
+    ]
+    assert [(each.fired, each.rows, each.positions, each.dims, each.changed) for each in first] == [
+        (1, 1, 2, 4, 1), (1, 1, 1, 4, 1),
+    ]  # fmt: skip
+    assert run.ledger == run.ledger
+    assert [(each.fired, each.positions, each.changed) for each in run.ledger] == [
+        (2, 4, 2), (2, 2, 2),
+    ]  # fmt: skip
+
+
+def test_a_function_may_keep_what_it_is_given(fresh) -> None:
+    """Numbers that a function kept are those that were there, after the run as well."""
+    model, kept = fresh("gpt2"), []
+    site = block_output(1, pos=2)
+
+    def keep(base: Tensor, _source: object) -> Tensor:
+        kept.append(base)
+        return base + 1.0
+
+    before = model.read(site, [(1, 2, 3)])[site][0]
+    with intervene(model, apply_function(site, keep)) as run:
+        run((1, 2, 3))
+    assert torch.equal(kept[0], before)
+
+
+def test_an_intervention_is_placed_anew_for_another_model(fresh) -> None:
+    """One intervention in two models by turns, and two in one, give what they give alone."""
+    models = [fresh("gpt2"), fresh("llama")]
+    edits = [zero_ablate(block_output(1, pos=0)), zero_ablate(mlp_output(0, pos=-1))]
+
+    def logits(model: Model, edit) -> Tensor:
+        with intervene(model, edit) as run:
+            return run((1, 2, 3)).logits
+
+    cases = [(model, edit) for edit in edits for model in models]
+    alone = [logits(Model(model.network), edit) for model, edit in cases]
+    for _ in range(2):
+        for case, expected in zip(cases, alone, strict=True):
+            assert torch.equal(logits(*case), expected)
+
+
+def test_a_module_taken_out_of_the_network_is_missed(fresh) -> None:
+    """A second context finds that the module of its path is gone, and one put in its place."""
+    model = fresh("gpt2")
+    blocks = model.network.transformer.h
+    edit, cut = (
+        scale(module("transformer.h.1.mlp", pos=1), 0.5),
+        zero_ablate(block_output(1, pos=1)),
+    )
+    for each in (edit, cut):
+        with intervene(model, each) as run:
+            run((1, 2, 3))
+    blocks[1] = copy.deepcopy(blocks[0])
+    expected = Model(model.network)
+    for each in (edit, cut):
+        with intervene(model, each) as run, intervene(expected, each) as anew:
+            assert torch.equal(run((1, 2, 3)).logits, anew((1, 2, 3)).logits)
+    del blocks[1].mlp
+    with (
+        pytest.raises(SiteError, match=r"no module 'transformer\.h\.1\.mlp'"),
+        intervene(model, edit),
+    ):
+        pass
 
 
 def test_an_inert_edit_in_a_context_is_refused(toy) -> None:
