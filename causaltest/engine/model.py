@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from causaltest.engine.access import Access, Places, carried, only_row
+from causaltest.engine.access import Access, Places
 from causaltest.engine.architecture import Architecture, discover
 from causaltest.engine.company import Company
+from causaltest.engine.forwarding import Call, Forward
 from causaltest.engine.hooks import Operation, Side, attached
 from causaltest.engine.loading import Entrance, fingerprint, load_network
 from causaltest.engine.output import Output
-from causaltest.engine.prompts import Batch, Prompts, Row, batch, places
+from causaltest.engine.placement import Placement
+from causaltest.engine.prompts import Batch, Prompts, Row, batch
 from causaltest.engine.reading import read_batch
-from causaltest.engine.rows import as_row, as_rows, rows_not_first
-from causaltest.engine.survey import Place, Seen, survey
-from causaltest.errors import InterventionError, MetricError, ModelError, SiteError
+from causaltest.engine.rows import as_row, as_rows
+from causaltest.errors import MetricError, ModelError
 from causaltest.pairs import Pair, Prompt
-from causaltest.sites import END, KEYED, MODULE, Pos, Site
+from causaltest.sites import END, KEYED, Pos, Site
 
 if TYPE_CHECKING:
     from causaltest.engine.attention import AttentionPatterns
@@ -37,8 +37,6 @@ _MOST_KNOWN = 256
 _LOGIT_BYTES = {"cpu": 64 * 1024 * 1024}
 _ACCELERATED_LOGIT_BYTES = 128 * 1024 * 1024
 """Larger batches are no faster on a processor, but on an accelerator."""
-
-Forward = Callable[[nn.Module, Tensor, Tensor], object]
 
 
 class Model:
@@ -86,9 +84,10 @@ class Model:
         self.network = network
         self.name = name or type(network).__name__
         self.prompts = Prompts(tokenizer, self.name)
+        self.placement = Placement(self)
         self._forward = forward
+        self._call = Call(network, forward, self.name)
         self._entrance = Entrance(network)
-        self._survey: tuple[int, dict[Place, Seen]] | None = None
         self._known: dict[tuple[Prompt, torch.device], Tensor] = {}
         self.prepared: tuple[Intervention, bool, list[tuple[Intervention, Site, Access]]] | None
         self.prepared = None
@@ -189,43 +188,16 @@ class Model:
     @cached_property
     def company(self) -> Company:
         """Which rows may share a batch."""
-        pads = self._forward is not None or "attention_mask" in self._parameters
-        return Company(self, pads=pads)
+        return Company(self, pads=self._call.masks)
 
     @cached_property
     def _padding(self) -> int:
-        """Token id that fills up short rows; some networks look for it to find a prompt's end."""
-        config = getattr(self.network, "config", None)
-        text = getattr(config, "text_config", None)
-        ids = getattr(config if text is None else text, "vocab_size", None) or float("inf")
-        for source in (config, text, self.prompts.tokenizer):
-            token = getattr(source, "pad_token_id", None)
-            # Configurations of images and text may name one that only another vocabulary has.
-            if isinstance(token, int) and 0 <= token < ids:
-                return token
-        return 0
+        return self._call.padding(self.prompts.tokenizer)
 
-    @cached_property
-    def _parameters(self) -> frozenset[str]:
-        networks = [self.network]
-        if hasattr(self.network, "get_base_model"):  # PEFT passes on what its base takes
-            networks.append(self.network.get_base_model())  # pyright: ignore[reportCallIssue]
-        return frozenset(
-            name for each in networks for name in inspect.signature(each.forward).parameters
-        )
-
-    @cached_property
+    @property
     def decoder_start(self) -> int | None:
         """Token that an encoder-decoder begins to write with; None where there is no decoder."""
-        config = getattr(self.network, "config", None)
-        writes = getattr(self.network, "can_generate", None)
-        if not getattr(config, "is_encoder_decoder", False) or not callable(writes) or not writes():
-            return None
-        for source in (getattr(self.network, "generation_config", None), config):
-            token = getattr(source, "decoder_start_token_id", None)
-            if isinstance(token, int):
-                return token
-        return None
+        return self._call.decoder_start
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Run the network on token ids and return its logits (or last hidden states).
@@ -244,35 +216,7 @@ class Model:
         Tensor
             (rows, tokens, classes) or (rows, classes).
         """
-        if self._forward is not None:
-            ones = torch.ones_like(ids) if mask is None else mask
-            result = self._forward(self.network, ids, ones)
-        elif "input_ids" in self._parameters:
-            extra: dict[str, Any] = {"use_cache": False} if "use_cache" in self._parameters else {}
-            if mask is not None:
-                extra["attention_mask"] = mask
-            if self.decoder_start is not None:
-                extra["decoder_input_ids"] = torch.full_like(ids[:, :1], self.decoder_start)
-            result = self.network(input_ids=ids, **extra)
-            if self.decoder_start is not None:
-                return self._answer(result)[:, -1]
-        else:
-            result = self.network(ids)
-        logits = getattr(result, "logits", None)
-        return logits if isinstance(logits, Tensor) else self._answer(result)
-
-    def _answer(self, result: object) -> Tensor:
-        found = carried(result)
-        if found is None:
-            holds = f"{type(result).__name__}"
-            if isinstance(result, Mapping):
-                holds += f" with {', '.join(map(str, result)) or 'nothing'}"
-            raise ModelError(
-                f"{self.name} returned no logits (it returned a {holds}); "
-                "pass Model(network, forward=...) with a function of (network, ids, mask) "
-                "that returns them"
-            )
-        return found
+        return self._call(ids, mask)
 
     def batches(
         self, rows: Sequence[Row], sites: Sequence[Site] = ()
@@ -440,83 +384,12 @@ class Model:
     def places(
         self, site: Site, access: Access, tensor: Tensor, rows: Batch
     ) -> tuple[Places, list[int]]:
-        """Return the entries of a batch that a site means, and how many each row has.
-
-        Raises
-        ------
-        InterventionError
-            The activation has no (rows, tokens) axes where they are needed.
-        """
-        shape = tuple(tensor.shape)
-        if site.component == MODULE and site.dims is not None:
-            _check_dims(site, shape, self.name)
-        plain = self._plain_shape(site)
-        tokens = plain is None or plain[:2] == (1, self._survey_tokens)
-        if tokens and len(shape) >= 3 and shape[:2] == tuple(rows.ids.shape):
-            if len(rows.rows) == 1:
-                only = self.prompts.positions(rows.rows[0], site.pos)
-                return only_row(only, rows.start, tensor.device), [len(only)]
-            found = [self.prompts.positions(row, site.pos) for row in rows.rows]
-            return places(found, tensor.device, rows.start), [len(each) for each in found]
-        first = plain is None or plain[:1] == (1,)
-        if first and site.pos is None and shape and shape[0] == len(rows.rows):
-            everything = torch.arange(len(rows.rows), device=tensor.device)
-            return Places(everything, None), [1] * len(rows.rows)
-        where = f"{site}: {access.path}.{access.side}"
-        if not first:
-            raise InterventionError(rows_not_first(where, shape, plain or (), self._survey_tokens))
-        raise InterventionError(
-            f"{where} has shape {shape}; expected (rows, tokens, ...) = {tuple(rows.ids.shape)} "
-            "and a width. Without pos= the whole activation can be edited where its first axis is "
-            "the rows"
-        )
+        """Return the entries of a batch that a site means, as `Placement.places` does."""
+        return self.placement.places(site, access, tensor, rows)
 
     def verify(self, sites: Sequence[Site], rows: Batch) -> bool:
-        """Make sure of the modules of sites by a plain forward pass, once for each model.
-
-        Components are verified when they are found; a module addressed by its path may run
-        several times, or have an axis that only looks like the tokens.
-
-        Returns
-        -------
-        bool
-            Whether each module is known to run exactly once in a forward pass.
-        """
-        paths = [site for site in sites if site.component == MODULE]
-        if not paths:
-            return True
-        if self._survey is None:
-            ids = list(self.prompts.ids(rows.rows[0].prompt))
-            # Another number of tokens than in the run, so that no other axis fits both, and not
-            # one, so that tokens are not taken for rows.
-            others = ids[:-1] if len(ids) > 2 else ids * 2
-            try:
-                self._survey = len(others), self._watch(others)
-            except (RuntimeError, ValueError, IndexError):
-                self._survey = len(ids), self._watch(ids)
-        known = {} if self._survey is None else self._survey[1]
-        calls = [known.get((site.path, site.side)) for site in paths]
-        return all(seen is not None and seen.calls == 1 for seen in calls)
-
-    def _watch(self, ids: list[int]) -> dict[Place, Seen]:
-        tensor = torch.tensor([ids], device=self.device)
-        found = survey(self.network, lambda given: self.forward(given, None), tensor)
-        # Only shapes are asked for later; the numbers would be kept for as long as the model.
-        return {
-            place: Seen(seen.calls, None if seen.tensor is None else seen.tensor.to("meta"))
-            for place, seen in found.items()
-        }
-
-    @property
-    def _survey_tokens(self) -> int:
-        return 0 if self._survey is None else self._survey[0]
-
-    def _plain_shape(self, site: Site) -> tuple[int, ...] | None:
-        """Return the shape of an activation in a plain run of one prompt; None where not known."""
-        if site.component != MODULE or self._survey is None:
-            return None
-        seen = self._survey[1].get((site.path, site.side))
-        return None if seen is None or seen.tensor is None else tuple(seen.tensor.shape)
+        """Make sure of the modules of sites, as `Placement.verify` does."""
+        return self.placement.verify(sites, rows)
 
     def generate(
         self,
@@ -755,11 +628,3 @@ class Model:
         if whole.startswith(before):
             return str(whole[len(before) :])
         return str(self.prompts.tokenizer.decode([index]))
-
-
-def _check_dims(site: Site, shape: tuple[int, ...], name: str) -> None:
-    assert site.dims is not None
-    width = shape[-1] if len(shape) > 1 else 0
-    if max(site.dims) >= width:
-        has = f"dims 0-{width - 1}" if width else f"no dims, only shape {shape},"
-        raise SiteError(f"{site.at(None)} does not exist: {name} has {has} there")

@@ -203,7 +203,7 @@ def test_a_layer_that_takes_the_tokens_again_is_said() -> None:
 
 def test_a_hook_engine_that_does_nothing_would_be_found(monkeypatch) -> None:
     """With edits that are silently lost, conformance fails at every component."""
-    monkeypatch.setattr("causaltest.engine.run.put", lambda tensor, *_: tensor)
+    monkeypatch.setattr("causaltest.engine.applied.put", lambda tensor, *_: tensor)
     report = conformance(Model(Walk(), name="walk"))
     assert statuses(report, "changes the logits") == {"failed"}
     assert statuses(report, "whole stream") == {"failed"}
@@ -218,7 +218,7 @@ def test_an_engine_that_edits_too_much_would_be_found(monkeypatch) -> None:
             changed[:, places.positions - 1] += 1
         return changed
 
-    monkeypatch.setattr("causaltest.engine.run.put", spill)
+    monkeypatch.setattr("causaltest.engine.applied.put", spill)
     report = conformance(Model(Walk(), name="walk"))
     assert statuses(report, "tokens before it") == {"failed"}
 
@@ -272,7 +272,7 @@ def test_the_command_prints_and_exits(tmp_path, tiny) -> None:
 
 def test_the_command_says_what_fails(monkeypatch, tmp_path, tiny) -> None:
     """`check` exits with 1 where a check fails."""
-    monkeypatch.setattr("causaltest.engine.run.put", lambda tensor, *_: tensor)
+    monkeypatch.setattr("causaltest.engine.applied.put", lambda tensor, *_: tensor)
     tiny("gpt2").network.save_pretrained(tmp_path)
     run = CliRunner().invoke(check, [str(tmp_path), "--device", "cpu"])
     assert run.exit_code == 1

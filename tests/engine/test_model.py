@@ -457,10 +457,11 @@ def test_dims_of_a_module_are_checked() -> None:
     assert model.read(module("0", dims=(3,)), [(1,)])[module("0", dims=(3,))][0].shape == (1, 1)
     with pytest.raises(SiteError, match=re.escape("0.output{4} does not exist: toy has dims 0-3")):
         model.read(module("0", dims=(4,)), [(1,)])
-    flat = Model(toy(), name="flat", forward=lambda net, ids, _mask: net(ids))
-    site = module("1", dims=(0,))
-    flat.network.append(_Total())
-    flat._forward = lambda net, ids, _mask: net(ids)[:, None].expand(-1, 3)
+    site, network = module("1", dims=(0,)), toy()
+    network.append(_Total())
+    flat = Model(
+        network, name="flat", forward=lambda net, ids, _mask: net(ids)[:, None].expand(-1, 3)
+    )
     with pytest.raises(SiteError, match=re.escape("has no dims, only shape (2,), there")):
         flat.read(site, [(1, 2), (3, 4)])
 
