@@ -494,4 +494,5 @@ def test_the_largest_cell_counts_pairs_and_units():
     alone = Grid(values[:12], axes=axes, units=ids[:12], pair_ids=ids[:12]).largest > 0.35
     assert (alone.n_pairs, alone.n_units) == (12, 12)
     assert verdict.name == "inconclusive"
+    assert verdict.pairs_needed is not None
     assert verdict.pairs_needed % 4 == 0
