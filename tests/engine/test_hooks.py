@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from causaltest.engine.hooks import attached, evaluating, watched
 from causaltest.engine.loading import fingerprint
@@ -298,7 +300,7 @@ class Registering(nn.Module):
         super().__init__()
         self.registered = 0
 
-    def register_forward_hook(self, *args: object, **kwargs: object) -> object:
+    def register_forward_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
         """Register, and count."""
         self.registered += 1
         return super().register_forward_hook(*args, **kwargs)
