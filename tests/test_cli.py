@@ -80,6 +80,8 @@ def test_help_has_examples(command):
     assert "Examples:" in run(command, "--help").output
     assert f"causaltest {command}" in run(command, "-h").output
     assert command in run("--help").output
+    # click remembers the options for help of the first call, be it of the command alone.
+    assert "-h, --help" in CliRunner().invoke(main.commands[command], ["-h"]).output
 
 
 @pytest.mark.parametrize(

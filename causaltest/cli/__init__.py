@@ -48,7 +48,10 @@ class _Commands(click.Group):
             raise click.ClickException(visible(str(error), block=True)) from error
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(cls=_Commands, context_settings=_HELP)
 @click.version_option(causaltest.__version__, prog_name="causaltest")
 def main() -> None:
     """Causal hypotheses about neural networks: start, plan, register, report, compare.
@@ -74,4 +77,6 @@ def main() -> None:
 for _command in (
     init, check, components, plan, register, report, baseline, compare, history, replay, judge,
 ):  # fmt: skip
+    # Also where a command is called by itself, which click remembers.
+    _command.context_settings.update(_HELP)
     main.add_command(_command)

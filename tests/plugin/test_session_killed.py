@@ -40,8 +40,13 @@ def stopped(suite):
 
     def stop(number: int) -> int:
         suite.write(_SLOW)
+        # Shells let what runs in the background ignore Ctrl-C, and its children with it.
+        start = (
+            "import signal, sys, pytest; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "sys.exit(pytest.main(['-p', 'no:cacheprovider']))"
+        )
         run = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
+            [sys.executable, "-c", start],
             cwd=suite.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         for _ in range(1200):
