@@ -64,7 +64,7 @@ def measure(tool: str, folder: str, rounds: int, threads: int) -> dict[str, floa
 
 def _causaltest(network: nn.Module, ids: Tensor) -> Callable[[], object]:
     from causaltest import Model, block_output, zero_ablate
-    from causaltest.engine.run import intervene
+    from causaltest.engine.intervening import intervene
 
     model = Model(network)
     prompt = tuple(ids[0].tolist())
@@ -79,7 +79,7 @@ def _causaltest(network: nn.Module, ids: Tensor) -> Callable[[], object]:
 
 def _open(network: nn.Module, ids: Tensor) -> Callable[[], object]:
     from causaltest import Model, block_output, zero_ablate
-    from causaltest.engine.run import intervene
+    from causaltest.engine.intervening import intervene
 
     prompt = tuple(ids[0].tolist())
     context = intervene(Model(network), zero_ablate(block_output(1, pos=3)))

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.hosts import Host, host_of
+from causaltest.engine.intervening import check_pair
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.rows import as_rows
-from causaltest.engine.run import check_pair, means_for, reads_for
+from causaltest.engine.sources import means_for, reads_for
 from causaltest.engine.stepreads import StepRead, check_reads, with_reads
 from causaltest.engine.steps import StepEdit, When, check_reached, check_when
 from causaltest.engine.writing import Generated, Writer

@@ -9,11 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from causaltest.engine.applied import declared
 from causaltest.engine.hooks import Operation, Side, attached, edited_now
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
-from causaltest.engine.run import declared, means_for, reads_for
+from causaltest.engine.sources import means_for, reads_for
 from causaltest.engine.turns import turn
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention

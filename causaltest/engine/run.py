@@ -8,18 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from causaltest.engine.applied import Applied as Applied
-from causaltest.engine.applied import declared as declared
-from causaltest.engine.intervening import Intervened as Intervened
-from causaltest.engine.intervening import check_pair as check_pair
-from causaltest.engine.intervening import intervene as intervene
+from causaltest.engine.applied import declared
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.reading import read_batch
 from causaltest.engine.sources import Known, Stored, means_for, reads_for
-from causaltest.engine.sources import drawn as drawn
 from causaltest.interventions import Interchange, Intervention
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Site

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.access import Places
+from causaltest.engine.applied import Applied
 from causaltest.engine.apply import Edit
 from causaltest.engine.keys import switched
 from causaltest.engine.ledger import Entry
 from causaltest.engine.prompts import Batch
-from causaltest.engine.run import Applied
 from causaltest.errors import InterventionError, ModelError, SiteError
 from causaltest.interventions import FromSource, Intervention, ResampleAblation
 from causaltest.sites import END, KEYED

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from causaltest.engine.applied import declared
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
 from causaltest.engine.lower import Kept, Members, below, needed_of, within
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.readout import Readout
-from causaltest.engine.run import Stored, declared, reads_for
+from causaltest.engine.sources import Stored, reads_for
 from causaltest.engine.sweeps.calling import Slice, step
 from causaltest.engine.sweeps.capture import Call, Unfit
 from causaltest.engine.sweeps.checking import causal, check_arguments, readout_of

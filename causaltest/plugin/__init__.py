@@ -14,7 +14,7 @@ from causaltest.plugin.session import STATE, Session
 
 if TYPE_CHECKING:
     from causaltest.engine import Model
-    from causaltest.engine.run import Intervened
+    from causaltest.engine.intervening import Intervened
     from causaltest.experiment import Causal
     from causaltest.interventions import Intervention
     from causaltest.pairs import Pair, Pairs
@@ -147,7 +147,7 @@ def pairs(request: pytest.FixtureRequest) -> Pairs:
 @pytest.fixture(scope="session")
 def intervene(model: Model) -> Callable[..., AbstractContextManager[Intervened]]:
     """The bare engine: `with intervene(interchange(site), pair) as run: run(pair.base)`."""
-    from causaltest.engine.run import intervene as run_under
+    from causaltest.engine.intervening import intervene as run_under
 
     wrapped = models.wrap(model)
 

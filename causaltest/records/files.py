@@ -146,18 +146,36 @@ def append_jsonl(path: Path, record: Claim | Run) -> None:
     else:
         line = tree
         check_claim(typed(tree, Claim, place), place)
-    data = msgspec.json.encode(line, order="sorted") + b"\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                # A killed run may have left half a line; the new claim must not be glued to it.
-                if file.read(1) != b"\n":
-                    data = b"\n" + data
-            file.write(data)
+        append_line(path, line)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def append_line(path: Path, record: object) -> None:
+    """Add a record to a file of JSON lines.
+
+    Parameters
+    ----------
+    path
+        The file; made, with its folder, where there is none.
+    record
+        Plain data, or a structure of msgspec.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    data = msgspec.json.encode(record, order="sorted") + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            # A killed run may have left half a line; the new one must not be glued to it.
+            if file.read(1) != b"\n":
+                data = b"\n" + data
+        file.write(data)
 
 
 def read_jsonl(path: Path) -> Running:

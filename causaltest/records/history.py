@@ -10,7 +10,6 @@ was, and a reader must be told. Runs add themselves with `pytest --causal-histor
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +17,7 @@ import msgspec
 
 from causaltest.errors import RecordError
 from causaltest.records.checks import plain, typed
+from causaltest.records.files import append_line
 from causaltest.records.schema import Claim, Interval, Results, VerdictName, ordered
 
 HISTORY_VERSION = 1
@@ -145,16 +145,8 @@ def append(run: PastRun, path: Path) -> None:
             f"the run of {run.started} is in {path} already\n"
             "Run the hypotheses again, or give other results; a run counts once."
         )
-    line = msgspec.json.encode(run, order="sorted") + b"\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                # A killed run may have left half a line; this one must not be glued to it.
-                if file.read(1) != b"\n":
-                    line = b"\n" + line
-            file.write(line)
+        append_line(path, run)
     except OSError as error:
         raise RecordError(
             f"{path} cannot be written: {error.strerror or error}.\n"

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.access import Places, take
+from causaltest.engine.applied import Applied, declared
 from causaltest.engine.hooks import Operation, Side, attached
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.rows import for_each_row
-from causaltest.engine.run import Applied, Stored, declared, means_for, reads_for
+from causaltest.engine.sources import Stored, means_for, reads_for
 from causaltest.errors import InterventionError, MetricError
 from causaltest.interventions import Interchange, Intervention, Joint
 from causaltest.metrics import Metric

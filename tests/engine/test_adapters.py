@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from causaltest.engine.gradients import differentiable
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene
 from causaltest.errors import ModelError
 from causaltest.interventions import interchange, scale, zero_ablate
 from causaltest.pairs import Pair, Pairs

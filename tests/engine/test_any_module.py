@@ -10,8 +10,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score
+from causaltest.engine.run import score
 from causaltest.errors import InterventionError, SiteError
 from causaltest.interventions import Intervention, interchange, mean_ablate, zero_ablate
 from causaltest.pairs import Pair, Pairs

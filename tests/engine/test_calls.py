@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score
+from causaltest.engine.run import score
 from causaltest.errors import InterventionError, SiteError
 from causaltest.interventions import add, interchange, skip, zero_ablate
 from causaltest.pairs import Pair, Pairs

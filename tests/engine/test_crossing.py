@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene
 from causaltest.errors import InterventionError
 from causaltest.interventions import interchange, scale, zero_ablate
 from causaltest.pairs import Pair

@@ -16,8 +16,8 @@ from torch.nn import functional
 from causaltest.cli.components import components
 from causaltest.engine.conformance import conformance
 from causaltest.engine.gradients import differentiable
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene
 from causaltest.errors import InterventionError, SiteError
 from causaltest.interventions import (
     Intervention,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene
 from causaltest.errors import InterventionError, ModelError, SiteError
 from causaltest.interventions import (
     add,

@@ -12,9 +12,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from causaltest.engine.hooks import attached, evaluating, watched
+from causaltest.engine.intervening import intervene
 from causaltest.engine.loading import fingerprint
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score, score_identity
+from causaltest.engine.run import score, score_identity
 from causaltest.errors import InterventionError
 from causaltest.interventions import add, interchange, mean_ablate, zero_ablate
 from causaltest.pairs import Pair, Pairs

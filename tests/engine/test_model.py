@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
-from causaltest.engine.run import intervene, score
+from causaltest.engine.run import score
 from causaltest.errors import InterventionError, MetricError, ModelError, PairError, SiteError
 from causaltest.interventions import interchange, mean_ablate, zero_ablate
 from causaltest.pairs import Pair, Pairs

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.loading import device_of, fingerprint
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score_identity
+from causaltest.engine.run import score_identity
 from causaltest.errors import ModelError
 from causaltest.interventions import add, interchange, noise, zero_ablate
 from causaltest.pairs import Pair

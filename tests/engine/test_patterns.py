@@ -13,8 +13,9 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 
 from causaltest.engine.gradients import differentiable
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score, score_identity
+from causaltest.engine.run import score, score_identity
 from causaltest.engine.softmax import Softmax, eager, fused
 from causaltest.errors import InterventionError, PairError, SiteError
 from causaltest.experiment import Causal

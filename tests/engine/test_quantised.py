@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.gradients import differentiable
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score_identity
+from causaltest.engine.run import score_identity
 from causaltest.errors import InterventionError, ModelError
 from causaltest.interventions import add, interchange, low_rank, scale, zero_ablate
 from causaltest.pairs import Pair, Pairs

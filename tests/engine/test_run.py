@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.ledger import Entry, check_changed, total
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score, score_identity
+from causaltest.engine.run import score, score_identity
 from causaltest.errors import InterventionError, PairError, SiteError
 from causaltest.interventions import (
     add,

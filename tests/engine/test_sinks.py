@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene
 from causaltest.errors import SiteError
 from causaltest.interventions import interchange, zero_ablate
 from causaltest.pairs import Pair

@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from causaltest.engine.applied import declared
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
-from causaltest.engine.run import declared, intervene, reads_for, score
+from causaltest.engine.run import score
+from causaltest.engine.sources import reads_for
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import (
     Intervention,

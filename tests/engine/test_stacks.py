@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene
 from causaltest.errors import SiteError
 from causaltest.interventions import interchange
 from causaltest.pairs import Pair

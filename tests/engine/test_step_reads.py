@@ -9,8 +9,8 @@ import torch
 import transformers
 from torch import nn
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene
 from causaltest.errors import InterventionError, SiteError
 from causaltest.interventions import add, zero_ablate
 from causaltest.sites import (

@@ -17,9 +17,10 @@ from torch.nn.utils import prune
 
 from causaltest.engine.gradients import differentiable
 from causaltest.engine.hooks import attached, evaluating
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
-from causaltest.engine.run import intervene, score
+from causaltest.engine.run import score
 from causaltest.engine.turns import callers_hooks, muted, turn
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention, add, interchange, noise, scale, zero_ablate

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
-from causaltest.engine.run import intervene, score
+from causaltest.engine.run import score
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import (
     adapter,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from causaltest.engine.applied import declared
 from causaltest.engine.prompts import Batch
-from causaltest.engine.run import declared
 from causaltest.engine.sweeps.pieces import in_pieces
 from causaltest.engine.sweeps.planning import Strip, runs
 from causaltest.engine.sweeps.sources import Giver

@@ -16,7 +16,8 @@ from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch
 from causaltest.engine.rows import for_each_row
-from causaltest.engine.run import Score, Stored
+from causaltest.engine.run import Score
+from causaltest.engine.sources import Stored
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.errors import CausaltestError
 from causaltest.interventions import Interchange

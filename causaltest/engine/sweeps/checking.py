@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.readout import Readout, find_readout
-from causaltest.engine.run import Stored
+from causaltest.engine.sources import Stored
 from causaltest.engine.sweeps.base import Base
 from causaltest.engine.sweeps.batched import run_batched
 from causaltest.engine.sweeps.beside import Own

@@ -239,11 +239,9 @@ def _known(task: Task, job: Job, tally: Tally) -> dict[int, frozenset[int]]:
 def _complete(task: Task, tally: Tally) -> None:
     """Run what is wanted beside the cells, where the plan did not come by it."""
     missing = np.flatnonzero(~tally.seen).tolist()
-    for pair, output in zip(
-        missing, task.model.run([task.rows[pair] for pair in missing]) if missing else (),
-        strict=True,
-    ):  # fmt: skip
-        tally.work += 1
+    outputs = task.model.run([task.rows[pair] for pair in missing]) if missing else []
+    tally.work += len(missing)
+    for pair, output in zip(missing, outputs, strict=True):
         tally.add_plain(pair, (task.metric(output), *task.beside.scored(output)))
     due = [pair for pair in sorted(task.beside.sample) if np.isnan(tally.identity[pair])]
     if due:

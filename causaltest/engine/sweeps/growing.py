@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from causaltest.engine.applied import Applied, declared
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
 from causaltest.engine.prompts import Batch, Row
-from causaltest.engine.run import Applied, declared
 from causaltest.engine.sweeps.base import Base
 from causaltest.engine.sweeps.calling import Part as Called
 from causaltest.engine.sweeps.calling import Slice, step
@@ -315,14 +315,17 @@ class Walk:
 
     def _only_read(self, stream: Stream) -> list[Out]:
         """Run the tokens that are read through the last block, against keys and values of all."""
-        alike = self._reads(stream.lanes) if stream.packs is None else None
+        rows = [
+            (lane, pair, seat, self._read(pair, lane.strip.start))
+            for lane in stream.lanes
+            for pair, seat in zip(lane.strip.pairs, lane.seats, strict=True)
+        ]
+        if stream.packs is None:  # the same tokens of all
+            every = sorted({at for *_, read in rows for at in read})
+            rows = [(lane, pair, seat, every) for lane, pair, seat, _ in rows]
         columns: list[set[int]] = [set() for _ in stream.rows]
-        found: list[tuple[Lane, int, Seat, tuple[int, ...]]] = []
-        for lane in stream.lanes:
-            for pair, seat in zip(lane.strip.pairs, lane.seats, strict=True):
-                read = self._reads([lane], pair) if alike is None else alike
-                found.append((lane, pair, seat, read))
-                columns[seat.pack].update(seat.first + at - lane.strip.start for at in read)
+        for lane, _, seat, read in rows:
+            columns[seat.pack].update(seat.first + at - lane.strip.start for at in read)
         wide = max(map(len, columns))
         if wide >= stream.states.shape[1]:
             stream.states = self._through(len(self.base.track.calls) - 1, stream)
@@ -331,14 +334,14 @@ class Walk:
         filled = [[0] * (wide - len(each)) + sorted(each) for each in columns]
         states = stream.states[:, :0]
         if wide:
-            states = self._answered(stream, torch.tensor(filled, device=states.device), alike)
+            states = self._answered(stream, torch.tensor(filled, device=states.device))
         outs: list[Out] = []
-        for lane, pair, seat, read in found:
+        for lane, pair, seat, read in rows:
             asked = [filled[seat.pack].index(seat.first + at - lane.strip.start) for at in read]
             outs.append(Out(lane, pair, states[seat.pack, asked], read))
         return outs
 
-    def _answered(self, stream: Stream, columns: Tensor, alike: tuple[int, ...] | None) -> Tensor:
+    def _answered(self, stream: Stream, columns: Tensor) -> Tensor:
         """Run some columns of each pack through the last block."""
         track = self.base.track
         call, memory = track.calls[-1], track.memory[-1]
@@ -354,18 +357,14 @@ class Walk:
         if isinstance(part, Packs):
             part = part.at(columns)
         else:
-            part = Slice(torch.tensor(alike, device=columns.device), rows, part.count)
+            part = Slice(columns[0] + self.first, rows, part.count)
         return step(call, track, stream.states.gather(1, wide), part, Held(cache.whole))
 
-    def _reads(self, lanes: Sequence[Lane], pair: int | None = None) -> tuple[int, ...]:
-        """Return the tokens at which metrics read logits that these rows could change."""
-        found: set[int] = set()
-        for lane in lanes:
-            for each in lane.strip.pairs if pair is None else (pair,):
-                asked = self.base.reads[each]
-                assert asked is not None
-                found.update(place for place in asked if place >= lane.strip.start)
-        return tuple(sorted(found))
+    def _read(self, pair: int, start: int) -> list[int]:
+        """Return the tokens from one on at which the metric reads logits of a pair."""
+        asked = self.base.reads[pair]
+        assert asked is not None
+        return [place for place in asked if place >= start]
 
 
 def _shape_alone(rows: Sequence[Row], tokens: int, start: int) -> Batch:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.apply import donors
-from causaltest.engine.run import Stored, drawn, reads_for
+from causaltest.engine.sources import Stored, drawn, reads_for
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.task import Tally, Task, together
 from causaltest.interventions import Intervention

@@ -15,7 +15,8 @@ from causaltest.engine.ledger import Entry, total
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
-from causaltest.engine.run import Score, means_for
+from causaltest.engine.run import Score
+from causaltest.engine.sources import means_for
 from causaltest.engine.sweeps.beside import Beside
 from causaltest.engine.sweeps.keeping import Finished, packed, unpacked
 from causaltest.engine.sweeps.outputs import answers
