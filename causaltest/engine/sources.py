@@ -109,7 +109,7 @@ def _aligned(
     """Join what was read, entries in the order of the rows, none for rows that were not read."""
     lengths = iter([len(each) for each in found])
     counts = [0 if row is None else next(lengths) for row in rows]
-    return _joined(site, found) if found else torch.empty(0), counts
+    return joined(site, found) if found else torch.empty(0), counts
 
 
 def _read_under(
@@ -138,7 +138,14 @@ def _read_under(
     return {site: [found[site][index] for index in whole] for site in sites}, ledger
 
 
-def _joined(site: Site, activations: list[Tensor]) -> Tensor:
+def joined(site: Site, activations: Sequence[Tensor]) -> Tensor:
+    """Return what was read of several prompts as one tensor, (entries, width).
+
+    Raises
+    ------
+    InterventionError
+        The shapes do not fit together.
+    """
     shapes = sorted({tuple(each.shape[1:]) for each in activations})
     if site.component in KEYED:
         check_lengths(site, [shape[-1] for shape in shapes])
@@ -147,7 +154,7 @@ def _joined(site: Site, activations: list[Tensor]) -> Tensor:
             f"{site}: the activation has no (rows, tokens, width) axes, and its shape differs "
             f"between prompts ({', '.join(map(str, shapes))}); use prompts of equal length"
         )
-    return torch.cat(activations)
+    return torch.cat(list(activations))
 
 
 def means_for(
@@ -164,7 +171,7 @@ def means_for(
         rows += [Row.of(pair, "source") for pair in reference if pair.source is not None]
         sites = dict.fromkeys(site for part in parts for site in part.sites)
         for site, activations in model.read(sites, rows).items():
-            entries = _joined(site, activations)
+            entries = joined(site, activations)
             mean = entries.double().mean(dim=0, keepdim=True).to(entries.dtype)
             if site.component in KEYED:
                 check_mean(site, entries, mean)

@@ -189,11 +189,10 @@ class Estimating(Mapped):
         )
         if verify:
             strongest = found.top(verify)
-            base = np.array(self._scores(raw(score_of), pairs, "base"))
-            exact: dict[str, np.ndarray] = {}
-            for edge in strongest:
-                edit = self.paths_to(edge.receiver_site)(edge.sender_site)
-                exact[edge.name] = np.array(self._run(edit, pairs, raw(score_of)).values) - base
-            found = found.with_exact(exact)
+            paths = [self.paths_to(edge.receiver_site)(edge.sender_site) for edge in strongest]
+            swept = self._swept(paths, pairs, raw(score_of), "the strongest edges", plan="auto")
+            exact = swept.values - np.array(self._scores(raw(score_of), pairs, "base"))[:, None]
+            names = [edge.name for edge in strongest]
+            found = found.with_exact(dict(zip(names, exact.T, strict=True)))
         self.trail.notes[f"{found}: estimates by gradients, no evidence for a claim"] = None
         return found

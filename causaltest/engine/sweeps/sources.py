@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from causaltest.engine.apply import donors
-from causaltest.engine.sources import Stored, drawn, reads_for
+from causaltest.engine.apply import donors, has_source
+from causaltest.engine.sources import Stored, drawn, means_for, reads_for
+from causaltest.engine.sweeps.edited import EditedRuns
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.task import Tally, Task, together
-from causaltest.interventions import Intervention
+from causaltest.interventions import FromSource, Intervention
+from causaltest.sites import Site
 
 
 class Giver(Protocol):
@@ -25,6 +28,9 @@ class Giver(Protocol):
 
 class Sources:
     """Numbers read from source runs and other prompts, for some pairs under some cells.
+
+    Plain runs are read once for everything that is taken from them: by cells, and by edits of the
+    source runs that other cells take from. These share passes in their turn.
 
     Parameters
     ----------
@@ -43,36 +49,73 @@ class Sources:
         self._tally = tally
         self._pairs = tuple(pairs)
         self._place = {pair: index for index, pair in enumerate(self._pairs)}
-        self._read: dict[int, Stored] = {}
-        parts: dict[Intervention, int] = {}
-        for cell in (task.cells[index] for index in cells):
-            for part in cell.parts:
-                parts[part] = max(parts.get(part, 0), cell.draws)
-        needing = [task.pairs[index] for index in self._pairs]
-        self._parts = {
-            part: draws if drawn(part) else 1
-            for part, draws in parts.items()
-            if donors(part, needing[:1], task.pairs, 0) is not None
+        self._read: dict[tuple[int, bool], Stored] = {}
+        self._parts = self._reading((cell, cell.draws) for cell in (task.cells[i] for i in cells))
+        self._shared = {
+            part: part.under
+            for part in self._parts
+            if isinstance(part, FromSource) and part.under is not None and self._has(part)
         }
+        inner = self._reading((under, self._parts[part]) for part, under in self._shared.items())
+        self._plain = dict(inner)
+        for part, draws in self._parts.items():
+            if part not in self._shared:
+                self._plain[part] = max(draws, inner.get(part, 0))
 
     def stored(self, strip: Strip) -> Stored:
         """Return what each part of a strip's cell puts in, entries in the order of its rows."""
+        return self._given(self._task.cells[strip.cell], strip.pairs, strip.draw)
+
+    def _reading(self, cells: Iterable[tuple[Intervention, int]]) -> dict[Intervention, int]:
+        """Return the parts that put in what is read, and how many draws there are of each."""
+        parts: dict[Intervention, int] = {}
+        for cell, draws in cells:
+            for part in cell.parts:
+                parts[part] = max(parts.get(part, 0), draws)
+        some = [self._task.pairs[index] for index in self._pairs[:1]]
+        return {
+            part: draws if drawn(part) else 1
+            for part, draws in parts.items()
+            if donors(part, some, self._task.pairs, 0) is not None
+        }
+
+    def _has(self, part: FromSource) -> bool:
+        """Return whether all pairs have a source; those that are left alone are not to be run."""
+        return all(has_source(self._task.pairs[index], part.source) for index in self._pairs)
+
+    def _given(self, cell: Intervention, pairs: Sequence[int], draw: int) -> Stored:
         found = Stored()
-        for part in self._task.cells[strip.cell].parts:
-            if part in self._parts:
-                read = self._of_draw(strip.draw if drawn(part) else 0)[part]
-                found[part] = {site: self._chosen(*read[site], strip.pairs) for site in part.sites}
+        for part in cell.parts:
+            if part in self._parts or part in self._plain:
+                read = self._of(draw if drawn(part) else 0, edited=part in self._shared)[part]
+                found[part] = {site: self._chosen(*read[site], pairs) for site in part.sites}
         return found
 
-    def _of_draw(self, draw: int) -> Stored:
-        if draw not in self._read:
-            due = [part for part, draws in self._parts.items() if draw < draws]
-            chosen = [self._task.pairs[index] for index in self._pairs]
-            read = reads_for(self._task.model, together(due), chosen, self._task.pairs, draw)
-            self._tally.given.extend(read.ledger)
-            self._tally.work += len(chosen)
-            self._read[draw] = read
-        return self._read[draw]
+    def _of(self, draw: int, *, edited: bool) -> Stored:
+        if (draw, edited) not in self._read:
+            self._read[draw, edited] = self._edited(draw) if edited else self._plainly(draw)
+        return self._read[draw, edited]
+
+    def _plainly(self, draw: int) -> Stored:
+        due = [part for part, draws in self._plain.items() if draw < draws]
+        chosen = [self._task.pairs[index] for index in self._pairs]
+        read = reads_for(self._task.model, together(due), chosen, self._task.pairs, draw)
+        self._tally.given.extend(read.ledger)
+        self._tally.work += len(chosen) * len(set(map(_prompt, due)))
+        return read
+
+    def _edited(self, draw: int) -> Stored:
+        due = [part for part in self._shared if draw < self._parts[part]]
+        given = partial(self._given, draw=draw)
+        read = EditedRuns(self._task, due, draw, given, self._means).read(self._pairs, self._tally)
+        self._tally.given.extend(read.ledger)
+        return read
+
+    @cached_property
+    def _means(self) -> dict[tuple[Intervention, Site], Tensor]:
+        """What edits of source runs put in at mean-ablated sites."""
+        parts = dict.fromkeys(part for under in self._shared.values() for part in under.parts)
+        return means_for(self._task.model, together(list(parts)), self._task.pairs)
 
     def _chosen(
         self, flat: Tensor, counts: Sequence[int], pairs: Sequence[int]
@@ -82,3 +125,10 @@ class Sources:
             return flat, list(counts)
         split = torch.split(flat, list(counts))
         return torch.cat([split[place] for place in places]), [counts[place] for place in places]
+
+
+def _prompt(part: Intervention) -> object:
+    """Return which prompts a part reads, under what."""
+    if isinstance(part, FromSource):
+        return part.source, part.under
+    return ("source", None) if part.needs_source else part
