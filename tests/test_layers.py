@@ -41,6 +41,7 @@ def layer(own: set[str], others: set[str]) -> Layer:
 LAYERS = {
     "errors": layer(set(), set()),
     "spelling": layer(set(), set()),
+    "model_names": layer({"spelling"}, set()),
     "sites": layer(LEAVES, {"msgspec"}),
     "causal_models": layer(LEAVES, {"altair", "hypothesis"}),
     "pairs": layer(LEAVES | {"sites", "causal_models"}, {"msgspec"}),
@@ -51,7 +52,7 @@ LAYERS = {
     "baseline": layer(RESULTS, {"msgspec"}),
     "registration": layer(LEAVES, {"msgspec"}),
     "report": layer(RESULTS | {"baseline"}, REPORT),
-    "engine": layer(DATA, TORCH | {"msgspec", "tqdm", "pandas"}),
+    "engine": layer(DATA | {"model_names"}, TORCH | {"msgspec", "tqdm", "pandas"}),
     "metrics": layer(DATA | {"engine"}, TORCH),
     "sharing": layer(DATA | {"engine"}, TORCH | {"msgspec"}),
     "health": layer(DATA | RESULTS, {"msgspec"}),
@@ -83,7 +84,7 @@ LAYERS = {
     "plugin": layer(
         RUN
         | {"experiment", "health", "baseline", "registration", "report", "progress"}
-        | {"cache", PACKAGE_ITSELF},
+        | {"cache", "model_names", PACKAGE_ITSELF},
         TORCH | {"pytest", "_pytest", "pluggy", "xdist", "msgspec", "tqdm", "hypothesis"},
     ),
     "__main__": layer({"cli"}, set()),

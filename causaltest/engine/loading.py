@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from causaltest.errors import ModelError
+from causaltest.model_names import ADAPTER, beside, trouble
 from causaltest.spelling import did_you_mean
 
 DTYPES: dict[str, torch.dtype] = {
@@ -21,7 +22,6 @@ DTYPES: dict[str, torch.dtype] = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
-_ADAPTER = "adapter_config.json"
 _SPREAD = "spread"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -52,15 +52,17 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
     """
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}{did_you_mean(dtype, DTYPES)}")
+    wrong = trouble(name)
+    if wrong:
+        raise ModelError(wrong)
     folder = Path(name)
     base, plus, adapter = name.partition("+")
     if plus and not folder.exists():
         return _load_adapter(adapter, base, device=device, dtype=dtype)
-    if (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file():
+    if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
         return _load_adapter(name, _base_of(folder), device=device, dtype=dtype)
-    if folder.exists() and not (folder / "config.json").is_file():
-        raise ModelError(f"the folder {name} holds no model: config.json is missing")
     import transformers
+    from safetensors import SafetensorError
 
     try:
         config = transformers.AutoConfig.from_pretrained(name)
@@ -68,7 +70,7 @@ def load_network(name: str, *, device: str, dtype: str) -> tuple[nn.Module, Any]
         placed = {"device_map": "auto"} if _is_spread(device) else {}
         with _quiet(transformers):
             network = chosen.from_pretrained(name, dtype=DTYPES[dtype], **placed)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_cannot_load(name, error)) from error
     tokenizer = _load_tokenizer(name, folder, transformers)
     if _is_spread(device):
@@ -103,12 +105,12 @@ def _is_spread(device: str) -> bool:
 def _base_of(folder: Path) -> str:
     """Return the model that an adapter says it was trained on."""
     try:
-        base = json.loads((folder / _ADAPTER).read_text()).get("base_model_name_or_path")
+        base = json.loads((folder / ADAPTER).read_text()).get("base_model_name_or_path")
     except ValueError as error:
-        raise ModelError(f"{folder / _ADAPTER} is no JSON: {error}") from error
+        raise ModelError(f"{folder / ADAPTER} is no JSON: {error}") from error
     if not base:
         raise ModelError(
-            f"the folder {folder} holds a PEFT adapter, but its {_ADAPTER} names no base model\n"
+            f"the folder {folder} holds a PEFT adapter, but its {ADAPTER} names no base model\n"
             "write the model's folder or hub name there as base_model_name_or_path, or name both: "
             f"BASE+{folder}"
         )
@@ -170,9 +172,8 @@ def _cannot_load(name: str, error: Exception) -> str:
     folder = Path(name)
     if folder.exists():
         return f"the folder {name} holds no model that can be loaded: {first}"
-    siblings = [str(path) for path in folder.parent.glob("*") if path.is_dir()]
     return (
-        f"no model {name!r}: there is no such folder{did_you_mean(name, siblings)}, and the hub "
+        f"no model {name!r}: there is no such folder{beside(name)}, and the hub "
         f"gave none of that name ({first[:200]})"
     )
 

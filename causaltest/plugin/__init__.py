@@ -89,6 +89,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Fix each hypothesis's level before any model runs."""
     session = config.stash[STATE]
+    with session.refusals:
+        if not session.refusals.told:
+            models.check(items, config)
     if any(families.uses_fixtures(item) for item in items):
         if not config.pluginmanager.has_plugin("causaltest-running"):
             config.pluginmanager.register(running, "causaltest-running")

@@ -40,6 +40,7 @@ class Controller:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._folder: TemporaryDirectory[str] | None = None
+        self._not_loaded: dict[str, str] = {}
 
     @property
     def _state(self) -> Session:
@@ -50,8 +51,13 @@ class Controller:
         registered.check(self._config)
         self._state.baseline = against.read(self._config)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in the claim that a report carries."""
+        """Take in the claim that a report carries; say once in full that a model is not there."""
+        said = getattr(report, "causal_not_loaded", "")
+        first = self._not_loaded.setdefault(said, report.nodeid) if said else report.nodeid
+        if first != report.nodeid:
+            report.longrepr = f"its model could not be loaded; {first} says why"
         payload = claims.payload_of(report)
         if payload is not None:
             self._state.receive(payload)

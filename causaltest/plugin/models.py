@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from causaltest.model_names import trouble
 from causaltest.plugin import options
 from causaltest.plugin.marks import marks
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from causaltest.engine import Model
 
 FIXTURE = "_causal_model_name"
+_FAILED: pytest.StashKey[set[str]] = pytest.StashKey()
+"""What was said of models that could not be loaded."""
 
 
 def configured(config: pytest.Config) -> list[str]:
@@ -75,6 +78,29 @@ def _ends(name: str) -> tuple[str, ...]:
     return (Path(name).name,)
 
 
+def check(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Refuse models that are not there before any test runs, without loading anything.
+
+    Where only loading can tell, as for names on the hub, it is left to the fixture; so are names
+    that a conftest.py may know, and a run that only lists tests.
+
+    Raises
+    ------
+    pytest.UsageError
+        A folder is missing, or holds no model.
+    """
+    given = config.getoption("causal_model", None) or config.getini("causal_models")
+    if not given or config.option.collectonly:
+        return
+    if config.hook.pytest_causal_load_model.get_hookimpls():
+        return
+    params = (item.callspec.params for item in items if hasattr(item, "callspec"))  # pyright: ignore[reportAttributeAccessIssue]
+    names = dict.fromkeys(each[FIXTURE] for each in params if FIXTURE in each)
+    wrong = [told for name in names if (told := trouble(_located(name, config)))]
+    if wrong:
+        raise pytest.UsageError("\n".join(wrong))
+
+
 def load(name: str, config: pytest.Config) -> Model:
     """Load a model; a folder may be relative to where pytest runs or to the project's root.
 
@@ -87,23 +113,37 @@ def load(name: str, config: pytest.Config) -> Model:
     """
     from causaltest.engine import Model
 
-    brought = config.hook.pytest_causal_load_model(name=name, config=config)
-    if brought is not None:
-        return wrap(brought)
-    shown = ids([name])[0] if "+" in name and not Path(name).exists() else ""
-    name = "+".join(_found(each, config.rootpath) for each in _base_and_adapter(name))
-    return Model.load(
-        name,
-        name=shown,
-        device=options.text(config, "device", "auto"),
-        dtype=options.text(config, "dtype", "float32"),
-    )
+    try:
+        brought = config.hook.pytest_causal_load_model(name=name, config=config)
+        if brought is not None:
+            return wrap(brought)
+        return Model.load(
+            _located(name, config),
+            name=ids([name])[0] if "+" in name and not Path(name).exists() else "",
+            device=options.text(config, "device", "auto"),
+            dtype=options.text(config, "dtype", "float32"),
+        )
+    except Exception as error:
+        config.stash.setdefault(_FAILED, set()).add(str(error))
+        raise
+
+
+def not_loaded(call: pytest.CallInfo[None], config: pytest.Config) -> str:
+    """Return what was said of the model that a test could not be set up with; empty for others."""
+    if call.when != "setup" or call.excinfo is None:
+        return ""
+    said = str(call.excinfo.value)
+    return said if said in config.stash.get(_FAILED, ()) else ""
 
 
 def _base_and_adapter(name: str) -> list[str]:
     """Split BASE+ADAPTER; any other name is one piece."""
     pieces = name.split("+")
     return pieces if all(pieces) else [name]
+
+
+def _located(name: str, config: pytest.Config) -> str:
+    return "+".join(_found(each, config.rootpath) for each in _base_and_adapter(name))
 
 
 def _found(name: str, root: Path) -> str:

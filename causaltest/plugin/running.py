@@ -61,6 +61,7 @@ def pytest_runtest_makereport(
     if not item.config.getoption("fulltrace", default=False):
         claims.shorten_traceback(call)
     report = yield
+    report.causal_not_loaded = models.not_loaded(call, item.config)  # pyright: ignore[reportAttributeAccessIssue]
     if families.is_hypothesis(item) and item.config.stash[STATE].collecting is None:
         claims.attach(item, call, report)
     return report

@@ -86,6 +86,35 @@ def test_a_folder_without_weights(saved: Path, tmp_path: Path) -> None:
         Model.load(str(tmp_path))
 
 
+def test_a_weights_file_that_is_cut_off(saved: Path, tmp_path: Path) -> None:
+    """Half a download is told in the reader's words, not as its traceback."""
+    (tmp_path / "config.json").write_text((saved / "config.json").read_text())
+    whole = (saved / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"holds no model that can be loaded: .*incomplete"):
+        Model.load(str(tmp_path))
+
+
+def test_an_unrelated_neighbour_is_not_offered(saved: Path) -> None:
+    """Only a folder whose own name is alike is offered, however long the path they share."""
+    (saved.parent / "pvwheel").mkdir()
+    with pytest.raises(ModelError) as caught:
+        Model.load(str(saved.parent / "nowhere"))
+    assert str(caught.value) == (
+        f"no model {str(saved.parent / 'nowhere')!r}: there is no such folder\n"
+        "name a folder written by save_pretrained, or a model on the hub such as gpt2"
+    )
+
+
+def test_a_file_is_no_model(saved: Path) -> None:
+    """A file in place of a folder is named as such."""
+    with pytest.raises(ModelError) as caught:
+        Model.load(str(saved / "config.json"))
+    assert str(caught.value) == (
+        f"{saved / 'config.json'} is a file and no model\nname the folder that config.json lies in"
+    )
+
+
 def test_a_mistyped_folder(saved: Path) -> None:
     """A path that does not exist offers the folder next to it."""
     with pytest.raises(
