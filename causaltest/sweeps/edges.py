@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causaltest.circuits import Channel
 from causaltest.engine.access import Access
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
 from causaltest.engine.model import Model
@@ -19,12 +20,13 @@ from causaltest.metrics import Metric
 from causaltest.pairs import Pairs
 from causaltest.progress import Advance
 from causaltest.sites import Site
-from causaltest.sweeps.estimates import InputPath, input_path, scored
-from causaltest.sweeps.graphs import Channel, Edge, Node
+from causaltest.sweeps.components import Edge, Node
+from causaltest.sweeps.estimates import InputPath, check_steps, scored
 
 _ROWS = 16
 _TOLERANCE = 1e-4
 _CHANNELS: tuple[tuple[Channel, str], ...] = (("q", "query"), ("k", "key"), ("v", "value"))
+_INPUT = Site("embedding")
 _WRITTEN = ("block_input", "attention_value_output", "attention_output", "mlp_output")
 
 
@@ -32,16 +34,16 @@ def score_edges(
     model: Model, pairs: Pairs, metric: Metric, *, steps: int, progress: Advance
 ) -> tuple[tuple[Edge, ...], np.ndarray]:
     """Return all edges and their scores, (pairs, edges); see `Causal.edge_attribution`."""
+    check_steps(steps)
     _check_lengths(model, pairs)
-    stream = Stream(model)
+    stream = Stream(model, inputs=steps > 1)
     found: dict[int, np.ndarray] = {}
     rows = [Row.of(pair, "base") for pair in pairs]
     for start in range(0, len(rows), _ROWS):
         for indices, batch in model.batches(rows[start : start + _ROWS]):
             chosen = [pairs[start + index] for index in indices]
             sources = model.batch([Row.of(pair, "source") for pair in chosen])
-            path = input_path(model, chosen, batch, steps)
-            values = stream.scores(batch, sources, metric, path)
+            values = stream.scores(batch, sources, metric, steps)
             found.update((start + i, value) for i, value in zip(indices, values, strict=True))
             progress(len(found), len(rows))
     return stream.edges, np.stack([found[index] for index in range(len(rows))])
@@ -76,6 +78,8 @@ class Stream:
     ----------
     model
         A transformer whose blocks add attention and MLP to the stream.
+    inputs
+        Whether token embeddings are read as well.
 
     Raises
     ------
@@ -85,13 +89,14 @@ class Stream:
         A component is missing.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, inputs: bool = False) -> None:
         self.model = model
         self.layers = range(model.n_layers)
         names = (*_WRITTEN, "mlp_input", *(f"{name}_output" for _, name in _CHANNELS))
         self.sites = [Site(name, layer=layer) for name in names for layer in self.layers]
         self.last = Site("block_output", layer=self.layers[-1])
         self.sites.append(self.last)
+        self.sites += [_INPUT] if inputs else []
         self.access: dict[Site, Access] = {site: model.access(site) for site in self.sites}
         for layer in self.layers:
             self._projection(layer)
@@ -128,20 +133,25 @@ class Stream:
         same = sender.kind == "head" and reader.kind == "mlp" and sender.layer == reader.layer
         return same and not self.parallel
 
-    def scores(
-        self, batch: Batch, sources: Batch, metric: Metric, path: InputPath | None
-    ) -> np.ndarray:
-        """Return the scores of one batch, (rows, edges)."""
+    def scores(self, batch: Batch, sources: Batch, metric: Metric, steps: int) -> np.ndarray:
+        """Return the scores of one batch, (rows, edges): one pass of sources, one for each step."""
         with torch.no_grad():
-            clean = self._run(batch, [])
-            self._check_sum(clean)
-            changes = self._changes(clean, self._run(sources, []))
-        steps = 1 if path is None else path.steps
-        total = torch.zeros(())
-        for step in range(1, steps + 1):
-            moved = [] if path is None or step == steps else [path.operation(step)]
-            gradients = torch.stack(list(self._gradients(batch, metric, moved)))
-            total = total + torch.einsum("vrtd,urtd->rvu", gradients, changes) / steps
+            source = self._run(sources, [])
+        with torch.enable_grad():
+            run = self._run(batch, [], metric)
+        with torch.no_grad():
+            self._check_sum(run)
+            changes = self._changes(run, source)
+        total = self._scored(run, changes)
+        if steps > 1:
+            moved = (source.at[_INPUT] - run.at[_INPUT]).detach()
+            path = InputPath((self.access[_INPUT].path, self.access[_INPUT].side), moved, steps)
+            del run, source  # the next step's graph is as large
+            for step in range(1, steps):
+                with torch.enable_grad():
+                    run = self._run(batch, [path.operation(step)], metric)
+                total = total + self._scored(run, changes)
+        total = total / steps
         flat = {
             (reader.name, channel, sender.name): total[:, v, u].cpu().numpy()
             for v, (reader, channel) in enumerate(self.readers)
@@ -179,21 +189,20 @@ class Stream:
             captured.loss = scored(metric, outputs)
         return captured
 
-    def _gradients(
-        self, batch: Batch, metric: Metric, moved: list[tuple[str, Side, Operation]]
-    ) -> Iterator[Tensor]:
+    def _scored(self, run: Captured, changes: Tensor) -> Tensor:
+        """Return gradient times change, (rows, readers, senders)."""
+        gradients = torch.stack(list(self._gradients(run)))
+        return torch.einsum("vrtd,urtd->rvu", gradients, changes)
+
+    def _gradients(self, run: Captured) -> Iterator[Tensor]:
         """Yield the gradient with respect to what each reader reads, (rows, tokens, width)."""
-        with torch.enable_grad():
-            run = self._run(batch, moved, metric)
-            read = [
-                Site(f"{name}_output", layer=layer)
-                for layer in self.layers
-                for _, name in _CHANNELS
-            ]
-            read += [Site("mlp_input", layer=layer) for layer in self.layers]
-            tensors = [run.at[site] for site in (*read, self.last)]
-            assert run.loss is not None
-            found = torch.autograd.grad(run.loss, tensors, retain_graph=True, allow_unused=True)
+        read = [
+            Site(f"{name}_output", layer=layer) for layer in self.layers for _, name in _CHANNELS
+        ]
+        read += [Site("mlp_input", layer=layer) for layer in self.layers]
+        tensors = [run.at[site] for site in (*read, self.last)]
+        assert run.loss is not None
+        found = torch.autograd.grad(run.loss, tensors, retain_graph=True, allow_unused=True)
         zero = torch.zeros_like(run.at[self.last])
         gradient = {
             site: torch.zeros_like(run.at[site]) if each is None else each

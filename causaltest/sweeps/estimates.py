@@ -20,7 +20,7 @@ from causaltest.engine.sources import Stored, means_for, reads_for
 from causaltest.errors import InterventionError, MetricError
 from causaltest.interventions import Interchange, Intervention, Joint
 from causaltest.metrics import Metric
-from causaltest.pairs import Pair, Pairs
+from causaltest.pairs import Pairs
 from causaltest.progress import Advance
 from causaltest.sites import Site, embedding
 
@@ -106,32 +106,48 @@ class InputPath:
         return *self.place, lambda tensor: tensor + share * self.difference
 
 
-def input_path(model: Model, chosen: Sequence[Pair], batch: Batch, steps: int) -> InputPath | None:
-    """Return the way from base to source embeddings; None for one step, which needs none.
+class _Inputs:
+    """Learns the way from base to source embeddings while the base prompts are run.
+
+    Parameters
+    ----------
+    model, part, batch, stored
+        What puts the source's embeddings into a batch.
+    """
+
+    def __init__(self, model: Model, part: Interchange, batch: Batch, stored: Stored) -> None:
+        (self._edit,), _ = declared(model, part, batch, draw=0, stored=stored, means={})
+        self._batch = batch
+        self._place: Place = (self._edit.access.path, self._edit.access.side)
+        self._difference: Tensor | None = None
+
+    @property
+    def note(self) -> tuple[str, Side, Operation]:
+        """What is done in the run of the base prompts."""
+
+        def operation(tensor: Tensor) -> None:
+            with torch.no_grad():
+                tensor = for_each_row(tensor, self._batch)
+                self._difference = self._edit(tensor) - tensor
+
+        return *self._place, operation
+
+    def path(self, steps: int) -> InputPath:
+        """Return the way, in so many steps."""
+        assert self._difference is not None
+        return InputPath(self._place, self._difference, steps)
+
+
+def check_steps(steps: int) -> None:
+    """Refuse what is no number of steps.
 
     Raises
     ------
-    PairError
-        Base and source differ in length.
+    InterventionError
+        It is no whole number from 1.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InterventionError(f"steps is {steps!r}; expected a number from 1")
-    if steps == 1:
-        return None
-    part = Interchange((embedding(),))
-    over = Pairs(chosen, name="batch", cluster=None)
-    with torch.no_grad():
-        stored = reads_for(model, part, chosen, over, 0)
-        (edit,), _ = declared(model, part, batch, draw=0, stored=stored, means={})
-        seen: list[Tensor] = []
-
-        def note(tensor: Tensor) -> None:
-            tensor = for_each_row(tensor, batch)
-            seen.append(edit(tensor) - tensor)
-
-        place: Place = (edit.access.path, edit.access.side)
-        model.run_batch(batch, [(*place, note)])
-    return InputPath(place, seen[0], steps)
 
 
 def estimate(
@@ -174,6 +190,7 @@ def estimate(
     gradients are averaged over inputs z' + k/m (z - z'), k = 1..m, from source z' to base z: Hanna
     et al. 2024 (arXiv 2403.17806), equation 3.
     """
+    check_steps(steps)
     if steps > 1 and not all(cell.needs_source for cell in cells):
         other = next(cell for cell in cells if not cell.needs_source)
         raise InterventionError(
@@ -182,14 +199,16 @@ def estimate(
     parts = tuple(dict.fromkeys(part for cell in cells for part in cell.parts))
     whole = parts[0] if len(parts) == 1 else Joint(parts_of_joint=parts)
     means = means_for(model, whole, pairs)
+    # Read in the same pass as what the cells take.
+    inputs = Interchange((embedding(),)) if steps > 1 else None
+    read = whole if inputs is None else Joint(parts_of_joint=(*parts, inputs))
     values = np.zeros((len(pairs), len(cells)))
     done = 0
     for indices, batch in model.batches([Row.of(pair, "base") for pair in pairs], whole.sites):
         chosen = [pairs[index] for index in indices]
-        path = input_path(model, chosen, batch, steps)
         for draw in range(whole.draws):
             with torch.no_grad():
-                stored = reads_for(model, whole, chosen, pairs, draw)
+                stored = reads_for(model, read, chosen, pairs, draw)
             found = _batch(
                 model,
                 whole,
@@ -197,7 +216,8 @@ def estimate(
                 stored=stored,
                 means=means,
                 metric=metric,
-                path=path,
+                inputs=inputs,
+                steps=steps,
                 draw=draw,
             )
             for column, cell in enumerate(cells):
@@ -217,7 +237,8 @@ def _batch(
     stored: Stored,
     means: dict[tuple[Intervention, Site], Tensor],
     metric: Metric,
-    path: InputPath | None,
+    inputs: Interchange | None,
+    steps: int,
     draw: int,
 ) -> dict[Intervention, np.ndarray]:
     """Return the estimate of each part for each row of one batch."""
@@ -248,14 +269,15 @@ def _batch(
         return *place, operation
 
     gradients = {place: torch.zeros(()) for place in places}
-    steps = 1 if path is None else path.steps
+    way = None if inputs is None else _Inputs(model, inputs, batch, stored)
     for step in range(steps, 0, -1):
         probes = Probes(batch)
         hooks = [probes.operation(place) for place in places]
         if step == steps:  # the base prompt itself
-            hooks = [*notes, *(watch(place) for place in places), *hooks]
-        elif path is not None:
-            hooks = [path.operation(step), *hooks]
+            first = [] if way is None else [way.note]
+            hooks = [*first, *notes, *(watch(place) for place in places), *hooks]
+        elif way is not None:
+            hooks = [way.path(steps).operation(step), *hooks]
         with torch.enable_grad(), attached(model.network, hooks):
             loss = scored(metric, model.run_batch(batch))
             found = torch.autograd.grad(loss, [probes.at[p] for p in places], allow_unused=True)

@@ -102,14 +102,15 @@ class Estimating(Mapped):
         guessed = unpacked(kept, (len(pairs), len(edits)))
         order = np.argsort(-np.abs(guessed.mean(axis=0)), kind="stable")[:verify]
         exact = np.zeros(len(edits), dtype=bool)
-        values, made = guessed.copy(), None
+        values, made, moved, plain = guessed.copy(), None, 0.0, None
         if len(order):
             chosen = np.sort(order)
-            swept = self._swept([edits[i] for i in chosen], pairs, score_of, cells.name, plan=plan)
-            base = np.array(self._scores(score_of, pairs, "base"))
-            values[:, chosen] = swept.values - base[:, None]
+            swept, moved = self._with_identity(
+                [edits[i] for i in chosen], pairs, score_of, cells.name, plan=plan
+            )
+            plain, made = swept.plain[0], swept.plan
+            values[:, chosen] = swept.values - plain[:, None]
             exact[chosen] = True
-            made = swept.plan
         way = "attribution" if steps == 1 else f"integrated gradients, {steps} steps"
         subject = f"{score_of} of {verb_of(intervention, component)}({cells.name}), {way}"
         grid = self._grid(
@@ -120,6 +121,8 @@ class Estimating(Mapped):
             subject=subject,
             plan=made,
             before=np.zeros(len(pairs)),
+            moved=moved,
+            plain=plain,
             estimated=(guessed, exact),
         )
         assert isinstance(grid, EstimatedGrid)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from causaltest.engine.output import Output
+from causaltest.engine.run import Score
 from causaltest.engine.sweeps import Beside, Plan, Swept
 from causaltest.engine.sweeps import sweep as run_sweep
 from causaltest.engine.sweeps.keeping import Keeper
@@ -19,6 +20,7 @@ from causaltest.interventions import Intervention
 from causaltest.measuring import Measuring
 from causaltest.metrics import Metric
 from causaltest.pairs import Pair, Pairs
+from causaltest.plain_runs import identity_sample, numeric_floor
 from causaltest.progress import progress
 from causaltest.sites import Site
 from causaltest.stats import Effect
@@ -96,6 +98,30 @@ class Mapped(Measuring):
         self.trail.notes[f"sweep of {name}: " + "; ".join(_lines(str(swept.plan)))] = None
         return swept
 
+    def _with_identity(
+        self,
+        cells: Sequence[Intervention],
+        pairs: Pairs,
+        metric: Metric,
+        name: str,
+        *,
+        plan: Choice,
+        scores: tuple[Score, ...] = (),
+    ) -> tuple[Swept, float]:
+        """Run cells, plain base prompts and the identity control in the same passes.
+
+        Returns
+        -------
+        tuple of Swept and float
+            And by how much the identity control moved the metric.
+        """
+        sample = identity_sample(pairs)
+        sites = dict.fromkeys(site for cell in cells for site in cell.sites)
+        beside = Beside(scores, covering(sites), frozenset(sample))
+        swept = self._swept(cells, pairs, metric, name, plan=plan, beside=beside)
+        before = swept.plain[0].tolist()
+        return swept, numeric_floor(before, {at: float(swept.identity[at]) for at in sample})
+
     def _grid(
         self,
         cells: Cells,
@@ -108,11 +134,13 @@ class Mapped(Measuring):
         before: Sequence[float] | np.ndarray | None = None,
         total: Sequence[float] | None = None,
         moved: float | None = None,
+        plain: np.ndarray | None = None,
         estimated: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> SweepGrid:
         """Return what changed against the base runs, or others, as a grid.
 
-        `moved` is by how much the identity control moved the metric, where it was run already.
+        `moved` is by how much the identity control moved the metric, where it was run already, and
+        `plain` what it moved it from, where that is not `before`.
         """
         if before is None:
             before = self._scores(metric, pairs, "base")
@@ -126,7 +154,9 @@ class Mapped(Measuring):
         identity = (
             self._floor(sites, pairs, metric, scale)
             if moved is None
-            else self._settled(moved, sites, metric, tuple(map(float, before)), scale)
+            else self._settled(
+                moved, sites, metric, tuple(map(float, before if plain is None else plain)), scale
+            )
         )
         floor = max(identity, _rounding(plan, scale))
         self.trail.counted_in[subject] = metric.unit or metric.name

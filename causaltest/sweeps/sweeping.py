@@ -8,19 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from causaltest.controls.pairings import same_answer_sources
-from causaltest.engine.sweeps import Beside
 from causaltest.errors import InterventionError
 from causaltest.grids import SweepGrid
 from causaltest.interventions import Interchange, interchange
 from causaltest.metrics import Metric, as_metric, correctness, logit_diff
 from causaltest.pairs import Pairs
-from causaltest.plain_runs import identity_sample, numeric_floor
 from causaltest.sites import Site
 from causaltest.stats import Effect
 from causaltest.sweeps import placebos
 from causaltest.sweeps.cells import Cells, Edit, Labels, cells_of
 from causaltest.sweeps.estimating import Estimating
-from causaltest.sweeps.mapping import Choice, Places, Scoring, covering, verb_of
+from causaltest.sweeps.mapping import Choice, Places, Scoring, verb_of
 from causaltest.sweeps.paths import Receivers
 from causaltest.sweeps.tracing import Tracing
 
@@ -162,15 +160,12 @@ class Sweeping(Tracing, Estimating):
     ) -> SweepGrid:
         """Run cells, plain base prompts and the identity control in the same passes."""
         right = correctness("base_answer", at=metric.position)
-        sample = identity_sample(pairs)
-        beside = Beside((right,), covering(cells.sites), frozenset(sample))
-        swept = self._swept(
-            cells.interventions, pairs, metric, cells.name, plan=plan, beside=beside
+        swept, moved = self._with_identity(
+            cells.interventions, pairs, metric, cells.name, plan=plan, scores=(right,)
         )
         before, correct = swept.plain
         if not np.isnan(correct).any():
             self._find_weak_baseline(pairs, correct.tolist())
-        moved = numeric_floor(before.tolist(), {at: float(swept.identity[at]) for at in sample})
         subject = f"{metric} of {verb}({cells.name})"
         return self._grid(
             cells, pairs, metric, swept.values,

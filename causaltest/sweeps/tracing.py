@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+import numpy as np
 import torch
 
 from causaltest.engine.model import Model
@@ -188,8 +189,10 @@ class Tracing(Mapped):
             swapped = pairs.swapped()
             cells = cells_of(self.model, component, swapped, interchange, **asked)
             inner = clean_metric(score_of)
-            swept = self._swept(cells.interventions, swapped, inner, cells.name, plan=plan)
-            before, clean = (self._scores(inner, swapped, side) for side in ("base", "source"))
+            swept, moved = self._with_identity(
+                cells.interventions, swapped, inner, cells.name, plan=plan
+            )
+            before, clean = swept.plain[0], self._scores(inner, swapped, "source")
             values, what = swept.values, "the source prompt"
         else:
 
@@ -202,12 +205,13 @@ class Tracing(Mapped):
             noisy = corruption(spread_of, corrupt, level=level, draws=draws, seed=seed)
             cells = cells_of(self.model, component, pairs, freeze, **asked)
             both = [noisy + restored for restored in cells.interventions]
-            swept = self._swept(both, pairs, score_of, cells.name, plan=plan)
-            before = self._run(noisy, pairs, score_of).values
-            clean = self._scores(score_of, pairs, "base")
-            values, what = swept.values, str(noisy)
+            swept, moved = self._with_identity(
+                [*both, noisy], pairs, score_of, cells.name, plan=plan
+            )
+            values, before, clean = swept.values[:, :-1], swept.values[:, -1], swept.plain[0]
+            what = str(noisy)
             if score_of.normalised:  # it counts towards the source, the clean run is the base
-                before, clean, values = _negated(before), _negated(clean), -values
+                before, clean, values = -before, -clean, -values
         self.trail.notes[
             f"{what} moves {'logit_diff' if score_of is recovery else score_of} from "
             f"{_mean(clean):.3g} to {_mean(before):.3g} on average"
@@ -222,12 +226,9 @@ class Tracing(Mapped):
             plan=swept.plan,
             before=before,
             total=total,
+            moved=moved,
         )
 
 
-def _negated(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(-value for value in values)
-
-
-def _mean(values: Sequence[float]) -> float:
+def _mean(values: Sequence[float] | np.ndarray) -> float:
     return math.fsum(values) / len(values)
