@@ -130,7 +130,6 @@ def _answer(pair: Pair, which: str) -> str | int:
 
 
 def _logit_difference(output: Output, pair: Pair, pos: Pos) -> Tensor:
-    logits = output.at(pos).double()
     base = output.answer_id(_answer(pair, "base_answer"))
     source = output.answer_id(_answer(pair, "source_answer"))
     if base == source:
@@ -138,7 +137,8 @@ def _logit_difference(output: Output, pair: Pair, pos: Pos) -> Tensor:
             f"pair {pair.id}: base_answer and source_answer are the same class ({base}) for "
             f"{output.model.name}; their difference is always 0"
         )
-    return logits[base] - logits[source]
+    logits = output.of((base, source), pos).double()
+    return logits[0] - logits[1]
 
 
 def _towards_source(output: Output, pair: Pair, pos: Pos) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,13 @@ class Output:
                 "answer at one: use '<name>.first' or '<name>.last'"
             )
         return self.logits[found[0]]
+
+    def of(self, classes: Sequence[int], pos: Pos = "end") -> Tensor:
+        """Return the logits of some classes at one position, (number of classes,).
+
+        A sweep computes no others where a metric reads its logits by this alone.
+        """
+        return self.at(pos)[list(classes)]
 
     def answer_id(self, answer: str | int) -> int:
         """Return the class index of an answer: a token, or a class number."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,17 +46,47 @@ class Readout:
         """Return residual states after the final norm."""
         return network.get_submodule(self.norm)(states) if self.norm else states
 
-    def logits(self, network: nn.Module, states: Tensor) -> Tensor:
-        """Return the logits of residual states, (..., width) to (..., classes)."""
+    def logits(
+        self, network: nn.Module, states: Tensor, classes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return the logits of residual states, (..., width) to (..., classes).
+
+        Parameters
+        ----------
+        network
+            The network.
+        states
+            What the last block gave.
+        classes
+            Those that are wanted; None for all.
+        """
         with evaluating(network), torch.no_grad():
-            found = network.get_submodule(self.unembedding)(self.normed(network, states))
-            return self.finished(found)
+            return self.unembedded(network, self.normed(network, states), classes)
+
+    def unembedded(
+        self, network: nn.Module, normed: Tensor, classes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return the logits of what comes out of the final norm; as for `logits`."""
+        module = network.get_submodule(self.unembedding)
+        if classes is None:
+            return self.finished(module(normed))
+        chosen = list(classes)
+        if not isinstance(module, nn.Linear) or not _is_plain(module):
+            return self.finished(module(normed))[..., chosen]
+        bias = None if module.bias is None else module.bias[chosen]
+        return self.finished(nn.functional.linear(normed, module.weight[chosen], bias))
 
     def finished(self, logits: Tensor) -> Tensor:
         """Return what the network makes of the unembedding's output."""
         if self.cap:
             return self.cap * torch.tanh(logits / self.cap)
         return logits * self.factor if self.factor != 1.0 else logits
+
+
+def _is_plain(module: nn.Linear) -> bool:
+    """Return whether a linear map is no subclass, and wrapped or hooked by nobody."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks)  # noqa: SLF001
+    return type(module) is nn.Linear and "forward" not in vars(module) and not any(hooks)
 
 
 def find_readout(model: Model) -> Readout:

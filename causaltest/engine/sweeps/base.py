@@ -10,7 +10,7 @@ from torch import Tensor
 
 from causaltest.engine.sweeps.beside import Own
 from causaltest.engine.sweeps.capture import Track, capture
-from causaltest.engine.sweeps.outputs import Noting, answers
+from causaltest.engine.sweeps.outputs import Among, Noting, answers
 from causaltest.engine.sweeps.task import Task
 
 
@@ -30,8 +30,12 @@ class Base:
         The same, and what else is scored on plain runs.
     reads
         The tokens of each pair at which the metric reads logits; None for all.
+    among
+        The classes that it reads, of all pairs; None for all.
     logits
-        These logits, (tokens read, classes) for each pair.
+        These logits, (tokens read, classes read) for each pair.
+    largest
+        The largest logit of any class at these tokens, of each pair.
     own
         Activations to be put back, where the identity control is wanted.
     """
@@ -41,7 +45,9 @@ class Base:
     values: Mapping[int, float]
     plain: Mapping[int, tuple[float, ...]]
     reads: Mapping[int, tuple[int, ...] | None]
+    among: Among | None
     logits: Mapping[int, Tensor]
+    largest: Mapping[int, float]
     own: Own | None = None
 
     @cached_property
@@ -76,13 +82,30 @@ def base_runs(
     )
     values: dict[int, float] = {}
     plain: dict[int, tuple[float, ...]] = {}
+    noted: list[Noting] = []
     reads: dict[int, tuple[int, ...] | None] = {}
-    logits: dict[int, Tensor] = {}
     for pair, output in zip(pairs, outputs, strict=True):
         noting = Noting(output)
         values[pair] = task.metric(noting)
         plain[pair] = (values[pair], *beside.scored(output))
-        read = None if everywhere or noting.read is None else tuple(sorted(noting.read))
-        reads[pair] = read
-        logits[pair] = answers(output, read)
-    return Base(tuple(pairs), track, values, plain, reads, logits, own)
+        reads[pair] = None if everywhere or noting.read is None else tuple(sorted(noting.read))
+        noted.append(noting)
+    among = None if everywhere else _among(noted)
+    logits: dict[int, Tensor] = {}
+    largest: dict[int, float] = {}
+    for pair, output in zip(pairs, outputs, strict=True):
+        whole = answers(output, reads[pair], None)
+        largest[pair] = float(whole.abs().max()) if whole.numel() else 0.0
+        logits[pair] = whole if among is None else whole[..., list(among.chosen)]
+    return Base(tuple(pairs), track, values, plain, reads, among, logits, largest, own)
+
+
+def _among(noted: Sequence[Noting]) -> Among | None:
+    """Return the classes that are read of any pair, where these are few."""
+    chosen: set[int] = set()
+    for noting in noted:
+        if noting.chosen is None:
+            return None
+        chosen |= noting.chosen
+    every = noted[0].classes
+    return Among(tuple(sorted(chosen)), every) if 2 * len(chosen) <= every else None

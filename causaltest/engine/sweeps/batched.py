@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from causaltest.engine.applied import declared
+from causaltest.engine.hooks import Operation, Side
+from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch
 from causaltest.engine.sweeps.pieces import in_pieces
 from causaltest.engine.sweeps.planning import Strip, runs
@@ -12,8 +14,13 @@ from causaltest.engine.sweeps.sources import Giver
 from causaltest.engine.sweeps.strips import Placed, merged
 from causaltest.engine.sweeps.task import Part, Tally, Task
 
+Run = Callable[[Batch, Sequence[tuple[str, Side, Operation]]], list[Output]]
+"""Runs a batch with operations in it."""
 
-def run_batched(task: Task, strips: Sequence[Strip], sources: Giver, tally: Tally) -> None:
+
+def run_batched(
+    task: Task, strips: Sequence[Strip], sources: Giver, tally: Tally, run: Run | None = None
+) -> None:
     """Run strips by plain forward passes.
 
     Parameters
@@ -26,16 +33,19 @@ def run_batched(task: Task, strips: Sequence[Strip], sources: Giver, tally: Tall
         What the cells put in.
     tally
         Takes in the values.
+    run
+        How; the model's own `run_batch` unless given.
     """
+    run = run or task.model.run_batch
     strips = [strip for strip in strips if strip.pairs]
     if not strips:
         return
     longest = max(len(task.ids[pair]) for strip in strips for pair in strip.pairs)
     most = task.most_rows(longest, answers=longest)
-    in_pieces(strips, most, lambda piece: _run(task, piece, sources, tally), tally)
+    in_pieces(strips, most, lambda piece: _run(task, piece, sources, tally, run), tally)
 
 
-def _run(task: Task, piece: Sequence[Strip], sources: Giver, tally: Tally) -> Part:
+def _run(task: Task, piece: Sequence[Strip], sources: Giver, tally: Tally, run: Run) -> Part:
     part = Part()
     items = [(strip.cell, strip.draw, pair) for strip in piece for pair in strip.pairs]
     rows = [task.rows[pair] for _, _, pair in items]
@@ -55,7 +65,7 @@ def _run(task: Task, piece: Sequence[Strip], sources: Giver, tally: Tally) -> Pa
             )  # fmt: skip
             edits += [(cell, edit) for edit in made]
             placed += [Placed(slice(start, stop), *operation) for operation in operations]
-        outputs = task.model.run_batch(batch, merged(placed, batch))
+        outputs = run(batch, merged(placed, batch))
         for (cell, draw, pair), output in zip(chosen, outputs, strict=True):
             tally.score(part, (pair, cell, draw), output)
         part.entries += [(cell, edit.entry()) for cell, edit in edits]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from torch import Tensor
+
+from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.model import Model
-from causaltest.engine.prompts import Row
+from causaltest.engine.output import Output
+from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.readout import Readout, find_readout
 from causaltest.engine.sources import Stored
 from causaltest.engine.sweeps.base import Base
-from causaltest.engine.sweeps.batched import run_batched
+from causaltest.engine.sweeps.batched import Run, run_batched
 from causaltest.engine.sweeps.beside import Own
 from causaltest.engine.sweeps.calling import same_in_rows
 from causaltest.engine.sweeps.capture import Unfit, capture
+from causaltest.engine.sweeps.outputs import Among, Partial
 from causaltest.engine.sweeps.planning import Strip, rows_of
+from causaltest.engine.sweeps.prefix import Reached
 from causaltest.engine.sweeps.sources import Giver, Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
 from causaltest.engine.turns import callers_hooks
@@ -183,7 +190,73 @@ class _WithIdentity:
         return (self.own if strip.cell == self.cell else self.sources).stored(strip)
 
 
-def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> tuple[float, float]:
+def check_readout(task: Task, readout: Readout, base: Base) -> None:
+    """Make sure that the logits of a few classes come out as the network itself gives them.
+
+    Parameters
+    ----------
+    task
+        The sweep.
+    readout
+        How logits come about.
+    base
+        The base runs; where a metric reads all classes, there is nothing to check.
+
+    Raises
+    ------
+    Unfit
+        They do not.
+    """
+    if base.among is None:
+        return
+    for pair, wanted in base.logits.items():
+        states = base.track.states[-1][base.place[pair], list(base.reads[pair] or ())]
+        found = readout.logits(task.model.network, states, base.among.chosen)
+        off = float((found.double() - wanted.double()).abs().max())
+        check_agreement(task, off / max(1.0, base.largest[pair]))
+
+
+def check_agreement(task: Task, off: float) -> None:
+    """Refuse a plan whose logits differ from a plain pass's, relative to the largest.
+
+    Raises
+    ------
+    Unfit
+        They differ by more than rounding explains.
+    """
+    if off > task.tolerance:
+        raise Unfit(
+            f"its logits differ from those of a plain forward pass by {off:.2g} of the largest"
+        )
+
+
+def _short_of_logits(task: Task, readout: Readout, base: Base, among: Among) -> Run:
+    """Return how to run a batch up to the unembedding, and that where the metric reads alone."""
+    places = sorted({at for read in base.reads.values() for at in read or ()})
+
+    def run(batch: Batch, operations: Sequence[tuple[str, Side, Operation]]) -> list[Output]:
+        found: list[Tensor] = []
+
+        def reach(tensor: Tensor) -> None:
+            found.append(tensor)
+            raise Reached
+
+        end: tuple[str, Side, Operation] = (readout.unembedding, "input", reach)
+        with suppress(Reached):
+            task.model.run_batch(batch, [*operations, end])
+        (states,) = found
+        logits = readout.unembedded(task.model.network, states[:, places], among.chosen)
+        return [
+            Partial(row, task.model, dict(zip(places, own, strict=True)), among)
+            for row, own in zip(batch.rows, logits, strict=True)
+        ]
+
+    return run
+
+
+def difference(
+    task: Task, sources: Sources, tally: Tally, base: Base, readout: Readout
+) -> tuple[float, float]:
     """Return how far the watched rows are from plain forward passes, relative to their logits.
 
     The identity control is run in the same passes.
@@ -198,6 +271,8 @@ def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> tuple[
         Holds the logits of the watched rows; the cost of the check is added to it.
     base
         The base runs.
+    readout
+        How logits come about.
 
     Returns
     -------
@@ -212,8 +287,10 @@ def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> tuple[
         giver = _WithIdentity(sources, base.own, identity)
         task = task.with_cell(base.own.part)
         strips.append(Strip(identity, 0, sample))
-    plain = Tally(task, watched=dict.fromkeys(tally.watched), reads=tally.reads)
-    run_batched(task, strips, giver, plain)
+    watched = dict.fromkeys(tally.watched)
+    plain = Tally(task, watched=watched, reads=tally.reads, among=tally.among)
+    run = _short_of_logits(task, readout, base, base.among) if base.among else None
+    run_batched(task, strips, giver, plain, run)
     tally.work += plain.work
     if base.own is not None:
         tally.identity[list(sample)] = plain.sums[list(sample), identity]
@@ -222,7 +299,7 @@ def difference(task: Task, sources: Sources, tally: Tally, base: Base) -> tuple[
         found = tally.watched[row]
         assert found is not None
         assert wanted is not None
-        size = max(1.0, float(wanted.double().abs().max()))
+        size = max(1.0, base.largest[row[0]], float(wanted.double().abs().max()))
         worst = max(worst, float((found.double() - wanted.double()).abs().max()) / size)
         largest = max(largest, size)
     return worst, largest

@@ -18,7 +18,9 @@ from causaltest.engine.sweeps.batched import run_batched
 from causaltest.engine.sweeps.capture import Unfit
 from causaltest.engine.sweeps.checking import (
     causal,
+    check_agreement,
     check_arguments,
+    check_readout,
     check_windows,
     difference,
     readout_of,
@@ -225,7 +227,8 @@ class Fast:
         if remember and None in base.track.memory:
             self.way, self.hindrance = _WHOLE, "keys and values are not to be had"
         tally.work += len(job.pairs)
-        tally.reads = dict(base.reads)
+        tally.reads, tally.among = dict(base.reads), base.among
+        check_readout(self.task, self.readout, base)
         for pair, plain in base.plain.items():
             tally.add_plain(pair, plain)
         known = {pair: self._known(pair, job) for pair in job.pairs}
@@ -268,13 +271,10 @@ class Fast:
     def _check(self, tally: Tally, sources: Sources, base: Base) -> None:
         if not tally.watched and base.own is None:
             return
-        off, largest = difference(self.task, sources, tally, base)
+        off, largest = difference(self.task, sources, tally, base, self.readout)
         if not tally.watched:
             return
-        if off > self.task.tolerance:
-            raise Unfit(
-                f"its logits differ from those of a plain forward pass by {off:.2g} of the largest"
-            )
+        check_agreement(self.task, off)
         self.checked += [cell for _, cell, _ in tally.watched]
         self.difference = max(off, self.difference or 0.0)
         self.largest = max(largest, self.largest)

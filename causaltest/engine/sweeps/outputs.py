@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,9 +30,12 @@ class Noting(Output):
     ----------
     read
         Tokens at which logits were read; None once all of them were.
+    chosen
+        Classes whose logits were read; None once all of them were.
     """
 
     read: set[int] | None
+    chosen: set[int] | None
     inner: Output
 
     def __init__(self, output: Output) -> None:
@@ -39,9 +43,20 @@ class Noting(Output):
         object.__setattr__(self, "model", output.model)
         object.__setattr__(self, "inner", output)
         object.__setattr__(self, "read", set())
+        object.__setattr__(self, "chosen", set())
 
     def at(self, pos: Pos = "end") -> Tensor:
         """Return the logits at one position, (classes,)."""
+        object.__setattr__(self, "chosen", None)
+        return self._noted(pos)
+
+    def of(self, classes: Sequence[int], pos: Pos = "end") -> Tensor:
+        """Return the logits of some classes at one position, (number of classes,)."""
+        if self.chosen is not None:
+            self.chosen.update(classes)
+        return self._noted(pos)[list(classes)]
+
+    def _noted(self, pos: Pos) -> Tensor:
         found = self.inner.at(pos)
         if self.read is not None:
             self.read.update(self.model.prompts.positions(self.row, pos))
@@ -56,7 +71,24 @@ class Noting(Output):
         if name != "logits":
             raise AttributeError(name)
         object.__setattr__(self, "read", None)
+        object.__setattr__(self, "chosen", None)
         return self.inner.logits
+
+
+@dataclass(frozen=True)
+class Among:
+    """Some of a model's classes.
+
+    Parameters
+    ----------
+    chosen
+        Which, ascending.
+    every
+        How many the model has.
+    """
+
+    chosen: tuple[int, ...]
+    every: int
 
 
 class Partial(Output):
@@ -68,14 +100,20 @@ class Partial(Output):
         As for `Output`.
     computed
         Token to its logits, (classes,).
+    among
+        Which classes these are; None for all.
     """
 
     computed: Mapping[int, Tensor]
+    among: Among | None
 
-    def __init__(self, row: Row, model: Model, computed: Mapping[int, Tensor]) -> None:
+    def __init__(
+        self, row: Row, model: Model, computed: Mapping[int, Tensor], among: Among | None = None
+    ) -> None:
         object.__setattr__(self, "row", row)
         object.__setattr__(self, "model", model)
         object.__setattr__(self, "computed", computed)
+        object.__setattr__(self, "among", among)
 
     def at(self, pos: Pos = "end") -> Tensor:
         """Return the logits at one position, (classes,).
@@ -85,6 +123,25 @@ class Partial(Output):
         Unread
             They were not computed.
         """
+        if self.among is not None:
+            raise Unread
+        return self._computed(pos)
+
+    def of(self, classes: Sequence[int], pos: Pos = "end") -> Tensor:
+        """Return the logits of some classes at one position, (number of classes,).
+
+        Raises
+        ------
+        Unread
+            They were not computed.
+        """
+        if self.among is None:
+            return self._computed(pos)[list(classes)]
+        if not set(classes).issubset(self.among.chosen):
+            raise Unread
+        return self._computed(pos)[[self.among.chosen.index(each) for each in classes]]
+
+    def _computed(self, pos: Pos) -> Tensor:
         places = self.model.prompts.positions(self.row, pos)
         if len(places) != 1 or places[0] not in self.computed:
             raise Unread
@@ -93,14 +150,16 @@ class Partial(Output):
     @property
     def classes(self) -> int:
         """Number of classes."""
+        if self.among is not None:
+            return self.among.every
         return next(iter(self.computed.values())).shape[-1]
 
     def __getattr__(self, name: str) -> Tensor:
         raise Unread if name == "logits" else AttributeError(name)
 
 
-def answers(output: Output, read: tuple[int, ...] | None) -> Tensor:
-    """Return the logits of an output at the tokens that a metric reads; None for all.
+def answers(output: Output, read: tuple[int, ...] | None, among: Among | None) -> Tensor:
+    """Return the logits of an output at the tokens and of the classes that a metric reads.
 
     Returns
     -------
@@ -108,8 +167,11 @@ def answers(output: Output, read: tuple[int, ...] | None) -> Tensor:
         (tokens read, classes), or (classes,) for a model that answers once.
     """
     if isinstance(output, Partial):
+        assert output.among == among
         places = sorted(output.computed) if read is None else read
         return torch.stack([output.computed[place] for place in places])
     if output.logits.ndim == 1 or read is None:
-        return output.logits.clone()
-    return output.logits[list(read)]
+        found = output.logits.clone()
+    else:
+        found = output.logits[list(read)]
+    return found if among is None else found[..., list(among.chosen)]

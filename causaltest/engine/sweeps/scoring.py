@@ -35,6 +35,7 @@ class Answers:
 
     def __post_init__(self) -> None:
         sample = next(iter(self.base.logits.values()))
+        self._classes = None if self.base.among is None else self.base.among.chosen
         # Logits, and twice as much for what a metric makes of them.
         size = 4 * sample.shape[-1] * sample.element_size()
         self._most = max(1, self.task.memory // size)
@@ -89,7 +90,9 @@ class Answers:
         while True:
             try:
                 parts = torch.split(states, self._most)
-                return torch.cat([self.readout.logits(network, each)[:, 0] for each in parts])
+                chosen = self._classes
+                found = [self.readout.logits(network, each, chosen)[:, 0] for each in parts]
+                return torch.cat(found)
             except (RuntimeError, MemoryError) as error:
                 if self._most == 1 or not out_of_memory(error):
                     raise
@@ -108,5 +111,5 @@ class Answers:
         if self.base.reads[pair] is None:
             output = Output(torch.stack(list(whole.values())), prompt, model)
         else:
-            output = Partial(prompt, model, whole)
+            output = Partial(prompt, model, whole, self.base.among)
         self.tally.score(part, row, output)

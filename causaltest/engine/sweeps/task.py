@@ -19,7 +19,7 @@ from causaltest.engine.run import Score
 from causaltest.engine.sources import means_for
 from causaltest.engine.sweeps.beside import Beside
 from causaltest.engine.sweeps.keeping import Finished, packed, unpacked
-from causaltest.engine.sweeps.outputs import answers
+from causaltest.engine.sweeps.outputs import Among, answers
 from causaltest.engine.sweeps.plan import Job
 from causaltest.interventions import Intervention, Joint
 from causaltest.pairs import Pairs
@@ -156,12 +156,15 @@ class Tally:
         Rows whose logits are kept, and these once they are there.
     reads
         Where the metric reads the logits of each pair; None for everywhere.
+    among
+        The classes that it reads; None for all.
     """
 
     task: Task
     progress: Callable[[int, int], None] | None = None
     watched: dict[Watched, Tensor | None] = field(default_factory=dict)
     reads: dict[int, tuple[int, ...] | None] = field(default_factory=dict)
+    among: Among | None = None
     entries: list[Entry] = field(default_factory=list)
     given: list[Entry] = field(default_factory=list)
     rows: int = 0
@@ -266,4 +269,4 @@ class Tally:
         """Score the output of a row, and keep its logits if it is watched."""
         part.values.append((row, self.task.metric(output)))
         if row in self.watched:
-            self.watched[row] = answers(output, self.reads.get(row[0]))
+            self.watched[row] = answers(output, self.reads.get(row[0]), self.among)

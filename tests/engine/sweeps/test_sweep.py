@@ -335,15 +335,61 @@ def _wandering(output: Output) -> float:
     return float(output.at(int(output.at("end").argmax()) % 9)[3])
 
 
-@pytest.mark.parametrize("metric", [_whole, _wandering, log_probability.at(4)])
+def _choosy(output: Output) -> float:
+    """Read another class where the first is unlikely: others than in the base run."""
+    first = float(output.of([3])[0])
+    return first if first > 0 else float(output.of([7, 9], 5).sum())
+
+
+@pytest.mark.parametrize("metric", [_whole, _wandering, _choosy, log_probability.at(4)])
 def test_any_metric_reads_what_it_likes(small, some_pairs, many_cells, metric):
-    """All logits, other places from one run to the next, and places before an edit are there."""
+    """All logits, other places and classes from one run to the next, and places before an edit."""
     model, pairs = small("qwen3"), some_pairs(2, same=1)
     cells = many_cells(model)
     found = sweep(model, cells, pairs, metric)
     assert found.plan.name == "growing"
     wanted = one_by_one(model, cells, pairs, metric)
     np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
+
+
+class _Twice(torch.nn.Module):
+    """More than a linear map's weights."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        """Return twice what the map gives."""
+        return 2 * self.inner(given)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "wrapped"])
+def test_logits_of_classes_that_nobody_reads_are_not_computed(
+    own, some_pairs, monkeypatch, wrapped
+):
+    """A difference of two logits unembeds two classes alone, but through a map that is wrapped."""
+    model, pairs = own("llama"), some_pairs(2, same=1)
+    if wrapped:
+        model.network.lm_head = _Twice(model.network.lm_head)
+        model = Model(model.network, name="wrapped")
+    cells = grid(model, 9)
+    wanted = one_by_one(model, cells, pairs, logit_diff)
+    sweep(model, cells, pairs, logit_diff)
+    rows: list[int] = []
+    linear = torch.nn.Linear.forward
+
+    def note(module: torch.nn.Linear, given: torch.Tensor) -> torch.Tensor:
+        if module.out_features == model.architecture.vocabulary:
+            rows.append(given.shape[:-1].numel())
+        return linear(module, given)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", note)
+    found = sweep(model, cells, pairs, logit_diff)
+    assert found.plan.name == "growing"
+    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
+    base = 2 * 9
+    assert (sum(rows) == base) if not wrapped else (sum(rows) > base)
 
 
 def test_cells_before_the_first_other_token_take_no_arithmetic(small, some_pairs):
