@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from causaltest.cache import Cache as Cache
     from causaltest.causal_models import CausalModel as CausalModel
     from causaltest.circuits import Circuit as Circuit
+    from causaltest.circuits import CircuitEdge as CircuitEdge
     from causaltest.engine import Model as Model
     from causaltest.errors import CausalModelError as CausalModelError
     from causaltest.errors import CausaltestError as CausaltestError
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from causaltest.stats import all_of as all_of
     from causaltest.stats import double_dissociation as double_dissociation
     from causaltest.stats import interaction as interaction
+    from causaltest.sweeps.graphs import read_circuit as read_circuit
 
 __version__ = "0.1.0"
 
@@ -181,7 +183,8 @@ _PUBLIC = {
     ),
     "causaltest.cache": ("Cache",),
     "causaltest.causal_models": ("CausalModel",),
-    "causaltest.circuits": ("Circuit",),
+    "causaltest.circuits": ("Circuit", "CircuitEdge"),
+    "causaltest.sweeps.graphs": ("read_circuit",),
     "causaltest.metrics": (
         "Metric",
         "logit_diff",

@@ -164,7 +164,7 @@ class CircuitParts(Measuring):
             **runs.columns(subject, kind),
         )
         added = tuple(found.effects.values())
-        return found.showing(pictured(Circuit(*first), everything, added))
+        return found.showing(pictured(inside, everything, added))
 
 
 class Runs:
@@ -194,7 +194,8 @@ class Runs:
         }
 
     def without(self, sites: Circuit) -> Floats:
-        """Score the model with some sites ablated."""
+        """Score the model with some sites ablated, whatever edges they are drawn with."""
+        sites = Circuit(*sites)
         if sites not in self._known:
             edit = self._ablation(*sites)
             scored = self._causal._run(edit, self.pairs, self.metric)  # noqa: SLF001
@@ -234,7 +235,7 @@ def proper_part(circuit: Sites, among: Sites) -> tuple[Circuit, Circuit]:
         The circuit is empty, everything, or not within `among`.
     """
     inside = circuit if isinstance(circuit, Circuit) else Circuit(*circuit)
-    everything = among if isinstance(among, Circuit) else Circuit(*among)
+    everything = Circuit(*among)
     stray = [str(site) for site in inside if site not in everything]
     if stray:
         raise InterventionError(
@@ -256,11 +257,16 @@ def pictured(inside: Circuit, everything: Circuit, effects: tuple[float, ...] = 
     Parameters
     ----------
     inside, everything
-        The circuit and all sites considered.
+        The circuit, with the edges it names, and all sites considered.
     effects
         What each member adds, in the order of the circuit.
     """
-    return OfCircuit(tuple(map(_place, inside)), tuple(map(_place, everything)), effects)
+    return OfCircuit(
+        tuple(map(_place, inside)),
+        tuple(map(_place, everything)),
+        effects,
+        tuple((str(each.sender), str(each.receiver), each.channel) for each in inside.edges),
+    )
 
 
 def _place(site: Site) -> Place:
@@ -274,7 +280,7 @@ def _subsets(inside: Circuit, given: Iterable[Sites] | int | None, seed: int) ->
         return [Circuit(), *(Circuit(site) for site in inside)]
     if isinstance(given, int):
         return _random_subsets(inside, given, seed)
-    taken = [each if isinstance(each, Circuit) else Circuit(*each) for each in given]
+    taken = [Circuit(*each) for each in given]
     if not taken:
         raise InterventionError("subsets is empty; name at least one part of the circuit")
     for subset in taken:

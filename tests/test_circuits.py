@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from causaltest.circuits import Circuit
+from causaltest.circuits import Circuit, CircuitEdge
 from causaltest.errors import SiteError
-from causaltest.sites import Site, attention_output, head_query_output, mlp_output
+from causaltest.sites import (
+    Site,
+    attention_output,
+    head_attention_value_output,
+    head_query_output,
+    mlp_output,
+)
 
 _sites = st.one_of(
     st.integers(0, 5).map(mlp_output),
@@ -88,6 +94,76 @@ def test_refusals(make, message) -> None:
     """What is no site, and removing what is not there, is refused."""
     with pytest.raises(SiteError, match=re.escape(message)):
         make()
+
+
+HEAD, EARLY, LATE = head_attention_value_output(1, 0), mlp_output(0), mlp_output(2)
+
+
+def test_edges_join_members() -> None:
+    """Edges are a set; a circuit with and one without are not equal, but have the same members."""
+    drawn = [(EARLY, HEAD, "q"), ("input", EARLY), (LATE, "logits"), (EARLY, HEAD, "q")]
+    circuit = Circuit(EARLY, HEAD, LATE, edges=drawn)
+    assert [str(edge) for edge in circuit.edges] == [
+        "input->mlp_output[0]",
+        "mlp_output[0]->head_attention_value_output[1.0]<q>",
+        "mlp_output[2]->logits",
+    ]
+    assert circuit == Circuit(LATE, HEAD, EARLY, edges=reversed(drawn))
+    assert circuit != Circuit(EARLY, HEAD, LATE)
+    assert list(circuit) == list(Circuit(EARLY, HEAD, LATE))
+
+
+def test_edges_stay_while_both_ends_do() -> None:
+    """A union has the edges of both; what is taken out takes its edges along."""
+    one = Circuit(EARLY, HEAD, edges=[(EARLY, HEAD)])
+    other = Circuit(HEAD, LATE, edges=[(HEAD, LATE), (LATE, "logits")])
+    both = one + other
+    assert set(both.edges) == set(one.edges) | set(other.edges)
+    assert (both - HEAD).edges == (CircuitEdge(LATE, "logits"),)
+    assert (one + LATE).edges == one.edges
+
+
+@pytest.mark.parametrize(
+    "edge, message",
+    [
+        (
+            EARLY,
+            "an edge of a circuit is (sender, receiver), or (sender, receiver, 'q') for what the "
+            "queries of a head read; got Site(",
+        ),
+        ((EARLY,), "an edge of a circuit is (sender, receiver), or (sender, receiver, 'q')"),
+        (
+            (EARLY, HEAD, "query"),
+            "the edge from mlp_output[0] to head_attention_value_output[1.0] names the channel "
+            "'query'; expected 'q', 'k', 'v', or nothing",
+        ),
+        (
+            (mlp_output(1), HEAD),
+            "the edge mlp_output[1]->head_attention_value_output[1.0] has the sender "
+            "mlp_output[1], which is no member of the circuit; expected a member or 'input'; did "
+            "you mean 'mlp_output[2]'?",
+        ),
+        (
+            (EARLY, "logit"),
+            "has the receiver logit, which is no member of the circuit; expected a member or "
+            "'logits'; did you mean 'logits'?",
+        ),
+        (("logits", HEAD), "has the sender logits, which is no member of the circuit"),
+        (
+            (EARLY, EARLY),
+            "the edge mlp_output[0]->mlp_output[0] leads from mlp_output[0] to itself; take it out",
+        ),
+        (
+            (LATE, HEAD),
+            "the edge mlp_output[2]->head_attention_value_output[1.0] leads back, from layer 2 to "
+            "layer 1; name the sender first",
+        ),
+    ],
+)
+def test_edges_that_join_nothing_are_refused(edge, message) -> None:
+    """An edge has two members, or an end of the network, and leads forwards."""
+    with pytest.raises(SiteError, match=re.escape(message)):
+        Circuit(EARLY, HEAD, LATE, edges=[edge])
 
 
 def test_membership_is_of_sites() -> None:

@@ -55,6 +55,22 @@ def test_incompleteness_is_the_difference_written_out(instrument, pronouns):
     assert (found < 5.0).name == "supported"
 
 
+def test_edges_are_shown_and_measure_nothing(instrument, pronouns):
+    """Every claim about a circuit shows its edges, with the numbers of the set of its members."""
+    early, late = head(1, 3, pos="end"), head(2, 3, pos="end")
+    drawn = Circuit(*CIRCUIT, edges=[(early, late, "v"), (late, "logits")])
+    some = {"among": HEADS, "on": pronouns, "ablation": zero_ablate}
+    for name in ("faithfulness", "necessity", "incompleteness", "minimality"):
+        plain, named = (getattr(instrument, name)(each, **some) for each in (CIRCUIT, drawn))
+        assert named.estimate == plain.estimate
+        shown, silent = (
+            (each > -9.0 if name == "minimality" else each < 9.0).shown[0].edges
+            for each in (named, plain)
+        )
+        assert shown == ((str(early), str(late), "v"), (str(late), "logits", ""))
+        assert silent == ()
+
+
 def test_minimality_is_the_drop_by_each_component(instrument, pronouns):
     """F(C without K) - F(C without K and v), with K empty or as declared."""
     mover, other = head(2, 3, pos="end"), head(1, 3, pos="end")

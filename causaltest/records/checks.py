@@ -153,6 +153,14 @@ def check_shown(shown: Shown, place: str) -> None:
         known = {"isotonic": each.isotonic, "low": each.low, "high": each.high}
         arrays |= {name: numbers for name, numbers in known.items() if numbers}
         _fit(f"{place}: shown.curves[{index}]", len(each.doses), "doses", **arrays)
+    for index, each in enumerate(shown.circuits):
+        known = {node.name for node in each.nodes} | {"input", "logits"}
+        stray = next((end for edge in each.edges for end in edge[:2] if end not in known), None)
+        if stray is not None:
+            raise RecordError(
+                f"{place}: shown.circuits[{index}] has an edge at {stray}, none of its nodes.\n"
+                "An edge leads from a node or `input` to a node or `logits`."
+            )
     for index, each in enumerate(shown.paths):
         here = f"{place}: shown.paths[{index}]"
         _fit(here, len(each.supporting), "supporting e-values", refuting=each.refuting)

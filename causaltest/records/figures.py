@@ -123,8 +123,9 @@ class CircuitGraph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A circuit among the components that were considered."""
 
     nodes: tuple[CircuitNode, ...]
-    edges: tuple[tuple[str, str], ...] = ()
-    """Names of sender and receiver, where the claim is about edges."""
+    edges: tuple[tuple[str, str, str], ...] = ()
+    """Who reads whom, where the circuit says so: names of sender (or `input`) and receiver (or
+    `logits`), and what of the receiver reads (`q`, `k`, `v` or nothing)."""
 
 
 class Shown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

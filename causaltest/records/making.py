@@ -291,5 +291,6 @@ def _circuit(shown: OfCircuit) -> CircuitGraph:
                 effect=added.get(each),
             )
             for each in shown.among
-        )
+        ),
+        shown.edges,
     )

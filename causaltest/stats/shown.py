@@ -108,11 +108,15 @@ class OfCircuit:
         All components considered.
     effects
         What each member adds, in their order, where that was measured.
+    edges
+        Who reads whom, where the circuit says so: names of sender and receiver, and what of the
+        receiver reads (`q`, `k`, `v` or nothing).
     """
 
     members: tuple[Place, ...]
     among: tuple[Place, ...]
     effects: tuple[float, ...] = ()
+    edges: tuple[tuple[str, str, str], ...] = ()
 
 
 Shown = OnGrid | OnCurve | AmongControls | Watched | OfCircuit

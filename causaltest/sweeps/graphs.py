@@ -1,79 +1,22 @@
-"""The graph of a transformer's components: who writes to the residual stream, and who reads it."""
+"""Scores of the edges between a transformer's components, and files of them."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 
 from causaltest.circuits import Circuit
 from causaltest.errors import InterventionError, RecordError
 from causaltest.grids import Verification
-from causaltest.sites import Site
+from causaltest.sweeps.components import Edge, Kind, Node, circuit_of
 
-Kind = Literal["input", "head", "mlp", "logits"]
-Channel = Literal["", "q", "k", "v"]
-
-_READ = {"q": "head_query_output", "k": "head_key_output", "v": "head_value_output"}
-
-
-@dataclass(frozen=True)
-class Node:
-    """A component: `input`, `a1.h3` (a head), `m1` (an MLP) or `logits`.
-
-    Keys and values count key-value heads: where several heads share them, `a1.kv0` reads for all.
-    """
-
-    kind: Kind
-    layer: int = -1
-    head: int = -1
-    shared: bool = False
-
-    @property
-    def name(self) -> str:
-        """As in edge names."""
-        if self.kind == "head":
-            return f"a{self.layer}.{'kv' if self.shared else 'h'}{self.head}"
-        return f"m{self.layer}" if self.kind == "mlp" else self.kind
-
-
-@dataclass(frozen=True)
-class Edge:
-    """What one component writes and another reads; heads read by queries, keys and values."""
-
-    sender: Node
-    receiver: Node
-    channel: Channel = ""
-
-    @property
-    def name(self) -> str:
-        """Such as `a0.h1->a1.h3<q>`."""
-        read = f"<{self.channel}>" if self.channel else ""
-        return f"{self.sender.name}->{self.receiver.name}{read}"
-
-    @property
-    def sender_site(self) -> Site:
-        """Where it begins."""
-        node = self.sender
-        if node.kind == "input":
-            return Site("block_input", layer=0)
-        if node.kind == "mlp":
-            return Site("mlp_output", layer=node.layer)
-        return Site("head_attention_value_output", layer=node.layer, head=node.head)
-
-    @property
-    def receiver_site(self) -> Site | Literal["logits"]:
-        """Where it ends."""
-        node = self.receiver
-        if node.kind == "logits":
-            return "logits"
-        if node.kind == "mlp":
-            return Site("mlp_input", layer=node.layer)
-        return Site(_READ[self.channel], layer=node.layer, head=node.head)
+_SCHEMA = "causaltest.edges/1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,19 +76,15 @@ class EdgeScores:
         InterventionError
             There are fewer.
         """
-        if not 1 <= count <= len(self.edges):
-            raise InterventionError(
-                f"cannot choose {count} edges of {len(self.edges)}; choose at least 1"
-            )
-        order = np.argsort(-np.abs(self.estimates), kind="stable")[:count]
-        return tuple(self.edges[i] for i in order)
+        return tuple(self.edges[i] for i in _strongest(self.estimates, count))
 
     def circuit(self, count: int) -> Circuit:
         """Return the components that send along the strongest edges, for `faithfulness`.
 
+        It carries those edges, as far as they lead to another of these components or the logits.
         The choice rests on these pairs: claim it on others.
         """
-        return Circuit(*(e.sender_site for e in self.top(count) if e.sender.kind != "input"))
+        return circuit_of(self.top(count), self.edges)
 
     def to_pandas(self) -> Any:
         """Return one row for each edge: its ends, mean estimate, and exact effect where known.
@@ -189,7 +128,7 @@ class EdgeScores:
         """Return what `save` writes."""
         nodes = dict.fromkeys(node for e in self.edges for node in (e.sender, e.receiver))
         made: dict[str, Any] = {
-            "schema": "causaltest.edges/1",
+            "schema": _SCHEMA,
             "model": self.model,
             "metric": self.metric,
             "steps": self.steps,
@@ -223,3 +162,74 @@ class EdgeScores:
         """Return the same with exact effects of some edges, by name, one number for each pair."""
         known = {name: np.asarray(values, dtype=float) for name, values in exact.items()}
         return replace(self, exact={**self.exact, **known})
+
+
+def read_circuit(path: str | Path, *, edges: int) -> Circuit:
+    """Read the circuit of the strongest edges of a graph, as `EdgeScores.save` wrote it.
+
+    Parameters
+    ----------
+    path
+        The `.json` of `causal.edge_attribution(...).save(path)`.
+    edges
+        How many edges: those of largest absolute mean estimate.
+
+    Returns
+    -------
+    Circuit
+        The components that send along them, and the edges between these; the same as
+        `EdgeScores.circuit`. The choice rests on the pairs of the graph: claim it on others.
+
+    Raises
+    ------
+    RecordError
+        The file is damaged, or none of this kind.
+    InterventionError
+        There are fewer edges.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "edges.json"
+    >>> edge = {"sender": "m0", "receiver": "logits", "channel": "", "estimate": 0.3}
+    >>> _ = path.write_text(json.dumps({"schema": "causaltest.edges/1", "edges": [edge]}))
+    >>> print(*read_circuit(path, edges=1).edges)
+    mlp_output[0]->logits
+    """
+    path = Path(path)
+    try:
+        made = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+        if made["schema"] != _SCHEMA:
+            raise RecordError(f"{path.name}: its schema is {made['schema']!r}, not {_SCHEMA!r}")
+        read = [
+            Edge(_node(row["sender"]), _node(row["receiver"]), row["channel"])
+            for row in made["edges"]
+        ]
+        estimates = np.array([row["estimate"] for row in made["edges"]], dtype=float)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{path.name} is no graph of edges; expected what edge_attribution(...).save wrote "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return circuit_of([read[i] for i in _strongest(estimates, edges)], read)
+
+
+def _node(name: str) -> Node:
+    """Read the name of a node."""
+    if name in ("input", "logits"):
+        return Node(cast("Kind", name))
+    found = re.fullmatch(r"m(?P<mlp>\d+)|a(?P<layer>\d+)\.(?P<kind>h|kv)(?P<head>\d+)", name)
+    if found is None:
+        raise ValueError(f"{name!r} is no node, such as 'input', 'a1.h3', 'm1' or 'logits'")
+    if found["mlp"]:
+        return Node("mlp", int(found["mlp"]))
+    return Node("head", int(found["layer"]), int(found["head"]), shared=found["kind"] == "kv")
+
+
+def _strongest(estimates: np.ndarray, count: int) -> list[int]:
+    """Return where the estimates of largest size are, the largest first."""
+    if not 1 <= count <= len(estimates):
+        raise InterventionError(
+            f"cannot choose {count} edges of {len(estimates)}; choose at least 1"
+        )
+    return np.argsort(-np.abs(estimates), kind="stable")[:count].tolist()

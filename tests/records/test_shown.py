@@ -13,6 +13,7 @@ from causaltest.errors import RecordError
 from causaltest.records import (
     Axis,
     CircuitGraph,
+    CircuitNode,
     Claim,
     ControlStrip,
     DoseCurve,
@@ -88,6 +89,13 @@ def test_files_of_earlier_versions_are_read(tmp_path):
             r"shown\.maps\[1\] is empty",
         ),
         (Shown(circuits=(CircuitGraph(()),)), r"shown\.circuits\[0\] is empty"),
+        (
+            Shown(
+                circuits=(CircuitGraph((CircuitNode("m0", "mlp_output"),), (("m1", "m0", ""),)),)
+            ),
+            r"shown\.circuits\[0\] has an edge at m1, none of its nodes\.\n"
+            "An edge leads from a node or `input` to a node or `logits`",
+        ),
         (
             Shown(maps=(msgspec.structs.replace(MAP, estimates=(0.0,) * 5),)),
             r"shown\.maps\[0\] has 6 cells \(2 layer x 3 pos\) but 5 numbers in `estimates`\.\n"
@@ -219,6 +227,18 @@ def test_circuits_that_are_part_of_another_are_left_out():
         ratios.append(ratio)
     (made,) = recorded(ratios[0] - ratios[1] > -1.0).circuits
     assert [node.member for node in made.nodes] == [True, True, False, False]
+
+
+def test_edges_of_a_circuit_are_recorded():
+    """What the circuit names comes into the records and through a file as it is."""
+    places = tuple(Place(f"mlp_output[{i}]", "mlp_output", i) for i in range(3))
+    edges = (("mlp_output[0]", "mlp_output[1]", ""), ("mlp_output[1]", "logits", ""))
+    total = np.full(24, 2.0)
+    ratio = Ratio(draws(24, mean=1.0), scale=total, units=NAMES, pair_ids=NAMES)
+    ratio.shown = (OfCircuit(places[:2], places, edges=edges),)
+    (made,) = recorded(ratio > 0.1).circuits
+    assert made.edges == edges
+    assert msgspec.json.decode(msgspec.json.encode(made), type=CircuitGraph) == made
 
 
 def arriving(values, low, high):

@@ -18,6 +18,7 @@ from causaltest.records import (
     Map,
     Shown,
 )
+from causaltest.report.circuit_graphs import MOST_EDGES
 from causaltest.report.claim_figures import MOST_OF_MANY, claim_figures
 from causaltest.report.gallery import drawn, figures_of, save_figures
 from causaltest.report.maps import MOST_DRAWN
@@ -70,7 +71,7 @@ GRAPH = CircuitGraph(
         CircuitNode("mlp_output[2]@end", "mlp_output", 2, None, "end", member=True, effect=-0.1),
         CircuitNode("embedding", "embedding"),
     ),
-    (("head[0.1]@end", "mlp_output[2]@end"),),
+    (("head[0.1]@end", "mlp_output[2]@end", ""), ("mlp_output[2]@end", "logits", "")),
 )
 EVERYTHING = (MAP, CURVE, STRIP, PATH, SEQUENCE, GRAPH)
 
@@ -225,7 +226,7 @@ def test_a_confidence_sequence_shows_its_bound():
 
 
 def test_a_circuit_stands_by_depth():
-    """Members are named; what is deeper stands higher; edges join members."""
+    """Members are named; what is deeper stands higher; the logits stand above all."""
     figure = drawn(GRAPH)
     assert {"0.1", "m2"} <= set(texts(figure))
     assert "0.2" not in texts(figure)
@@ -233,14 +234,58 @@ def test_a_circuit_stands_by_depth():
     names = {node.text: node for node in root_of(figure).iter(f"{SVG}text")}
     height = {
         name: float(re.search(r",([\d.]+)\)", names[name].get("transform"))[1])
-        for name in ("0.1", "m2")
+        for name in ("0.1", "m2", "logits")
     }
-    assert height["m2"] < height["0.1"]
-    assert sum(1 for _ in root_of(figure).iter(f"{SVG}line")) >= 1
-    assert figure.numbers.rows == (("head[0.1]@end", "+0.400"), ("mlp_output[2]@end", "−0.100"))
-    assert "1 edge of the claim" in figure.caption
+    assert height["logits"] < height["m2"] < height["0.1"]
+
+
+def test_edges_of_a_circuit_are_arrows(sample):
+    """Each edge is drawn and listed once; the caption says that they are named and not tested."""
+    figure = drawn(GRAPH)
+    assert {"head[0.1]@end to mlp_output[2]@end", "mlp_output[2]@end to logits"} <= set(
+        titles(figure)
+    )
+    assert figure.numbers.heads == ("member", "adds", "reads")
+    assert figure.numbers.rows == (
+        ("head[0.1]@end", "+0.400", ""),
+        ("mlp_output[2]@end", "−0.100", "head[0.1]@end"),
+        ("logits", "", "mlp_output[2]@end"),
+    )
+    assert "Arrows: the 2 edges that the circuit names" in figure.caption
+    assert "it tests the members, not the arrows" in figure.caption
+    assert "Arrows from head[0.1]@end to mlp_output[2]@end" in figure.description
+
+
+def test_a_set_of_components_has_no_arrows():
+    """Where the circuit names no edges, none are drawn and the caption says so."""
     silent = drawn(msgspec.structs.replace(GRAPH, edges=()))
-    assert "nothing is said of who reads whom" in silent.caption
+    assert not [title for title in titles(silent) if " to " in title]
+    assert "logits" not in texts(silent)
+    assert silent.numbers.heads == ("member", "adds")
+    assert "names no edges: nothing is said of who reads whom" in silent.caption
+
+
+def test_queries_keys_and_values_are_told_apart():
+    """Edges of one sender and receiver are one arrow, and the table says what reads."""
+    ends = ("head[0.1]@end", "mlp_output[2]@end")
+    edges = ((*ends, "q"), (*ends, "v"), ("input", ends[0], ""))
+    figure = drawn(msgspec.structs.replace(GRAPH, edges=edges))
+    assert [row[-1] for row in figure.numbers.rows] == ["input", "head[0.1]@end (queries, values)"]
+    assert sum(" to " in title for title in titles(figure)) == 2
+    assert "input" in texts(figure)
+
+
+def test_only_some_of_very_many_edges_are_drawn():
+    """Beyond a number arrows would hide what they join; the caption says how many are drawn."""
+    nodes = tuple(
+        CircuitNode(f"h{layer}.{head}", "attention_value_output", layer, head, member=True)
+        for layer in range(2) for head in range(24)
+    )  # fmt: skip
+    edges = tuple((a.name, b.name, "") for a in nodes[:24] for b in nodes[24:])
+    figure = drawn(CircuitGraph(nodes, edges))
+    assert sum(" to " in title for title in titles(figure)) == MOST_EDGES
+    assert "the 576 edges that the circuit names" in figure.caption
+    assert f"the first {MOST_EDGES} of them drawn" in figure.caption
 
 
 def test_a_circuit_of_a_large_model_is_readable():

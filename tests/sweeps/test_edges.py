@@ -18,8 +18,10 @@ from causaltest import (
     apply_function,
     from_source,
     interchange,
+    read_circuit,
 )
 from causaltest.errors import InterventionError, ModelError, PairError, RecordError
+from causaltest.sweeps.components import circuit_of
 
 STEP = 0.02
 
@@ -95,6 +97,47 @@ def test_a_circuit_of_the_strongest_edges(scores):
     assert "head_attention_value_output[2.3]" in {str(site) for site in circuit}
 
 
+def test_a_circuit_carries_the_edges_between_its_components(scores, tmp_path):
+    """All of the chosen edges but those into components that send along none; the same by file."""
+    circuit = scores.circuit(10)
+    chosen = scores.top(10)
+    inside = [e for e in chosen if e.receiver.name in {c.sender.name for c in chosen} | {"logits"}]
+    told = sorted(f"{e.sender.name}->{e.receiver.name}{e.channel}" for e in inside)
+    assert 0 < len(told) <= 10
+
+    def name(end):
+        if isinstance(end, str):
+            return end
+        return f"m{end.layer}" if end.head is None else f"a{end.layer}.h{end.head}"
+
+    drawn = (f"{name(e.sender)}->{name(e.receiver)}{e.channel}" for e in circuit.edges)
+    assert sorted(drawn) == told
+    assert read_circuit(scores.save(tmp_path / "edges.json"), edges=10) == circuit
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "edges.json is no graph of edges; expected what edge_attribution(...).save wrote (J"),
+        ('{"edges": []}', "edges.json is no graph of edges; expected what edge_attribution(...)"),
+        (
+            '{"schema": "causaltest.edges/2", "edges": []}',
+            "edges.json: its schema is 'causaltest.edges/2', not 'causaltest.edges/1'",
+        ),
+        (
+            '{"schema": "causaltest.edges/1", "edges": [{"sender": "b1", "receiver": "m1"}]}',
+            "'b1' is no node, such as 'input', 'a1.h3', 'm1' or 'logits'",
+        ),
+    ],
+)
+def test_files_of_another_kind_are_refused(tmp_path, text, message):
+    """A damaged file, and one of another program, say what was expected."""
+    path = tmp_path / "edges.json"
+    path.write_text(text)
+    with pytest.raises(RecordError, match=re.escape(message)):
+        read_circuit(path, edges=1)
+
+
 def test_grouped_query_heads_read_by_key_value_heads():
     """Where heads share keys and values, an edge leads to what reads for all of them."""
     config = transformers.LlamaConfig(
@@ -112,6 +155,14 @@ def test_grouped_query_heads_read_by_key_value_heads():
     names = {edge.name for edge in found.edges}
     assert "a0.h3->a1.kv1<v>" in names
     assert "a0.h3->a1.h3<q>" in names
+    # Heads 2 and 3 read by the second key-value head, and both are drawn.
+    edges = {each.name: each for each in found.edges}
+    chosen = [edges[name] for name in ("a0.h3->a1.kv1<v>", "a1.h2->logits", "a1.h3->logits")]
+    drawn = [str(edge) for edge in circuit_of([*chosen, edges["a1.h1->logits"]], found.edges).edges]
+    assert [name for name in drawn if name.endswith("<v>")] == [
+        f"head_attention_value_output[0.3]->head_attention_value_output[1.{head}]<v>"
+        for head in (2, 3)
+    ]
     assert (found.verification.correlation or 0.0) > 0.9
 
 

@@ -199,7 +199,7 @@ def _shown():
             CircuitNode("0.1", "head_attention_value_output", 0, 1, "end", member=True, effect=0.4),
             CircuitNode("mlp 2", "mlp_output", 2, position="end"),
         ),
-        (("0.1", "mlp 2"),),
+        (("0.1", "mlp 2", ""),),
     )
     return Shown((area,), (curve,), (strip,), (path,), (graph,))
 
