@@ -118,7 +118,7 @@ class SweepGrid(Grid):
         -------
         pandas.DataFrame
             By cell: the labels, `estimate`, simultaneous `low` and `high`, family-wise
-            `p_adjusted`, and `significant`.
+            `p_adjusted`, and `significant`; of gradient estimates, whether a cell is `exact`.
 
         Raises
         ------

@@ -41,11 +41,13 @@ def rows(grid: SweepGrid, significance: Significance | None) -> list[dict[str, o
         Which cells differ, or None for unknown.
     """
     made: list[dict[str, object]] = []
-    estimates = grid.estimate
+    estimates, known = grid.estimate, exact(grid)
     for place in np.ndindex(*grid.shape):
         axes = zip(grid.axes.items(), place, strict=True)
         row: dict[str, object] = {name: labels[i] for (name, labels), i in axes}
         row["estimate"] = float(estimates[place])
+        if not known.all():
+            row["exact"] = bool(known[place])
         if significance is not None:
             row["low"] = float(significance.lower[place])
             row["high"] = float(significance.upper[place])

@@ -82,8 +82,7 @@ class Estimating(Mapped):
         given = {"layers": layers, "heads": heads, "positions": positions, "dims": dims}
         cells = cells_of(self.model, component, pairs, intervention, **given)
         edits = cells.interventions
-        if isinstance(verify, bool) or not isinstance(verify, int) or verify < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InterventionError(f"verify is {verify!r}; expected a number of cells from 0")
+        _check_count(verify, "cells")
 
         def estimate() -> bytes:
             with progress(f"attribution of {cells.name}") as advance:
@@ -148,7 +147,8 @@ class Estimating(Mapped):
         steps
             1 is edge attribution patching (EAP); more is EAP-IG, with inputs.
         verify
-            How many of the strongest edges to compute exactly, by path patching.
+            How many of the strongest edges to compute exactly, by path patching; all where there
+            are fewer.
 
         Returns
         -------
@@ -168,6 +168,8 @@ class Estimating(Mapped):
         """
         score_of = as_metric(metric)
         pairs = self._check_pairs(on, at=score_of.position)
+
+        _check_count(verify, "edges")
 
         def score() -> _Edges:
             with progress("edge attribution") as advance:
@@ -191,7 +193,7 @@ class Estimating(Mapped):
             tuple(pair.id for pair in pairs),
         )
         if verify:
-            strongest = found.top(verify)
+            strongest = found.top(min(verify, len(found.edges)))
             paths = [self.paths_to(edge.receiver_site)(edge.sender_site) for edge in strongest]
             swept = self._swept(paths, pairs, raw(score_of), "the strongest edges", plan="auto")
             exact = swept.values - np.array(self._scores(raw(score_of), pairs, "base"))[:, None]
@@ -199,3 +201,8 @@ class Estimating(Mapped):
             found = found.with_exact(dict(zip(names, exact.T, strict=True)))
         self.trail.notes[f"{found}: estimates by gradients, no evidence for a claim"] = None
         return found
+
+
+def _check_count(verify: object, what: str) -> None:
+    if isinstance(verify, bool) or not isinstance(verify, int) or verify < 0:
+        raise InterventionError(f"verify is {verify!r}; expected a number of {what} from 0")

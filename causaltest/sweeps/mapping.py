@@ -40,7 +40,7 @@ class Mapped(Measuring):
     def effect(self, intervention: Intervention, *, on: Pairs, metric: Scoring) -> Effect:
         """Measure what an intervention does to a metric."""
 
-    def paths_to(self, receivers: Receivers, *, through: Iterable[Site] = ()) -> PathTo:
+    def paths_to(self, receivers: Receivers, *, through: Site | Iterable[Site] = ()) -> PathTo:
         """Return what makes path interventions: senders act through these receivers only.
 
         Parameters
@@ -59,7 +59,7 @@ class Mapped(Measuring):
         Raises
         ------
         InterventionError
-            A receiver is no component.
+            A receiver is no component, or `through` names what is no attention and no MLP.
 
         Notes
         -----

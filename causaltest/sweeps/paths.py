@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from causaltest.engine.model import Model
 from causaltest.errors import InterventionError, SiteError
 from causaltest.interventions import Intervention, abbreviate, freeze, from_source, interchange
 from causaltest.sites import Site
+from causaltest.spelling import did_you_mean
 
 LOGITS = "logits"
 Receivers = Site | Iterable[Site] | Literal["logits"]
 
 _ATTENTION = ("attention_value_output", "attention_output", "mixer_output")
+_SUBLAYERS = (*_ATTENTION, "head_attention_value_output", "mlp_output")
 _ORDER = {
     "embedding": 0,
     "block_input": 0,
@@ -154,23 +156,55 @@ def _recorded(receiver: Site) -> list[Site]:
     return [receiver.at(None)] if receiver.component == "mlp_output" else []
 
 
-def paths_to(model: Model, receivers: Receivers, through: Iterable[Site] = ()) -> PathTo:
+def paths_to(model: Model, receivers: Receivers, through: Site | Iterable[Site] = ()) -> PathTo:
     """Return what makes paths to receivers out of senders.
 
     Raises
     ------
     InterventionError
-        A receiver is no site.
+        A receiver is no site, or `through` names what is no attention and no MLP.
+    SiteError
+        The model has no such component.
     """
-    if receivers == LOGITS:
-        return PathTo(model, (), tuple(through))
-    sites = (receivers,) if isinstance(receivers, Site) else tuple(receivers)
-    for site in sites:
-        if not isinstance(site, Site):  # pyright: ignore[reportUnnecessaryIsInstance]
+    opened = _sites(through, "through= takes sites of attentions and MLPs such as mlp_output(2)")
+    for site in opened:
+        model.access(site)
+        if site.component not in _SUBLAYERS:
             raise InterventionError(
-                f"a path leads to sites such as head_query_output(2, 3), or to 'logits'; got "
-                f"{site!r} ({type(site).__name__})"
+                f"through={site} is no attention and no MLP, which alone are held fixed; name e.g. "
+                "attention_output(2), head_attention_value_output(2, 3) or mlp_output(2)"
             )
+    if receivers == LOGITS:
+        return PathTo(model, (), opened)
+    if isinstance(receivers, str):
+        raise InterventionError(
+            f"no path leads to {receivers!r}{did_you_mean(receivers, [LOGITS])}\n"
+            "receivers are sites such as head_query_output(2, 3), or 'logits'"
+        )
+    sites = _sites(receivers, "a path leads to sites such as head_query_output(2, 3), or 'logits'")
     if not sites:
         raise InterventionError("a path needs at least one receiver, or 'logits'")
-    return PathTo(model, sites, tuple(through))
+    return PathTo(model, sites, opened)
+
+
+def senders_of(senders: Site | Iterable[Site]) -> tuple[Site, ...]:
+    """Return the senders of a path.
+
+    Raises
+    ------
+    InterventionError
+        There is none, or one is no site.
+    """
+    wanted = "senders are sites such as head_attention_value_output(1, 0)"
+    if not (sites := _sites(senders, wanted)):
+        raise InterventionError("a path needs at least one sender")
+    return sites
+
+
+def _sites(given: object, wanted: str) -> tuple[Site, ...]:
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    sites = tuple(cast("Iterable[object]", given)) if several else (given,)
+    for site in sites:
+        if not isinstance(site, Site):
+            raise InterventionError(f"{wanted}; got {site!r} ({type(site).__name__})")
+    return cast("tuple[Site, ...]", sites)

@@ -19,7 +19,7 @@ from causaltest.sweeps import placebos
 from causaltest.sweeps.cells import Cells, Edit, Labels, cells_of
 from causaltest.sweeps.estimating import Estimating
 from causaltest.sweeps.mapping import Choice, Places, Scoring, verb_of
-from causaltest.sweeps.paths import Receivers
+from causaltest.sweeps.paths import Receivers, senders_of
 from causaltest.sweeps.tracing import Tracing
 
 
@@ -179,7 +179,7 @@ class Sweeping(Tracing, Estimating):
         *,
         on: Pairs,
         metric: Scoring = logit_diff,
-        through: Iterable[Site] = (),
+        through: Site | Iterable[Site] = (),
     ) -> Effect:
         """Measure what senders do through receivers alone, all other paths held fixed.
 
@@ -201,10 +201,7 @@ class Sweeping(Tracing, Estimating):
         InterventionError
             No path leads from the senders to the receivers; or as for `effect`.
         """
-        sites = (senders,) if isinstance(senders, Site) else tuple(senders)
-        if not sites:
-            raise InterventionError("a path needs at least one sender")
-        edit = self.paths_to(receivers, through=through)(*sites)
+        edit = self.paths_to(receivers, through=through)(*senders_of(senders))
         return self.effect(edit, on=on, metric=metric)
 
     def _at_other_tokens(

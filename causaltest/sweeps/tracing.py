@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -19,7 +19,7 @@ from causaltest.interventions import Intervention, freeze, interchange, noise
 from causaltest.metrics import Metric, as_metric, recovery
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Pos, Site, embedding
-from causaltest.sweeps.cells import Labels, cells_of
+from causaltest.sweeps.cells import ALL, Labels, cells_of
 from causaltest.sweeps.mapping import Choice, Mapped, Places, Scoring, differences
 
 Corruption = str | Intervention | None
@@ -82,7 +82,7 @@ def corruption(
             f"corrupt is {corrupt!r}; expected the name of a position, an intervention such as "
             "noise(embedding(pos='subject'), sd=0.1), or None for the source prompt"
         )
-    if not math.isfinite(level) or level <= 0:
+    if not isinstance(level, (int, float)) or not math.isfinite(level) or level <= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InterventionError(
             f"level is {level!r}; expected a positive multiple of the embeddings' standard "
             "deviation, e.g. 3"
@@ -106,7 +106,7 @@ def windows(layers: int, width: int) -> dict[int, range]:
     Raises
     ------
     InterventionError
-        The width is no number from 1.
+        The width is no number from 1, or more than there are layers.
 
     Examples
     --------
@@ -115,6 +115,10 @@ def windows(layers: int, width: int) -> dict[int, range]:
     """
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InterventionError(f"window is {width!r}; expected a number of layers from 1")
+    if width > layers:
+        raise InterventionError(
+            f"window is {width!r}, but there are {layers} layers: every window would hold them all"
+        )
     back = width // 2
     return {
         layer: range(max(0, layer - back), min(layers, layer - back + width))
@@ -145,7 +149,7 @@ class Tracing(Mapped):
         Parameters
         ----------
         component
-            What is restored: a component or several.
+            What is restored: a component or several, or a mapping from labels to sites.
         on
             The pairs; their base prompts are the clean runs.
         corrupt
@@ -180,6 +184,8 @@ class Tracing(Mapped):
         """
         score_of = as_metric(metric)
         pairs = self._check_pairs(on, at=score_of.position)
+        if isinstance(component, Mapping) and positions == ALL:
+            positions = None  # the sites say themselves where they are
         asked = {"positions": positions, "layers": layers}
         if window != 1:
             if layers is not None:

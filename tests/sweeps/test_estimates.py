@@ -171,6 +171,7 @@ def test_metrics_of_ones_own_have_gradients_where_they_give_tensors(instrument, 
     [
         ({"steps": 0}, InterventionError, "steps is 0; expected a number from 1"),
         ({"verify": -1}, InterventionError, "verify is -1; expected a number of cells from 0"),
+        ({"verify": 2.5}, InterventionError, "verify is 2.5; expected a number of cells from 0"),
         (
             {"steps": 3, "intervention": zero_ablate},
             InterventionError,
@@ -193,3 +194,17 @@ def test_inputs_of_unequal_length_have_no_way_between(instrument, pronouns):
     )
     with pytest.raises(PairError, match="differ in pair"):
         instrument.attribution(mlp_output, positions="end", on=longer, steps=3)
+
+
+def test_a_data_frame_says_which_cells_are_exact(instrument, pronouns):
+    """Estimates and exact effects stand side by side under one name, so rows say which is which."""
+    grid = instrument.attribution(mlp_output, positions=["name", "end"], on=pronouns, verify=2)
+    table = grid.to_pandas()
+    assert table["exact"].sum() == 2
+    assert list(table["exact"]) == grid.exact.ravel().tolist()
+    whole = instrument.sweep(mlp_output, positions=["name", "end"], on=pronouns)
+    assert "exact" not in whole.to_pandas()
+    chosen = table["exact"].to_numpy()
+    np.testing.assert_allclose(
+        table["estimate"][chosen], whole.estimate.ravel()[chosen], rtol=1e-4, atol=1e-5
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import wraps
 from typing import Any
@@ -16,6 +17,7 @@ from causaltest import (
     head_query_output,
     interchange,
 )
+from causaltest.errors import InterventionError
 
 
 @pytest.fixture
@@ -106,3 +108,12 @@ def test_paths_of_many_sets_take_the_passes_of_one(looked, even, passes):
     passes.clear()
     grid(4, 4)
     assert len(passes) == few
+
+
+@pytest.mark.parametrize("verify", [-1, 2.5, "3", True])
+def test_how_many_edges_is_a_number(looked, even, passes, verify):
+    """It is looked at before anything is run."""
+    wanted = f"verify is {verify!r}; expected a number of edges from 0"
+    with pytest.raises(InterventionError, match=re.escape(wanted)):
+        looked.edge_attribution(on=even, verify=verify)
+    assert not passes

@@ -21,7 +21,7 @@ from causaltest import (
     module,
 )
 from causaltest.engine.prompts import Row
-from causaltest.errors import InterventionError
+from causaltest.errors import InterventionError, SiteError
 
 SENDER = head_attention_value_output(1, 0, pos="end")
 
@@ -181,7 +181,24 @@ def test_a_sweep_over_senders(instrument, pronouns):
         (SENDER, SENDER, "it is computed no earlier"),
         (module("transformer.wte"), "logits", "cannot be the end of a path"),
         (SENDER, module("lm_head"), "cannot be the end of a path"),
-        (SENDER, "logit", "a path leads to sites such as head_query_output(2, 3), or to 'logits'"),
+        (
+            SENDER,
+            "logit",
+            "no path leads to 'logit'; did you mean 'logits'?\nreceivers are sites such as "
+            "head_query_output(2, 3), or 'logits'",
+        ),
+        (
+            SENDER,
+            ["logits"],
+            "a path leads to sites such as head_query_output(2, 3), or 'logits'; got 'logits' "
+            "(str)",
+        ),
+        (SENDER, None, "or 'logits'; got None (NoneType)"),
+        (
+            "a1.h0",
+            "logits",
+            "senders are sites such as head_attention_value_output(1, 0); got 'a1.h0' (str)",
+        ),
         (SENDER, [], "a path needs at least one receiver, or 'logits'"),
         ([], "logits", "a path needs at least one sender"),
     ],
@@ -190,6 +207,37 @@ def test_what_is_no_path_is_refused(instrument, pronouns, senders, receivers, me
     """Each message says which end is wrong."""
     with pytest.raises(InterventionError, match=re.escape(message)):
         instrument.path(senders, receivers, on=pronouns)
+
+
+@pytest.mark.parametrize(
+    "through, error, message",
+    [
+        (
+            "mlp",
+            InterventionError,
+            "through= takes sites of attentions and MLPs such as mlp_output(2); got 'mlp' (str)",
+        ),
+        (mlp_output(7), SiteError, "mlp_output[7] does not exist: schoolbook has layers 0-2"),
+        (
+            [block_output(1)],
+            InterventionError,
+            "through=block_output[1] is no attention and no MLP, which alone are held fixed; name "
+            "e.g. attention_output(2), head_attention_value_output(2, 3) or mlp_output(2)",
+        ),
+    ],
+)
+def test_what_cannot_be_opened_is_refused(instrument, through, error, message):
+    """A path through what is not there, or is never shut, is no path."""
+    with pytest.raises(error, match=re.escape(message)):
+        instrument.paths_to("logits", through=through)
+
+
+def test_one_site_is_opened_without_a_list(instrument, pronouns):
+    """A bare site is taken for one."""
+    sender = head_attention_value_output(2, 3, pos="end")
+    listed = instrument.path(sender, "logits", on=pronouns, through=[mlp_output(2)])
+    bare = instrument.path(sender, "logits", on=pronouns, through=mlp_output(2))
+    assert (bare.values == listed.values).all()
 
 
 def test_an_mlp_reads_what_an_earlier_head_wrote(instrument, pronouns):

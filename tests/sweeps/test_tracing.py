@@ -167,9 +167,24 @@ def test_the_corruption_is_on_the_trail(instrument, pronouns):
         ({"corrupt": "name", "level": 0}, "level is 0; expected a positive multiple"),
         ({"window": 0}, "window is 0; expected a number of layers from 1"),
         ({"window": 3, "layers": [1]}, "window= is around every layer; leave layers= out"),
+        (
+            {"window": 4},
+            "window is 4, but there are 3 layers: every window would hold them all",
+        ),
+        (
+            {"corrupt": "name", "level": "3"},
+            "level is '3'; expected a positive multiple of the embeddings' standard deviation",
+        ),
     ],
 )
 def test_what_cannot_be_traced_is_refused(instrument, pronouns, given, message):
     """Each message names the value and what is expected."""
     with pytest.raises(InterventionError, match=re.escape(message)):
         instrument.trace(on=pronouns, positions=["end"], **given)
+
+
+def test_labelled_sites_are_restored_where_they_are(instrument, pronouns):
+    """A mapping says itself where each site is, so positions= may be left out."""
+    grid = instrument.trace({"early": block_output(0, pos="name")}, on=pronouns)
+    by_layer = instrument.trace(block_output, layers=[0, 1], positions=["name"], on=pronouns)
+    np.testing.assert_allclose(grid.values[:, 0], by_layer.values[:, 0, 0], rtol=1e-4, atol=1e-4)
