@@ -222,17 +222,21 @@ class Verification:
         Pearson's, of estimated and exact mean effects; None below three cells or without spread.
     worst
         Largest absolute difference of mean effects.
+    what
+        What one of them is called.
     """
 
     cells: int
     correlation: float | None
     worst: float
+    what: str = "cell"
 
     def __str__(self) -> str:
         if not self.cells:
-            return "no cell was computed exactly"
+            return f"no {self.what} was computed exactly"
+        several = self.what if self.cells == 1 else f"{self.what}s"
         r = "" if self.correlation is None else f"correlation {self.correlation:.3f}, "
-        return f"{self.cells} cells computed exactly: {r}largest difference {self.worst:.3g}"
+        return f"{self.cells} {several} computed exactly: {r}largest difference {self.worst:.3g}"
 
 
 class EstimatedGrid(SweepGrid):

@@ -153,7 +153,8 @@ class Estimating(Mapped):
         Returns
         -------
         EdgeScores
-            Scores by edge and pair; `.top(20)`, `.to_pandas()`, `.save("edges.json")`.
+            Scores by edge and pair; `.table(20)`, `.top(20)`, `.to_pandas()`,
+            `.save("edges.json")`.
 
         Raises
         ------

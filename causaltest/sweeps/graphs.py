@@ -66,6 +66,7 @@ class EdgeScores:
             len(found),
             float(np.corrcoef(guessed, found)[0, 1]) if spread else None,
             float(np.abs(guessed - found).max()) if len(found) else 0.0,
+            what="edge",
         )
 
     def top(self, count: int = 10) -> tuple[Edge, ...]:
@@ -77,6 +78,25 @@ class EdgeScores:
             There are fewer.
         """
         return tuple(self.edges[i] for i in _strongest(self.estimates, count))
+
+    def table(self, count: int = 10) -> str:
+        """Return the strongest edges as text: mean estimate, and exact effect where known.
+
+        Raises
+        ------
+        InterventionError
+            There are fewer.
+        """
+        lines = [["edge", "estimate", "exact"]]
+        for index in _strongest(self.estimates, count):
+            name = self.edges[index].name
+            exact = f"{np.mean(self.exact[name]):.3f}" if name in self.exact else "-"
+            lines.append([name, f"{self.estimates[index]:.3f}", exact])
+        wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            f"{name.ljust(wide[0])}  {estimate.rjust(wide[1])}  {exact.rjust(wide[2])}"
+            for name, estimate, exact in lines
+        )
 
     def circuit(self, count: int) -> Circuit:
         """Return the components that send along the strongest edges, for `faithfulness`.
@@ -228,8 +248,9 @@ def _node(name: str) -> Node:
 
 def _strongest(estimates: np.ndarray, count: int) -> list[int]:
     """Return where the estimates of largest size are, the largest first."""
-    if not 1 <= count <= len(estimates):
+    whole = isinstance(count, int) and not isinstance(count, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not whole or not 1 <= count <= len(estimates):
         raise InterventionError(
-            f"cannot choose {count} edges of {len(estimates)}; choose at least 1"
+            f"cannot choose {count!r} edges of {len(estimates)}; choose a whole number from 1"
         )
     return np.argsort(-np.abs(estimates), kind="stable")[:count].tolist()

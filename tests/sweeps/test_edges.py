@@ -179,6 +179,22 @@ def test_files_hold_the_graph(scores, tmp_path):
         scores.save(tmp_path / "edges.csv")
 
 
+def test_the_strongest_edges_as_text(scores):
+    """One line each, strongest first, with the exact effect where it is known."""
+    first, second = scores.top(2)
+    known = scores.with_exact({second.name: np.full(len(scores.values), -1.25)})
+    lines = [line.split() for line in known.table(2).splitlines()]
+    places = [scores.edges.index(edge) for edge in (first, second)]
+    shown = [f"{float(scores.values[:, place].mean()):.3f}" for place in places]
+    assert lines == [
+        ["edge", "estimate", "exact"],
+        [first.name, shown[0], "-"],
+        [second.name, shown[1], "-1.250"],
+    ]
+    assert len({len(line) for line in known.table(2).splitlines()}) == 1
+    assert "1 edge computed exactly: largest difference" in repr(known)
+
+
 def test_what_cannot_be_scored_is_refused(instrument, scores):
     """Uneven pairs, a stream that is no sum, and more edges than there are."""
     uneven = Pairs(
@@ -188,8 +204,10 @@ def test_what_cannot_be_scored_is_refused(instrument, scores):
     )
     with pytest.raises(PairError, match="base has 4 tokens and source 5; edges are scored token"):
         instrument.edge_attribution(on=uneven)
-    with pytest.raises(InterventionError, match="cannot choose 999 edges of 262"):
-        scores.top(999)
+    for count in (999, 0, 2.5, "3", True):
+        wanted = f"cannot choose {count!r} edges of 262; choose a whole number from 1"
+        with pytest.raises(InterventionError, match=re.escape(wanted)):
+            scores.top(count)
     config = transformers.BertConfig(
         vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
         num_attention_heads=4,
