@@ -9,15 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access
+from causaltest.engine.axes import layouts_of, of_attention, turned
 from causaltest.engine.calls import inner_blocks, module_of, settled, unrolled
 from causaltest.engine.candidates import MLP, attention_of, block_candidates, no_module
 from causaltest.engine.experts import of_expert
 from causaltest.engine.heads import settle_attention, settle_crossing_heads, suppose_heads
+from causaltest.engine.hooks import Inside
+from causaltest.engine.layouts import Layout, Turned
 from causaltest.engine.loading import device_of
 from causaltest.engine.mixtures import Found, find_mixtures, with_experts
 from causaltest.engine.patterns import Probe, settle_patterns
 from causaltest.engine.residual import Findings, settle_crossing, settle_residual
-from causaltest.engine.stacks import Stack, find_stacks
+from causaltest.engine.softmax import Softmax
+from causaltest.engine.stacks import Stack, find_stacks, no_stack
 from causaltest.engine.survey import Place, Seen, survey, tensor_of
 from causaltest.errors import ModelError, SiteError
 from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, KEYED, LAYER_COMPONENTS, MODULE, Site
@@ -193,20 +197,23 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     embedding = _embedding_path(network)
     vocabulary = _vocabulary(network, embedding)
     if not any(isinstance(module, nn.ModuleList) for module in network.modules()):
-        return _without(vocabulary, "no stack of blocks was recognised")
+        return _without(vocabulary, no_stack(network, {}))
+    rows = min(8, vocabulary)
     try:
         several = _probe(network, forward, _some_ids(1, 2, vocabulary), name)
+        single = _probe(network, forward, _some_ids(rows, 1, vocabulary), name)
     except ModelError as error:
         if _has_attention(network):
             raise
         return _without(vocabulary, str(error).splitlines()[0])
+    layouts = layouts_of(several, single, rows)
+    several, single = turned(several, layouts), turned(single, layouts)
     stacks = find_stacks(network, several, 1)
     if not stacks:
-        return _without(vocabulary, "no stack of blocks was recognised")
-    single = _probe(network, forward, _some_ids(min(8, vocabulary), 1, vocabulary), name)
+        return _without(vocabulary, no_stack(network, several))
     ids = _some_ids(1, 2, vocabulary).to(device_of(network))
     blocks = [path for stack in stacks for path in stack.blocks]
-    probe = Probe(network, forward, ids)
+    probe = Probe(network, forward, ids, layouts)
     mixtures = find_mixtures(network, lambda: forward(ids), blocks, MLP)
     found = {
         stack.name: replace(
@@ -267,15 +274,27 @@ def _of_stack(
         suppose_heads(probe.network, findings, len(blocks))
     settle_crossing_heads(probe.network, findings, single, len(blocks))
     accesses, missing = findings.accesses, findings.missing
-    with_experts(accesses, blocks, mixtures, missing)
+    with_experts(accesses, blocks, mixtures, missing, probe.layouts)
     for component in LAYER_COMPONENTS:
         if not any(found == component for found, _ in accesses):
             missing.setdefault(component, "no module of a known name and shape computes it")
     patterns = settle_patterns(probe, several, blocks, accesses, missing)
     if not copies:
         settle_attention(probe.network, findings, several, len(blocks), patterns)
-    found = {key: settled(access) for key, access in accesses.items()}
+    found = {key: _as_it_is(access, probe.layouts) for key, access in accesses.items()}
     return Architecture(tuple(map(module_of, blocks)), found, missing)
+
+
+def _as_it_is(access: Access, layouts: Mapping[Place, Layout]) -> Access:
+    """Return an access by path and call, and by the axes that the network itself has there."""
+    access = settled(access)
+    side = access.side
+    if isinstance(side, Softmax):
+        return replace(access, side=replace(side, layout=of_attention(access.path, layouts)))
+    layout = layouts.get((access.path, side))
+    if layout is None or isinstance(side, Inside):
+        return access
+    return replace(access, side=Turned(side, layout))
 
 
 def _fitting(
@@ -311,7 +330,9 @@ def _unfit(seen: Seen | None, rows: int | None, tokens: int | None) -> str:
         return "did not run in a plain forward pass"
     if seen.calls != 1:
         return f"runs {seen.calls} times in one forward pass"
-    shape = () if seen.tensor is None else tuple(seen.tensor.shape)
+    if seen.tensor is None:
+        return "takes or gives no tensor, or several of which none is known to be the activation"
+    shape = tuple(seen.tensor.shape)
     if len(shape) != 3 or shape[1] != (tokens or shape[1]) or shape[0] != (rows or shape[0]):
         return "is not of shape (rows, tokens, width)"
     return ""

@@ -13,7 +13,7 @@ from torch import Tensor
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.run import score, score_identity
-from causaltest.engine.softmax import eager, listen
+from causaltest.engine.softmax import Softmax, eager, listen
 from causaltest.engine.surroundings import other_inputs
 from causaltest.errors import CausaltestError, ModelError, SiteError
 from causaltest.interventions import Interchange, Intervention
@@ -198,10 +198,16 @@ class _Trial:
     def eagerly(self, sites: Sequence[Site]) -> Tensor:
         """Return the logits of base with attention computed as it is where patterns are edited."""
         network = self.model.network
-        paths = {self.model.access(site).path for site in sites}
+        accesses = {access.path: access for access in map(self.model.access, sites)}
         with eager(network), ExitStack() as stack:
-            for path in paths:
-                for handle in listen(network.get_submodule(path), lambda given, soft: soft(given)):
+            for path, access in accesses.items():
+                assert isinstance(access.side, Softmax)
+                own = listen(
+                    network.get_submodule(path),
+                    lambda given, soft: soft(given),
+                    layout=access.side.layout,
+                )
+                for handle in own:
                     stack.callback(handle.remove)
             return self.plain(self.base)
 

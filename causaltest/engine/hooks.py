@@ -111,7 +111,7 @@ class _Attached:
             if self._give_way:
                 _in_force[self] = held.parts, list(self._chains.values())
             for (path, side), chain in self._chains.items():
-                _register(self._network, path, side, chain, self._handles)
+                self._handles.extend(_register(self._network, path, side, chain))
         except BaseException:
             self.__exit__()
             raise
@@ -136,16 +136,20 @@ class _Attached:
             chain.clear()
 
 
+def attach_to(network: nn.Module, path: str, side: Side, operation: Operation) -> Sequence[Any]:
+    """Register what applies an operation at a place, and return handles that `remove` it."""
+    return _register(network, path, side, [operation])
+
+
 def _register(
-    network: nn.Module, path: str, side: Side, chain: list[Operation], handles: list[Any]
-) -> None:
+    network: nn.Module, path: str, side: Side, chain: list[Operation]
+) -> Sequence[Any]:
     if side == "output":
-        handles.append(_on_output(_module_at(network, path), _output_hook(path, chain)))
-    elif side == "input":
+        return (_on_output(_module_at(network, path), _output_hook(path, chain)),)
+    if side == "input":
         target, pre_hook = _module_at(network, path), _input_hook(path, chain)
-        handles.append(target.register_forward_pre_hook(pre_hook, with_kwargs=True))
-    else:
-        handles.extend(side.attach(network, path, partial(_run, chain)))
+        return (target.register_forward_pre_hook(pre_hook, with_kwargs=True),)
+    return side.attach(network, path, partial(_run, chain))
 
 
 _keys = count(-1, -1)

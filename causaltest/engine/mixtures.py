@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from causaltest.engine.access import Access, primary
 from causaltest.engine.experts import ExpertPart, RouterScores, expert_part, routed
 from causaltest.engine.hooks import attached, evaluating
+from causaltest.engine.survey import Place
 from causaltest.engine.turns import callers_hooks, muted
 from causaltest.errors import InterventionError
 
@@ -212,6 +213,8 @@ class _Trial:
         if not self.mixture.router:
             return f"no one module of {self.mixture.path} scores its {self.mixture.count} experts"
         access = Access(self.mixture.router, RouterScores(self.mixture.path))
+        if self._comes_behind(again):
+            return f"{access.path} runs behind {self.mixture.experts}, so it cannot choose there"
         widths: list[int] = []
 
         def turned(scores: Tensor) -> Tensor:
@@ -227,6 +230,23 @@ class _Trial:
         if not widths or _close(one[:1], other[:1]) or not _close(one[1:], other[1:]):
             return f"what {access.path} computes does not decide on the experts of each token alone"
         return replace(access, width=widths[0])
+
+    def _comes_behind(self, again: Callable[[], Tensor]) -> bool:
+        """Return whether the experts are through when what scores them begins."""
+        order: list[str] = []
+        router, experts = map(
+            self.network.get_submodule, (self.mixture.router, self.mixture.experts)
+        )
+        handles = [
+            router.register_forward_pre_hook(lambda *_: order.append("router")),
+            experts.register_forward_hook(lambda *_: order.append("experts")),
+        ]
+        try:
+            again()
+        finally:
+            for handle in handles:
+                handle.remove()
+        return order[:1] == ["experts"]
 
     def _parts(self, again: Callable[[], Tensor], _whole: Tensor) -> Access | str:
         """All experts' parts must add up to what the module of experts gives."""
@@ -265,6 +285,7 @@ def with_experts(
     blocks: Sequence[str],
     found: Mapping[str, Found],
     missing: dict[str, str],
+    layouts: Collection[Place] = (),
 ) -> None:
     """Add what was found in the blocks of one stack.
 
@@ -278,11 +299,19 @@ def with_experts(
         As `find_mixtures` returns it.
     missing
         Gets the reason for each component that is not offered.
+    layouts
+        Places whose axes are not (rows, tokens, width).
     """
     for component in _COMPONENTS:
         missing[component] = _NONE
     for layer, path in enumerate(blocks):
         each = found.get(path)
-        if each is not None:
-            missing.update(each.missing)
-            accesses.update({(name, layer): access for name, access in each.accesses.items()})
+        if each is None:
+            continue
+        missing.update(each.missing)
+        for name, access in each.accesses.items():
+            assert isinstance(access.side, ExpertPart | RouterScores)
+            if (access.side.mixture, "input") in layouts:
+                missing[name] = f"{access.side.mixture} does not take (rows, tokens, width)"
+            else:
+                accesses[name, layer] = access

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access, Keys
+from causaltest.engine.axes import of_attention, turned
 from causaltest.engine.calls import module_of, unrolled
+from causaltest.engine.layouts import Layout
 from causaltest.engine.softmax import Act, Kind, Soft, Softmax, eager, listen
 from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import CausaltestError
@@ -26,11 +28,12 @@ _ROWS_SUM_TO = 1e-3
 
 @dataclass(frozen=True)
 class Probe:
-    """A network, and how to run it on a few tokens."""
+    """A network, how to run it on a few tokens, and where its axes are not the usual ones."""
 
     network: nn.Module
     forward: Callable[[Tensor], object]
     ids: Tensor
+    layouts: Mapping[Place, Layout] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,13 +207,17 @@ def _attentions(
 ) -> Iterator[tuple[int, _Attention]]:
     """Yield layer and attention where mixed values are known by head."""
     for layer in range(len(blocks)):
-        entrance = accesses.get(
-            (f"{prefix}{'query_output' if prefix else 'attention_input'}", layer)
-        )
+        whole = None if prefix else accesses.get(("attention_input", layer))
+        part = accesses.get((f"{prefix}query_output", layer))
         mixed = accesses.get((f"{prefix}attention_value_output", layer))
-        if entrance is None or mixed is None or not mixed.heads or not mixed.width:
+        if mixed is None or not mixed.heads or not mixed.width:
             continue
-        path = _around(entrance.path, mixed.path) if prefix else entrance.path
+        if whole is not None:
+            path = whole.path
+        elif part is not None:
+            path = _around(part.path, mixed.path)
+        else:
+            continue
         _, _, call = blocks[layer].partition("#")
         yield layer, _Attention(module_of(path), int(call or 0), mixed, bool(prefix))
 
@@ -251,9 +258,11 @@ def _run(probe: Probe, acts: Mapping[str, tuple[Act, Callable[[], None]]]) -> Ma
     handles: list[Any] = []
     try:
         for path, (act, done) in acts.items():
-            handles.extend(listen(probe.network.get_submodule(path), act, done))
+            layout = of_attention(path, probe.layouts)
+            handles.extend(listen(probe.network.get_submodule(path), act, done, layout))
         with eager(probe.network):
-            return survey(probe.network, probe.forward, probe.ids, every=True)
+            seen = survey(probe.network, probe.forward, probe.ids, every=True)
+        return turned(seen, probe.layouts)
     finally:
         for handle in handles:
             handle.remove()

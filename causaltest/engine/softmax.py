@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from causaltest.engine.hooks import Inside, Operation
+from causaltest.engine.layouts import USUAL, Layout
 from causaltest.errors import InterventionError
 
 _IMPLEMENTATION = "_attn_implementation"
@@ -77,10 +78,13 @@ class Softmax(Inside):
     sinks
         How many columns at its end belong to no key: what they draw weighs nothing. They are no
         part of the activation.
+    layout
+        Which axes of what the module takes are the rows and the tokens.
     """
 
     kind: Kind
     sinks: int = 0
+    layout: Layout = USUAL
 
     def __str__(self) -> str:
         return self.kind
@@ -117,7 +121,7 @@ class Softmax(Inside):
                 )
             calls.clear()
 
-        handles = list(listen(network.get_submodule(path), act, done))
+        handles = list(listen(network.get_submodule(path), act, done, self.layout))
         switched = eager(network)
         switched.__enter__()
         handles.append(Undo(lambda: switched.__exit__(None, None, None)))
@@ -174,20 +178,25 @@ class Undo:
 
 
 def listen(
-    attention: nn.Module, act: Act, done: Callable[[], None] = lambda: None
+    attention: nn.Module,
+    act: Act,
+    done: Callable[[], None] = lambda: None,
+    layout: Layout = USUAL,
 ) -> tuple[Any, ...]:
     """Have every softmax over keys that a module computes done by another function.
 
     Parameters
     ----------
     attention
-        The module that gets (rows, queries, width).
+        The module that gets an activation of three axes.
     act
         Gets the scores, (rows, heads, queries, keys) or with the heads in groups, and the softmax
         itself; returns the pattern. Where each query's scores are shifted by one number just before
         the softmax, it gets them before the shift.
     done
         Called when the module has run.
+    layout
+        Which of the axes are the rows and the queries.
 
     Returns
     -------
@@ -200,7 +209,8 @@ def listen(
         given = [*args, kwargs.get("hidden_states"), *kwargs.values()]
         states = next((each for each in given if isinstance(each, Tensor) and each.ndim == 3), None)
         if states is not None:
-            listening = _Listening(states.shape[0], states.shape[1], act)
+            rows, queries = states.shape[layout.rows], states.shape[layout.tokens]
+            listening = _Listening(rows, queries, act)
             listening.__enter__()
             running.append(listening)
 

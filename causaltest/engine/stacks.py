@@ -66,6 +66,46 @@ def find_stacks(network: nn.Module, seen: Mapping[Place, Seen], rows: int) -> tu
     return tuple(Stack(name, blocks) for name, (_, blocks) in zip(names, outer, strict=True))
 
 
+def no_stack(network: nn.Module, seen: Mapping[Place, Seen]) -> str:
+    """Say why no list of modules is a stack of blocks.
+
+    Parameters
+    ----------
+    network
+        The network.
+    seen
+        A forward pass of it.
+    """
+    lists = [
+        [f"{path}.{index}" for index in range(len(module))]
+        for path, module in network.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) > 0 and all(map(_has_parts, module))
+    ]
+    reasons = [reason for blocks in lists if (reason := _no_chain(blocks, seen))]
+    why = reasons[0] if reasons else "it has no list of modules of several layers each"
+    return f"no stack of blocks was recognised: {why}"
+
+
+def _no_chain(blocks: Sequence[str], seen: Mapping[Place, Seen]) -> str:
+    """Return why modules in a list are no blocks one after another; empty for unused modules."""
+    usual = "(rows, tokens, width)"
+    for block in blocks:
+        if (block, "output") not in seen:
+            parts = any(path.startswith(f"{block}.") for path, _ in seen)
+            past = f"{block} is run by its forward method, past all hooks, though its parts are not"
+            return past if parts else ""
+        took, gave = _shape(seen, block, "input"), _shape(seen, block, "output")
+        if not took or not gave:
+            return f"what {block} takes and gives is not one tensor each"
+        if took != gave:
+            return f"{block} takes {took} and gives {gave}"
+        if len(took) != 3:
+            return f"{block} takes and gives {took}, not {usual}"
+    if not _follow(blocks, seen):
+        return f"none of {blocks[0]} to {blocks[-1]} takes what the one before it gives"
+    return f"{blocks[0]} and {blocks[-1]} carry different shapes, or have no axis of {usual} first"
+
+
 def _has_parts(block: nn.Module) -> bool:
     """Return whether a block is more than one layer with weights."""
     parts = [part for part in block.modules() if part is not block]

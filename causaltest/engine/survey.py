@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from causaltest.engine.access import Access, carried
 from causaltest.engine.hooks import Side, attached, evaluating, watched
+from causaltest.engine.layouts import Turned
 from causaltest.engine.turns import callers_hooks, muted
+from causaltest.errors import ModelError
 
 Place = tuple[str, Side]
 
@@ -37,7 +39,19 @@ class Seen:
 
 
 def tensor_of(seen: Mapping[Place, Seen], access: Access) -> Tensor:
-    """Return the activation at an access that is known to carry one."""
+    """Return the activation at an access that is known to carry one.
+
+    Raises
+    ------
+    ModelError
+        Its axes are not (rows, tokens, width), so that nothing else in the network could take it.
+    """
+    if isinstance(access.side, Turned):
+        raise ModelError(
+            f"{access.path}.{access.side} does not have the axes (rows, tokens, width) in the "
+            "network itself, so what comes behind it cannot be run apart\n"
+            "read it or edit it in whole runs: model.read(...), causal.effect(...)"
+        )
     tensor = seen[access.path, access.side].tensor
     assert tensor is not None
     return tensor

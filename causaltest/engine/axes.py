@@ -1,0 +1,94 @@
+"""Which axes of activations are the rows and the tokens, told by two runs of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from causaltest.engine.layouts import USUAL, Layout
+from causaltest.engine.survey import Place, Seen
+
+
+def told(several: Seen | None, single: Seen | None, rows: int) -> Layout | None:
+    """Tell the axes of an activation by how they grow with the rows and shrink with the tokens.
+
+    Parameters
+    ----------
+    several
+        What a run of one row of two tokens carried.
+    single
+        What a run of `rows` rows of one token carried.
+    rows
+        Two or more.
+
+    Returns
+    -------
+    Layout or None
+        None where no axis, or more than one, is the rows or the tokens, or there is no width.
+
+    Examples
+    --------
+    >>> import torch
+    >>> told(Seen(1, torch.zeros(2, 1, 8)), Seen(1, torch.zeros(1, 4, 8)), 4)
+    Layout(rows=1, tokens=0)
+    """
+    if several is None or single is None or several.tensor is None or single.tensor is None:
+        return None
+    one, many = tuple(several.tensor.shape), tuple(single.tensor.shape)
+    if len(one) != len(many) or len(one) < 3 or not several.tensor.is_floating_point():
+        return None
+    differ = [axis for axis in range(len(one)) if one[axis] != many[axis]]
+    first = [axis for axis in differ if (one[axis], many[axis]) == (1, rows)]
+    second = [axis for axis in differ if (one[axis], many[axis]) == (2, 1)]
+    if len(first) != 1 or len(second) != 1 or len(differ) != 2:
+        return None
+    return Layout(first[0], second[0])
+
+
+def layouts_of(
+    several: Mapping[Place, Seen], single: Mapping[Place, Seen], rows: int
+) -> dict[Place, Layout]:
+    """Return the layouts of all places that have one and not the usual.
+
+    Parameters
+    ----------
+    several, single, rows
+        As for `told`.
+    """
+    found: dict[Place, Layout] = {}
+    for place, seen in several.items():
+        layout = told(seen, single.get(place), rows)
+        usual = layout == USUAL and seen.tensor is not None and seen.tensor.ndim == 3
+        if layout is not None and not usual:
+            found[place] = layout
+    return found
+
+
+def of_attention(path: str, layouts: Mapping[Place, Layout]) -> Layout:
+    """Return the layout of what an attention module takes, or gives where that has none."""
+    return layouts.get((path, "input")) or layouts.get((path, "output")) or USUAL
+
+
+def turned(seen: Mapping[Place, Seen], layouts: Mapping[Place, Layout]) -> dict[Place, Seen]:
+    """Return a forward pass with the activations of some places as (rows, tokens, width).
+
+    Parameters
+    ----------
+    seen
+        The pass.
+    layouts
+        Of the places.
+    """
+    return {place: _turned(each, layouts.get(place)) for place, each in seen.items()}
+
+
+def _turned(seen: Seen, layout: Layout | None) -> Seen:
+    if layout is None or seen.tensor is None:
+        return seen
+    axes = seen.tensor.ndim
+    turn: Callable[[Tensor | None], Tensor | None] = lambda tensor: (  # noqa: E731
+        layout.turned(tensor) if tensor is not None and tensor.ndim == axes else tensor
+    )
+    return replace(seen, tensor=turn(seen.tensor), tensors=tuple(map(turn, seen.tensors)))
