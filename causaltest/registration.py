@@ -25,7 +25,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One hypothesis as it was frozen."""
 
     id: str
-    """The pytest node id."""
+    """As in the results: the key that the test gives it, else the pytest node id."""
     claim: str
     expect: str
     weight: float

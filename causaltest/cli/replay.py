@@ -162,14 +162,14 @@ def _run(
     while claims:
         # One node id a line: thousands do not fit on a command line.
         listed = folder / "claims.txt"
-        listed.write_text("".join(f"{each.id}\n" for each in claims), encoding="utf-8")
+        listed.write_text("".join(f"{each.nodeid}\n" for each in claims), encoding="utf-8")
         done = subprocess.run(  # noqa: S603 - our own command, no shell
             [*command, f"@{listed}"], cwd=home, capture_output=True, text=True, check=False
         )
         said = done.stderr.strip() or done.stdout.strip()
         if (folder / "results.json").exists():
             return read(folder / "results.json")
-        there = [each for each in claims if not _not_found(each.id, done.stderr)]
+        there = [each for each in claims if not _not_found(each.nodeid, done.stderr)]
         if len(there) == len(claims):
             break
         claims = there  # pytest runs nothing where one test is missing.

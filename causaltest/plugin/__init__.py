@@ -36,12 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers and start the session's state."""
     config.addinivalue_line(
         "markers",
-        "causal(expect='supported', weight=1, requires=(), exploratory=False, min_pairs=12, "
-        "models=(), suppress=()): a causal hypothesis; `expect` is the verdict on which the test "
+        "causal(id='', expect='supported', weight=1, requires=(), exploratory=False, min_pairs=12, "
+        "models=(), suppress=(), specification=''): a causal hypothesis; `id` names its claim "
+        "whatever its test is called, `expect` is the verdict on which the test "
         "passes, `weight` its share of the file's error rate, `requires` names hypotheses that "
         "must be supported first, `exploratory` ones look without deciding, `min_pairs` is how "
         "many are not too few, `models` names those that it is about, `suppress` health checks "
-        "that it may fail.",
+        "that it may fail, `specification` the case that was settled on.",
     )
     config.addinivalue_line(
         "markers", "pairs(file, cluster=): the file of pairs that the fixture `pairs` reads."

@@ -16,6 +16,7 @@ from causaltest.plugin import (
     checking,
     families,
     gates,
+    identity,
     models,
     registered,
     source,
@@ -219,7 +220,7 @@ def _unexpected(hearing: Hearing, expected: str) -> str:
 
 def _properties(item: pytest.Item, hearing: Hearing) -> list[tuple[str, object]]:
     """Return what JUnit files hold of a claim: one line for people, fields for machines."""
-    found: list[tuple[str, object]] = [(f"causal:{item.nodeid}", _property(hearing))]
+    found: list[tuple[str, object]] = [(f"causal:{_identifier(item)}", _property(hearing))]
     found.append(("causal.verdict", hearing.name))
     if hearing.deciding is not None:
         verdict = hearing.verdicts[hearing.deciding]
@@ -227,6 +228,11 @@ def _properties(item: pytest.Item, hearing: Hearing) -> list[tuple[str, object]]
         found.append(("causal.estimate", f"{verdict.estimate:.6g}"))
         found.append(("causal.interval", f"[{low:.6g}, {high:.6g}]"))
     return found
+
+
+def _identifier(item: pytest.Item) -> str:
+    assert isinstance(item, pytest.Function)
+    return identity.claim_id(item)
 
 
 def _property(hearing: Hearing) -> str:
@@ -385,8 +391,10 @@ def _outcome(hearing: Hearing, report: pytest.TestReport) -> Any:
 def _identity(item: pytest.Function) -> dict[str, Any]:
     file, model = families.key(item)
     text, docstring = families.claim_text(item)
+    name = identity.claim_id(item)
     return {
-        "id": item.nodeid,
+        "id": name,
+        "test": "" if name == item.nodeid else item.nodeid,
         "claim": text + _parameters(item),
         "file": file,
         "line": (item.reportinfo()[1] or 0) + 1,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import pytest
 
-from causaltest.plugin import models
+from causaltest.plugin import identity, models
 from causaltest.plugin.marks import marks
 from causaltest.spelling import did_you_mean, listed
 
@@ -57,10 +57,13 @@ def resolve(members: Mapping[str, pytest.Function]) -> dict[str, tuple[str, ...]
 
 
 def of(item: pytest.Item) -> tuple[str, ...]:
-    """Return the node ids of the gates of a hypothesis."""
+    """Return the ids of the claims that are the gates of a hypothesis."""
     from causaltest.plugin.session import STATE
 
-    return item.config.stash[STATE].families.gates.get(item.nodeid, ())
+    families = item.config.stash[STATE].families
+    required = families.gates.get(item.nodeid, ())
+    members = families.everyone if required else {}
+    return tuple(identity.claim_id(members[nodeid]) for nodeid in required)
 
 
 def short(nodeid: str) -> str:

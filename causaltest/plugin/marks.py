@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ from causaltest.spelling import did_you_mean, listed
 
 VERDICTS = ("supported", "refuted", "inconclusive")
 _ARGUMENTS = (
-    "expect", "weight", "requires", "exploratory", "min_pairs", "models", "suppress",
+    "id", "expect", "weight", "requires", "exploratory", "min_pairs", "models", "suppress",
     "specification",
 )  # fmt: skip
+_KEY = re.compile(r"[\w.-]+(/[\w.-]+)*")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Marks:
         Health checks that it may fail.
     specification
         Where its cases are ways to test one hypothesis: the case that was settled on beforehand.
+    key
+        What its claim is called, whatever becomes of the name of its test; empty for that name.
     """
 
     expect: str = "supported"
@@ -48,6 +52,7 @@ class Marks:
     models: tuple[str, ...] = ()
     suppress: tuple[str, ...] = ()
     specification: str = ""
+    key: str = ""
 
 
 def marks(item: pytest.Item) -> Marks:
@@ -66,6 +71,8 @@ def marks(item: pytest.Item) -> Marks:
                 f"({listed(_ARGUMENTS)}); got {mark.args!r}"
             )
         for name, value in mark.kwargs.items():
+            if name == "alpha":
+                raise pytest.UsageError(_no_level_of_its_own(item))
             if name not in _ARGUMENTS:
                 raise pytest.UsageError(
                     f"{item.nodeid}: the marker causal has no argument {name!r}"
@@ -81,6 +88,7 @@ def marks(item: pytest.Item) -> Marks:
         _listed(item, "models", found.get("models", ()), "models='gpt2'"),
         _suppress(item, found.get("suppress", ())),
         _specification(item, found.get("specification", "")),
+        _key(item, found.get("id", "")),
     )
     if read.exploratory and {"expect", "weight"} & set(found):
         raise pytest.UsageError(
@@ -88,6 +96,25 @@ def marks(item: pytest.Item) -> Marks:
             "the error rate; leave out expect and weight, or exploratory"
         )
     return read
+
+
+def _no_level_of_its_own(item: pytest.Item) -> str:
+    """Say how a level is chosen: one that a test sets itself would leave the family's unknown."""
+    return (
+        f"{item.nodeid}: the marker causal has no argument 'alpha': the hypotheses of a file share "
+        "its error rate, each by its weight\n"
+        "give this one a larger share with weight=2, or set the rate of every file with "
+        "--causal-alpha"
+    )
+
+
+def _key(item: pytest.Item, given: object) -> str:
+    if isinstance(given, str) and (not given or _KEY.fullmatch(given)):
+        return given
+    raise pytest.UsageError(
+        f"{item.nodeid}: id is {given!r}; expected a name of letters, digits, '-', '_', '.' and "
+        "'/' that stays when the test is renamed: id=\"pronoun/name-token\""
+    )
 
 
 def _expect(item: pytest.Item, expect: object) -> str:

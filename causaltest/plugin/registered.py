@@ -10,7 +10,7 @@ import pytest
 
 import causaltest
 from causaltest.errors import RecordError
-from causaltest.plugin import families, models, source
+from causaltest.plugin import families, gates, identity, models, source
 from causaltest.plugin.marks import marks
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def entry_of(session: Session, item: pytest.Function) -> Entry:
     settings = session.settings
     causal: Any = _given(item).get("causal")
     return Entry(
-        id=item.nodeid,
+        id=identity.claim_id(item),
         claim=f"{text} [{case}]" if case else text,
         expect=marked.expect,
         weight=marked.weight,
-        requires=session.families.gates.get(item.nodeid, ()),
+        requires=gates.of(item),
         exploratory=marked.exploratory,
         level=session.level(item),
         test_sha256=fingerprint(source.source_of(item.function), _file(item.path)),

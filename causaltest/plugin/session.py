@@ -21,6 +21,7 @@ from causaltest.plugin import (
     families,
     gates,
     github,
+    identity,
     keeping,
     models,
     options,
@@ -70,6 +71,8 @@ class Session:
         self._added: list[pytest.Function] = []
         self._collected = 0
         self._claims: dict[str, Claim] = {}
+        self._shares: dict[str, float] = {}
+        """Of its family's level by its weight alone, for each claim that was heard."""
         self._models: dict[str, ModelRecord] = {}
         self._pair_sets: dict[str, PairSetRecord] = {}
         self._started = datetime.now(UTC)
@@ -114,6 +117,7 @@ class Session:
             return
         families.complete(self.families)
         specifications.check(self.families.everyone)
+        identity.check(self.families.everyone)
         if any(self.families.gates.get(nodeid) for nodeid in self._items):
             everyone = self.families.everyone
             items[:], self._added = gates.with_gates(items, self.families.gates, everyone)
@@ -255,7 +259,7 @@ class Session:
         claim = payload.claim
         self._claims[claim.id] = claim
         if payload.share is not None:
-            self.families.flat[claim.id] = payload.share
+            self._shares[claim.id] = payload.share
         self._models.update({each.name: each for each in payload.models})
         self._pair_sets.update({each.sha256: each for each in payload.pair_sets})
         if self.settings.report is None:
@@ -272,8 +276,8 @@ class Session:
         from causaltest.plugin.payload import Payload
 
         known = () if self.roster is None else self.roster.claims
-        lost = next((claim for claim in known if claim.id == nodeid), None)
-        if lost is None or nodeid in self._claims:
+        lost = next((claim for claim in known if claim.nodeid == nodeid), None)
+        if lost is None or lost.id in self._claims:
             return ""
         import msgspec
 
@@ -310,7 +314,7 @@ class Session:
 
         ran = set(self._claims)
         if self.roster is None:
-            waiting = (item for item in self._items.values() if item.nodeid not in ran)
+            waiting = (item for item in self._items.values() if identity.claim_id(item) not in ran)
             left_out, collected = list(map(claim_not_run, waiting)), self._collected
         else:
             left_out = [claim for claim in self.roster.claims if claim.id not in ran]
@@ -326,7 +330,7 @@ class Session:
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.perf_counter() - self._clock,
             notes=(*self._looks(), *self._facts()),
-            shares=self.families.flat,
+            shares=self._all_shares(),
         )
         self._compare()
         self.config.hook.pytest_causal_report(config=self.config, results=self._results)
@@ -337,6 +341,13 @@ class Session:
         trouble = github.write_summary(self._results, self._comparison)
         if trouble:
             self._troubles.append(trouble)
+
+    def _all_shares(self) -> dict[str, float]:
+        """Return the shares of all claims, of those that did not run too."""
+        flat = self.families.flat
+        known = self.families.everyone.items()
+        shares = {identity.claim_id(item): flat[name] for name, item in known if name in flat}
+        return shares | self._shares
 
     @property
     def is_worse(self) -> bool:
@@ -473,6 +484,6 @@ def _shown(path: Path) -> str:
 
 
 def _seed(root: int, item: pytest.Function) -> int:
-    """Derive a hypothesis's seed from its name, so that order and selection do not matter."""
-    digest = hashlib.sha256(f"{root}|{item.nodeid}".encode()).digest()
+    """Derive a hypothesis's seed from its id, so that order and selection do not matter."""
+    digest = hashlib.sha256(f"{root}|{identity.claim_id(item)}".encode()).digest()
     return int.from_bytes(digest[:6], "big")

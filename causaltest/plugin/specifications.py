@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import models
+from causaltest.plugin import identity, models
 from causaltest.plugin.marks import marks
 from causaltest.spelling import did_you_mean, listed
 
@@ -33,7 +33,7 @@ def of(item: pytest.Function) -> Specification | None:
         for name, part in zip(names, single, strict=True)
     }
     return Specification(
-        of=item.nodeid.partition("[")[0], choices=choices, registered=case == registered
+        of=identity.claim_id(item).partition("[")[0], choices=choices, registered=case == registered
     )
 
 

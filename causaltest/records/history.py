@@ -27,7 +27,7 @@ class PastClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one run said of one claim."""
 
     id: str
-    """The pytest node id."""
+    """As in the results."""
     claim: str
     verdict: VerdictName
     expected: VerdictName

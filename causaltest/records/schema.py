@@ -151,7 +151,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One hypothesis and what became of it."""
 
     id: str
-    """The pytest node id."""
+    """The key that the test gives it, with its case in brackets; else the pytest node id."""
     claim: str
     """First line of the docstring, or the test's name in words."""
     file: str
@@ -198,8 +198,15 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What its figures show beside the numbers of its parts; None where there is no more."""
     specification: Specification | None = None
     """Where the claim is one of several specifications of the same hypothesis."""
+    test: str = ""
+    """The pytest node id where `id` is another; see `nodeid`."""
     seconds: float = 0.0
     """How long the claim took; `write` keeps it under `run`, where all times live."""
+
+    @property
+    def nodeid(self) -> str:
+        """What pytest calls its test."""
+        return self.test or self.id
 
 
 class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -229,7 +229,7 @@ def _view(claim: Claim, pieces: _Pieces) -> dict[str, object]:
         "edits": [_edit_view(edit) for edit in claim.edits],
         "source": source_code(claim.source) if claim.source.strip() else "",
         "place": f"{claim.file}:{claim.line}",
-        "command": f"pytest {shlex.quote(claim.id)}",
+        "command": f"pytest {shlex.quote(claim.nodeid)}",
     }
 
 

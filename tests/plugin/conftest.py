@@ -14,6 +14,7 @@ for _name in (
     "transformers.generation.utils",
     "torch.distributed._functional_collectives",
     "causaltest.experiment",
+    "causaltest.records.history",
     "causaltest.report.figures",
     "vl_convert",
 ):
