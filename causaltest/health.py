@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from causaltest.pairs import Pairs
 from causaltest.sites import Pos
+from causaltest.stats import Verdict
 
 CHECKS = {
     "weak_baseline": "the model gives the base answer on fewer than half of the base prompts",
@@ -22,6 +23,7 @@ CHECKS = {
     "inert_intervention": "an edit changed nothing in more than half of the runs",
     "leaky_split": "a site was looked at on the pairs that its claim is judged on",
     "saturated_metric": "probabilities are at 0 or 1 before and after the edit",
+    "few_units_for_level": "units are few and skewed for the level at which the claim is decided",
 }
 """Every check by name, and what it sees."""
 
@@ -142,6 +144,25 @@ def too_few_pairs(n_pairs: int, n_units: int, unit: str, least: int) -> Finding 
         f"the claim rests on {n_pairs} pair{'' if n_pairs == 1 else 's'}{of}; at least {least} are "
         "asked for",
         f"add pairs, or say that so few will do: @pytest.mark.causal(min_pairs={n_pairs})",
+    )
+
+
+def few_units_for_level(verdict: Verdict) -> Finding | None:
+    """Look whether a verdict at the small level of a large family would survive skewed units.
+
+    Few units tell little of a long tail. Where the test, corrected for the skewness that they
+    show, no longer reaches the level, the verdict may come up more often than the level says.
+    """
+    doubt = verdict.doubt
+    if doubt is None:
+        return None
+    return Finding(
+        "few_units_for_level",
+        f"{verdict.n_units} {verdict.unit}s as skewed as these do not carry a verdict at level "
+        f"{verdict.alpha_claim:.2g}: corrected for a skewness of {doubt.skewness:.2g}, p is "
+        f"{doubt.p:.2g}, and {doubt.level:.2g} is asked for",
+        f"add pairs from new {verdict.unit}s, put fewer hypotheses into the file, or give this "
+        "one more weight",
     )
 
 

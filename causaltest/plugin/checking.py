@@ -13,6 +13,7 @@ from causaltest.plugin.marks import Marks, marks
 if TYPE_CHECKING:
     from causaltest.health import Finding
     from causaltest.plugin.claims import Hearing
+    from causaltest.stats import Verdict
 
 
 def ailing(item: pytest.Item, hearing: Hearing) -> str:
@@ -89,7 +90,18 @@ def _found(item: pytest.Item, hearing: Hearing) -> list[Finding]:
         few = health.too_few_pairs(pairs, verdict.n_units, verdict.unit, least)
         if few is not None and few not in found:
             found.append(few)
+    for verdict in _decisive(hearing.verdicts):
+        doubted = health.few_units_for_level(verdict)
+        if doubted is not None and doubted not in found:
+            found.append(doubted)
     return found
+
+
+def _decisive(verdicts: list[Verdict]) -> list[Verdict]:
+    """Those on which the claim's verdict rests: all if they hold, else those that do not."""
+    held = {each.name for each in verdicts}
+    name = next((name for name in ("refuted", "inconclusive") if name in held), "supported")
+    return [each for each in verdicts if each.name == name]
 
 
 def _least(item: pytest.Item, marked: Marks) -> int:

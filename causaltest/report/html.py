@@ -226,6 +226,9 @@ def _notes(results: Results) -> list[str]:
             f"{len(weak)} of {held} {verb} not survive Holm at α = "
             f"{numbers.plain(results.run.alpha)}: {names}{' …' if len(weak) > 12 else ''}."
         )
+    few = words.few_for_level(results)
+    if few:
+        notes.append(f"{few}.")
     return notes
 
 

@@ -210,9 +210,12 @@ def _closing(results: Results, style: _Style) -> list[str]:
         verb = "does" if len(weak) == 1 else "do"
         text = f"{len(weak)} of {numbers.plural(held, 'supported claim')} {verb} not survive Holm"
         lines.append(style.cut(f"{text} at {numbers.plain(results.run.alpha)}: {names}", 10_000))
+    few = words.few_for_level(results)
+    if few:
+        lines.append(few)
     for claim in ordered(results.claims):
         if claim.verdict == "inconclusive" and claim.expected != "inconclusive":
-            lines.append(f"INCONCLUSIVE {style.text(claim.id)}")
+            lines.append(f"INCONCLUSIVE {style.text(claim.nodeid)}")
             lines.append(style.text(f"  {words.settled_by(words.deciding_part(claim))}"))
     lines.extend(style.text(f"note: {note}") for note in results.run.notes)
     return lines

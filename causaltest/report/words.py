@@ -7,6 +7,7 @@ from statistics import NormalDist
 from causaltest.records import Claim, PairSetRecord, Part, Results, Run, VerdictName, count
 from causaltest.report.numbers import interval_text, p_text, percent, plain, plural
 from causaltest.report.text import visible
+from causaltest.stats.judge import units_advised
 
 MARKS: dict[VerdictName, str] = {
     "supported": "✓",
@@ -227,6 +228,31 @@ def unadjusted_only(results: Results) -> tuple[Claim, ...]:
         if claim.verdict == "supported"
         and claim.p_adjusted is not None
         and claim.p_adjusted > results.run.alpha / 2
+    )
+
+
+def few_for_level(results: Results) -> str:
+    """Say how many claims rest on fewer units than their level asks for; empty where none does.
+
+    Parameters
+    ----------
+    results
+        The run's results.
+    """
+    parts = [part for claim in results.claims if (part := deciding_part(claim)) is not None]
+    few = [
+        part
+        for part in parts
+        if part.method.startswith("hull") and part.n_units < units_advised(part.alpha)
+    ]
+    if not few:
+        return ""
+    worst = max(few, key=lambda part: units_advised(part.alpha) - part.n_units)
+    return (
+        f"{plural(len(few), 'claim')} {'rests' if len(few) == 1 else 'rest'} on few units for "
+        f"{'its' if len(few) == 1 else 'their'} level ({plural(worst.n_units, worst.unit)} at "
+        f"{worst.alpha:.2g}; {units_advised(worst.alpha)} are advised): on skewed effects that "
+        "level may not hold"
     )
 
 

@@ -13,12 +13,11 @@ from causaltest.stats.columns import Columns
 from causaltest.stats.decision import Evidence
 from causaltest.stats.exact import ExactValue, SameInAllUnits
 from causaltest.stats.hull import fit
-from causaltest.stats.judge import FEWEST_UNITS, Judge
+from causaltest.stats.judge import ADVISED_UNITS, FEWEST_UNITS, Judge, units_advised
 from causaltest.stats.rates import Binomial, PairedFlips, UnitRates
 
 Floats = NDArray[np.float64]
 
-ADVISED_UNITS = 10
 RESPONDERS = 5
 
 
@@ -59,7 +58,10 @@ def assess_effect(
         same = f"exact {what}: all {_units(data, 'mean')} are equal"
         return Found(exact, f"{same}, the value decides", f"{same} ({data.n_pairs} pairs)")
     return Found(
-        hull, _method(data, "mean", resamples), _over(data, "mean"), _remarks(data, means, floor)
+        hull,
+        _method(data, "mean", resamples),
+        _over(data, "mean"),
+        _remarks(data, means, floor, judge.alpha_claim),
     )
 
 
@@ -87,7 +89,8 @@ def assess_rate(data: Columns, judge: Judge, subject: str) -> Found:
             _few(data),
         )
     evidence = UnitRates(hull, Binomial(math.fsum(rates), n))
-    return Found(evidence, _method(data, "rate", resamples), _over(data, "rate"), _few(data))
+    notes = _few(data, judge.alpha_claim)
+    return Found(evidence, _method(data, "rate", resamples), _over(data, "rate"), notes)
 
 
 def assess_rate_difference(data: Columns, judge: Judge, subject: str) -> Found:
@@ -116,7 +119,7 @@ def assess_rate_difference(data: Columns, judge: Judge, subject: str) -> Found:
         hull,
         _method(data, "difference", resamples),
         _over(data, "difference"),
-        _remarks(data, differences, 0.0),
+        _remarks(data, differences, 0.0, judge.alpha_claim),
     )
 
 
@@ -140,15 +143,20 @@ def _advice(data: Columns) -> str:
     )
 
 
-def _few(data: Columns) -> tuple[str, ...]:
+def _few(data: Columns, alpha: float | None = None) -> tuple[str, ...]:
+    """Say where units are few; for a small level where the test is not exact, more are needed."""
     n = len(data.labels)
-    if n >= ADVISED_UNITS:
+    advised = ADVISED_UNITS if alpha is None else units_advised(alpha)
+    if n >= advised:
         return ()
-    return (f"only {n} {data.unit}s: {ADVISED_UNITS} or more are advised",)
+    if advised == ADVISED_UNITS:
+        return (f"only {n} {data.unit}s: {ADVISED_UNITS} or more are advised",)
+    told = f"only {n} {data.unit}s for a level of {alpha:.2g}: {advised} or more are advised"
+    return (f"{told}, since few {data.unit}s tell little of rare ones",)
 
 
-def _remarks(data: Columns, means: Floats, floor: float) -> tuple[str, ...]:
-    notes = _few(data)
+def _remarks(data: Columns, means: Floats, floor: float, alpha: float) -> tuple[str, ...]:
+    notes = _few(data, alpha)
     responding = int((np.abs(means) > floor).sum())
     if responding < RESPONDERS:
         found = f"only {responding} of {len(means)} {data.unit}s respond at all"

@@ -11,7 +11,7 @@ from causaltest.stats.decision import reaches
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
 from causaltest.stats.shown import together
-from causaltest.stats.verdict import Name, Verdict
+from causaltest.stats.verdict import Doubt, Name, Verdict
 
 _LISTED = 4
 
@@ -184,11 +184,20 @@ def _joined(
         "pairs_needed": _pairs_needed(verdicts) if name == "inconclusive" else None,
         "notes": tuple(dict.fromkeys(note for each in verdicts for note in each.notes)),
         "shown": together(*(each.shown for each in verdicts)),
+        "doubt": _doubt(verdicts, name, deciding),
         "members": tuple(verdicts),
         "deciding": deciding,
         "_asked": [False],
     }
     return JointVerdict(**{**inherited, **own})
+
+
+def _doubt(verdicts: Sequence[Verdict], name: Name, deciding: Verdict) -> Doubt | None:
+    """Support rests on every comparison, a refutation on the one that decided."""
+    if name == "supported":
+        doubts = [each.doubt for each in verdicts if each.doubt is not None]
+        return max(doubts, key=lambda each: each.p / each.level, default=None)
+    return deciding.doubt if name == "refuted" else None
 
 
 def _pairs_needed(verdicts: Sequence[Verdict]) -> int | None:

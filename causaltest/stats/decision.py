@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from causaltest.stats.distributions import t_quantile
 from causaltest.stats.judge import Judge
 from causaltest.stats.planning import units_needed
-from causaltest.stats.verdict import Name, Relation
+from causaltest.stats.verdict import Doubt, Name, Relation
 
 
 class Evidence(Protocol):
@@ -30,6 +30,23 @@ class Evidence(Protocol):
 
     def limits(self, alpha: float) -> tuple[float, float]:
         """Two-sided confidence limits, dual to the p-values."""
+        ...
+
+
+@runtime_checkable
+class OnUnits(Protocol):
+    """Evidence from unit means, whose verdicts at small levels depend on their skewness."""
+
+    def skewed(self, bound: float) -> float:
+        """Skewness of the units' distances from the bound."""
+        ...
+
+    def corrected_above(self, bound: float) -> float:
+        """`p_above`, corrected for skewness; never smaller."""
+        ...
+
+    def corrected_below(self, bound: float) -> float:
+        """`p_below`, corrected for skewness; never smaller."""
         ...
 
 
@@ -55,6 +72,7 @@ class Decision:
     name: Name
     p_support: float
     p_refute: float
+    doubt: Doubt | None = None
 
 
 def decide(evidence: Evidence, region: Region, judge: Judge) -> Decision:
@@ -77,7 +95,28 @@ def decide(evidence: Evidence, region: Region, judge: Judge) -> Decision:
         name = "supported"
     elif reaches(p_refute, judge.alpha_claim / judge.parts):
         name = "refuted"
-    return Decision(name, p_support, p_refute)
+    doubt = None if name == "inconclusive" else _doubt(evidence, region, name, judge)
+    return Decision(name, p_support, p_refute, doubt)
+
+
+def _doubt(evidence: Evidence, region: Region, name: Name, judge: Judge) -> Doubt | None:
+    """Look whether a verdict at a level below the run's, where the hull is proved, would stand.
+
+    Of several bounds it looks at the one that decided.
+    """
+    supported = name == "supported"
+    alpha = judge.alpha_claim if supported else judge.alpha_claim / judge.parts
+    if not isinstance(evidence, OnUnits) or alpha >= judge.alpha * (1.0 - 1e-12):
+        return None
+    found: list[tuple[float, float]] = []
+    if math.isfinite(region.low):
+        test = evidence.corrected_above if supported else evidence.corrected_below
+        found.append((test(region.low), region.low))
+    if math.isfinite(region.high):
+        test = evidence.corrected_below if supported else evidence.corrected_above
+        found.append((test(region.high), region.high))
+    p, bound = max(found) if supported else min(found)
+    return None if reaches(p, alpha) else Doubt(p, alpha / 2.0, evidence.skewed(bound))
 
 
 def reaches(p: float, alpha: float) -> bool:

@@ -115,6 +115,7 @@ def judged(
         notes=notes,
         over=over,
         parts=now.parts,
+        doubt=decision.doubt,
         _observe=now.observe,
         reason=refuted_because if decision.name == "refuted" else "",
         advice=advice,

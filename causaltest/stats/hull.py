@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from causaltest.errors import EvidenceError
 from causaltest.stats.distributions import t_quantile, t_survival
+from causaltest.stats.skewness import skew_p, skewness
 from causaltest.stats.streams import resample_counts, resample_indices
 
 Floats = NDArray[np.float64]
@@ -39,7 +40,8 @@ class Hull:
     """Evidence about one mean or ratio of means; p-values and limits for any bound.
 
     `spread` is the standard deviation of N - estimate * D, `scale_mean` the mean of D,
-    `scale_spread` its standard deviation and `covariance` that of the residual with D.
+    `scale_spread` its standard deviation and `covariance` that of the residual with D;
+    `numerators` and `denominators` are N and D of each unit.
     """
 
     estimate: float
@@ -49,6 +51,8 @@ class Hull:
     scale_mean: float
     scale_spread: float
     covariance: float
+    numerators: Floats
+    denominators: Floats
     lower_roots: Floats
     upper_roots: Floats
 
@@ -61,6 +65,18 @@ class Hull:
         """One-sided p-value of the claim that the estimand lies below the bound."""
         crossed = self.resamples - int(np.searchsorted(self.upper_roots, bound, side="left"))
         return max(self._t_p(bound, -1.0), (1 + crossed) / (self.resamples + 1))
+
+    def skewed(self, bound: float) -> float:
+        """Skewness of the units' distances from the bound."""
+        return skewness(self.numerators - bound * self.denominators)
+
+    def corrected_above(self, bound: float) -> float:
+        """`p_above`, corrected for skewness; never smaller."""
+        return self._corrected(self.p_above(bound), self.numerators - bound * self.denominators)
+
+    def corrected_below(self, bound: float) -> float:
+        """`p_below`, corrected for skewness; never smaller."""
+        return self._corrected(self.p_below(bound), bound * self.denominators - self.numerators)
 
     def limits(self, alpha: float) -> tuple[float, float]:
         """Two-sided confidence limits with alpha / 2 on each side.
@@ -82,6 +98,10 @@ class Hull:
         if self.scale_spread > 0.0 and not (math.isfinite(low) and math.isfinite(high)):
             raise EvidenceError(self._weak(alpha))
         return low, high
+
+    def _corrected(self, p: float, z: Floats) -> float:
+        flat = _constant(z - math.fsum(z) / self.n, z)
+        return p if flat else max(p, skew_p(z))
 
     def _t_p(self, bound: float, side: float) -> float:
         """The t p-value; never below that of the denominator's being positive (Fieller)."""
@@ -179,7 +199,19 @@ def fit(
     lower, upper = (np.sort(estimate + side * (spread / scale_mean)) for side in roots)
     if not shift.any():
         upper = lower
-    return Hull(estimate, n, resamples, spread, scale_mean, scale_spread, covariance, lower, upper)
+    return Hull(
+        estimate=estimate,
+        n=n,
+        resamples=resamples,
+        spread=spread,
+        scale_mean=scale_mean,
+        scale_spread=scale_spread,
+        covariance=covariance,
+        numerators=numerators,
+        denominators=scale,
+        lower_roots=lower,
+        upper_roots=upper,
+    )
 
 
 def bootstrap_t(

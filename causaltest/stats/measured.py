@@ -239,6 +239,7 @@ class Measured:
             parts=judge.parts,
             totals=() if self.scale is None else tuple((self.scale / self._scale_mean()).tolist()),
             shown=self.shown,
+            doubt=decision.doubt,
             _observe=judge.observe,
         )
 

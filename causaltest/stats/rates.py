@@ -104,6 +104,18 @@ class UnitRates:
         """One-sided p-value of the claim that the rate lies below the bound."""
         return min(self.hull.p_below(bound), self.trials.p_below(bound))
 
+    def skewed(self, bound: float) -> float:
+        """Skewness of the unit rates."""
+        return self.hull.skewed(bound)
+
+    def corrected_above(self, bound: float) -> float:
+        """`p_above`, corrected for skewness, of which one trial per unit depends on none."""
+        return min(self.hull.corrected_above(bound), self.trials.p_above(bound))
+
+    def corrected_below(self, bound: float) -> float:
+        """`p_below`, corrected for skewness, of which one trial per unit depends on none."""
+        return min(self.hull.corrected_below(bound), self.trials.p_below(bound))
+
     def limits(self, alpha: float) -> tuple[float, float]:
         """Confidence limits inside [0, 1]."""
         (low, high), (least, most) = self.hull.limits(alpha), self.trials.limits(alpha)

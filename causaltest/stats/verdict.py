@@ -47,6 +47,18 @@ class Sizes:
     prediction: Interval | None = None
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """Why a verdict may not hold its level: without what skewness adds, it is not reached."""
+
+    p: float
+    """One-sided p-value of the verdict, corrected for skewness."""
+    level: float
+    """The one-sided level at which it was decided."""
+    skewness: float
+    """That of the units' values, with what so few tend to miss of it."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Verdict:
     """What the evidence says about one comparison.
@@ -99,6 +111,8 @@ class Verdict:
     """Pairs there were, where a sequential run may have stopped before the last; else 0."""
     shown: tuple[Shown, ...] = ()
     """What a figure of the comparison shows beside these numbers."""
+    doubt: Doubt | None = None
+    """Where units are few and skewed for the level at which this was decided."""
     _observe: Callable[[Verdict], None] | None = None
     _asked: list[bool] = field(default_factory=lambda: [False])
 

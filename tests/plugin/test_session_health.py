@@ -145,3 +145,58 @@ def test_mistakes_in_the_marker_are_named(suite, marker, message):
     result = suite.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
+
+
+_FAMILY = """
+TAIL = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8, 1.2)
+SKEWED = make_pairs([1 - each for each in TAIL], name="skewed")
+
+@pytest.mark.parametrize("index", range(18))
+def test_filler(index, causal, strong):
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+
+{marker}
+def test_skewed(causal):
+    assert causal.effect(EMBEDDING, on=SKEWED, metric=written) > -0.2
+
+@pytest.mark.causal(expect="inconclusive")
+def test_undecided(causal, mixed):
+    assert causal.effect(EMBEDDING, on=SKEWED, metric=written) > -0.2
+    assert causal.effect(EMBEDDING, on=mixed, metric=written) > 0.1
+"""
+
+
+@pytest.mark.parametrize("suppressed", [False, True], ids=["fails", "suppressed"])
+def test_few_skewed_units_in_a_large_family(suite, suppressed):
+    """Twelve skewed units do not carry one claim of twenty; those that decide nothing may do."""
+    marker = '@pytest.mark.causal(suppress="few_units_for_level")' if suppressed else ""
+    suite.write(_FAMILY.format(marker=marker))
+    result = suite.run("-vv")
+    claim = suite.claims()["test_skewed"]
+    assert claim["parts"][0]["alpha"] == pytest.approx(0.0025)
+    told = (
+        "few_units_for_level: 12 templates as skewed as these do not carry a verdict at level "
+        "0.0025: corrected for a skewness of -2.4, p is 0.012, and 0.0013 is asked for"
+    )
+    if suppressed:
+        result.assert_outcomes(passed=20)
+        assert f"{told} (suppressed: the test says that it is meant so)" in claim["notes"]
+    else:
+        result.assert_outcomes(passed=19, failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "a health check failed, so the verdict (supported) is not given",
+                told,
+                "  add pairs from new templates, put fewer hypotheses into the file, or give this "
+                "one more weight",
+                "if it is meant so: @pytest.mark.causal(suppress='few_units_for_level')",
+            ]
+        )
+        assert claim["verdict"] == "error"
+    result.stdout.fnmatch_lines(
+        ["* claims rest on few units for their level (12 templates at 0.0025; 23 are advised)*"]
+    )
+    undecided = suite.claims()["test_undecided"]["notes"]
+    assert not any(note.startswith("few_units_for_level") for note in undecided)
+    advised = "only 12 templates for a level of 0.0025: 23 or more are advised"
+    assert any(note.startswith(advised) for note in claim["notes"])
