@@ -83,7 +83,9 @@ def _commands(results: Results, root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _message(claim: Claim) -> str:
-    from causaltest.report import numbers, words
+    from causaltest.report import numbers
+    from causaltest.report.parts import deciding_part
+    from causaltest.report.reasons import settled_by
     from causaltest.report.text import cut, short_name, visible
 
     name, sentence = short_name(claim, several_models=True), claim.claim
@@ -93,7 +95,7 @@ def _message(claim: Claim) -> str:
         bound = numbers.bound_text(claim.relation, claim.bound)
         lines.append(f"{shown}, claimed {bound}, {numbers.plural(claim.n_pairs, 'pair')}")
     if claim.verdict == "inconclusive":
-        lines.append(visible(words.settled_by(words.deciding_part(claim))))
+        lines.append(visible(settled_by(deciding_part(claim))))
     return "\n".join(lines)
 
 

@@ -11,12 +11,17 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from causaltest.records import Claim, Edit, PairSetRecord, Part, Results, Sizes, count, pair_set_of
-from causaltest.report import numbers, words
+from causaltest.report import numbers
 from causaltest.report.claim_figures import ClaimFigures, claim_figures
 from causaltest.report.pair_table import pair_tables, prompt_tables
 from causaltest.report.palette import role_of, themed
+from causaltest.report.parts import scale_of
+from causaltest.report.reasons import what_would_change, why
+from causaltest.report.standing import expectation
 from causaltest.report.strip import strip
+from causaltest.report.summary import count_phrases
 from causaltest.report.templating import block, fill, source_code
+from causaltest.report.tested import how_tested, measured
 
 _OPEN_AT_FIRST = 3
 _FOR_FIGURES = 0.5
@@ -194,7 +199,7 @@ def _note(pieces: _Pieces, left_out: Sequence[Claim]) -> str:
     text = "How each claim was tested, what its verdict rests on, and the pairs behind it."
     if left_out:
         counted = " and ".join(
-            phrase for phrase in words.count_phrases(count(left_out)) if phrase[0] != "0"
+            phrase for phrase in count_phrases(count(left_out)) if phrase[0] != "0"
         )
         noun = "claim" if len(left_out) == 1 else "claims"
         text += (
@@ -221,7 +226,7 @@ def _view(claim: Claim, pieces: _Pieces) -> dict[str, object]:
         "verdict": claim.verdict,
         "sentence": claim.claim,
         "headline": numbers.typeset(_headline(claim)),
-        "expected": words.expectation(claim).capitalize(),
+        "expected": expectation(claim).capitalize(),
         "docstring": block(rest),
         "notes": [*claim.notes, *_cluster_notes(claim, pieces.sets)],
         "error": block(claim.error.strip()),
@@ -253,15 +258,15 @@ def _cluster_notes(claim: Claim, sets: Sequence[PairSetRecord]) -> list[str]:
 
 
 def _part_view(part: Part, claim: Claim, pieces: _Pieces) -> dict[str, object]:
-    """Prepare one part for the template; words.py has made its texts visible."""
+    """Prepare one part for the template; its sentences come with visible texts."""
     return {
         "verdict": part.verdict,
         "statement": part.source_text or part.statement,
-        "why": numbers.typeset(words.why(part)),
-        "change": numbers.typeset(words.what_would_change(part)),
-        "measured": words.measured(part),
+        "why": numbers.typeset(why(part)),
+        "change": numbers.typeset(what_would_change(part)),
+        "measured": measured(part),
         "how": " ".join(
-            words.how_tested(part, claim, pieces.results.run, pair_set_of(part, pieces.sets))
+            how_tested(part, claim, pieces.results.run, pair_set_of(part, pieces.sets))
         ),
         "sizes": _sizes(part, part.sizes),
     }
@@ -270,7 +275,7 @@ def _part_view(part: Part, claim: Claim, pieces: _Pieces) -> dict[str, object]:
 def _sizes(part: Part, sizes: Sizes) -> list[tuple[str, str]]:
     """List the effect sizes that were computed."""
     level = numbers.percent(part.interval.level)
-    scale = words.scale_of(part)
+    scale = scale_of(part)
     mean, interval = numbers.estimate_and_interval(part.estimate, part.interval)
     adjusted = numbers.interval_text(part.adjusted_interval)
     rows = [

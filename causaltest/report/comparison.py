@@ -55,7 +55,20 @@ def remarks(claim: Compared) -> list[str]:
     found = [f"not compared pair by pair: {reason}" for reason in found]
     if claim.lost and claim.drift is not None and claim.drift.name in {"unclear", "held", "same"}:
         found.append("the verdict was lost, but no change of its estimate was shown")
-    return [*found, *claim.notes]
+    return [*found, *_confirmation(claim), *claim.notes]
+
+
+def _confirmation(claim: Compared) -> list[str]:
+    """Say what fresh pairs made of an alarm."""
+    given = claim.confirmation
+    if given is None:
+        return []
+    if given.outcome == "open":
+        return [f"not confirmed: {given.reason}"]
+    drift = None if given.again is None else given.again.drift
+    told = "" if drift is None else drift_text(drift)
+    said = "confirmed" if given.outcome == "confirmed" else "no alarm: not confirmed"
+    return [f"{said} on fresh pairs{told and ', '}{told.replace(' since the baseline', '')}"]
 
 
 def counted(comparison: Comparison) -> str:
@@ -76,6 +89,12 @@ def closing(comparison: Comparison) -> list[str]:
     if comparison.left_out:
         total = len(comparison.claims) + len(comparison.left_out)
         lines.append(f"{len(comparison.left_out)} of {total} claims were not run")
+    open_alarms = [each for each in comparison.claims if each.alarm and each.confirmation is None]
+    if open_alarms:
+        lines.append(
+            f"{numbers.plural(len(open_alarms), 'alarm')} not confirmed; on fresh pairs: "
+            "compare OLD NEW --confirm OLD2 NEW2"
+        )
     lines += comparison.notes
     if comparison.tests:
         level = numbers.percent(1 - comparison.alpha)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from causaltest.records import Claim, Results, count, ordered
-from causaltest.report import numbers, words
+from causaltest.report import numbers
 from causaltest.report.axes import axis_range
 from causaltest.report.drawing import FONT, Figure, described, rendered
 from causaltest.report.palette import LIGHT, colour_of
+from causaltest.report.parts import deciding_part, scale_of
+from causaltest.report.summary import count_phrases
 from causaltest.report.text import cut, visible
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ def forest(results: Results, *, limit: int = 120) -> list[Figure]:
     left_out = len(measured) - len(shown)
     scales: dict[str, list[Claim]] = {}
     for claim in ordered(shown):
-        part = words.deciding_part(claim)
-        scales.setdefault(words.scale_of(part) if part else "effect", []).append(claim)
+        part = deciding_part(claim)
+        scales.setdefault(scale_of(part) if part else "effect", []).append(claim)
     return [
         _forest_figure(results, claims, scale, left_out)
         for scale, claims in sorted(scales.items(), key=lambda item: -len(item[1]))
@@ -102,7 +104,7 @@ def _needed(claim: Claim) -> list[float]:
 def _forest_figure(results: Results, claims: Sequence[Claim], scale: str, left_out: int) -> Figure:
     """Render the forest plot of one scale."""
     title = f"Forest plot, {scale}: {numbers.plural(len(claims), 'claim')}"
-    counted = words.count_phrases(count(claims))
+    counted = count_phrases(count(claims))
     description = (
         "One row per claim: estimate, interval and bound; the shaded part is where the claim is "
         f"true. {', '.join(counted)}. The numbers stand in the table of claims."

@@ -13,16 +13,20 @@ from markupsafe import Markup
 
 from causaltest.errors import RecordError
 from causaltest.records import Claim, Results, count, ordered
-from causaltest.report import figures, numbers, words
+from causaltest.report import figures, numbers
 from causaltest.report.cards import Card, anchor_of, cards_of
 from causaltest.report.claim_figures import figure_html
 from causaltest.report.drift import Past, drift_figures
 from causaltest.report.environment import environment_of
 from causaltest.report.health import health_figure, too_few
+from causaltest.report.methods import methods
 from causaltest.report.palette import DARK, LIGHT, role_of, themed, variables
+from causaltest.report.parts import deciding_part, scale_of
 from causaltest.report.specifications import specification_figures
+from causaltest.report.standing import MARKS
+from causaltest.report.summary import few_for_level, outcome, summary, unadjusted_only
 from causaltest.report.templating import asset, fill
-from causaltest.report.text import short_name, shortened
+from causaltest.report.text import short_name, shortened, visible
 
 BUDGET = 5_000_000
 """Most bytes of a page; beyond it single pairs are left out, first those of supported claims."""
@@ -127,7 +131,7 @@ def _filed(claims: Sequence[Claim], cards: dict[str, Card]) -> Markup:
     """Put the cards under the names of their files."""
     pieces: list[Markup] = []
     for file, members in _by_file(claims):
-        name = shortened(words.visible(file), 500)
+        name = shortened(visible(file), 500)
         pieces.append(Markup("<h3><code>{}</code></h3>").format(name))
         pieces.extend(cards[anchor_of(claim)].html for claim in members)
     return Markup("\n").join(pieces)
@@ -150,8 +154,8 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
             "first. The table has every claim."
         )
     return {
-        "summary": words.summary(results),
-        "outcome": words.outcome(results),
+        "summary": summary(results),
+        "outcome": outcome(results),
         "run": results.run,
         "notes": _notes(results),
         "counts": _counts(results),
@@ -172,7 +176,7 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
         "caption": _caption(results),
         "columns": _COLUMNS,
         "numbers": _sort_keys(decided),
-        "methods": " ".join(words.methods(results)),
+        "methods": " ".join(methods(results)),
         "environment": environment_of(results),
         "style": Markup(style),  # noqa: S704 (our own file)
         "style_hash": _hash(style),
@@ -197,7 +201,7 @@ def _marks() -> str:
     """Put the mark before each verdict's word; to a screen reader the word is enough."""
     return "\n".join(
         f'.{role_of(verdict)} .v::before{{content:"{mark}";content:"{mark}"/""}}'
-        for verdict, mark in words.MARKS.items()
+        for verdict, mark in MARKS.items()
     )
 
 
@@ -217,7 +221,7 @@ def _notes(results: Results) -> list[str]:
         )
     if results.status == "started":
         notes.insert(0, "The run had not ended when this page was written.")
-    weak = words.unadjusted_only(results)
+    weak = unadjusted_only(results)
     if weak:
         held = numbers.plural(count(results.claims)["supported"], "supported claim")
         verb = "does" if len(weak) == 1 else "do"
@@ -226,7 +230,7 @@ def _notes(results: Results) -> list[str]:
             f"{len(weak)} of {held} {verb} not survive Holm at α = "
             f"{numbers.plain(results.run.alpha)}: {names}{' …' if len(weak) > 12 else ''}."
         )
-    few = words.few_for_level(results)
+    few = few_for_level(results)
     if few:
         notes.append(f"{few}.")
     return notes
@@ -284,8 +288,8 @@ def _caption(results: Results) -> str:
 
 def _row(claim: Claim, results: Results) -> dict[str, str]:
     """Prepare one row of the table."""
-    part = words.deciding_part(claim)
-    scale = words.scale_of(part) if part else ""
+    part = deciding_part(claim)
+    scale = scale_of(part) if part else ""
     estimate, interval = "–", "–"
     if claim.estimate is not None and claim.interval is not None:
         shown = numbers.estimate_and_interval(claim.estimate, claim.interval)

@@ -7,7 +7,9 @@ import re
 from causaltest.baseline import Compared, Comparison
 from causaltest.records import Claim, Results, count, ordered
 from causaltest.report import comparison as words_of
-from causaltest.report import numbers, words
+from causaltest.report import numbers
+from causaltest.report.standing import MARKS
+from causaltest.report.summary import count_phrases
 from causaltest.report.text import cut, visible
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
@@ -114,7 +116,7 @@ def step_summary(results: Results, comparison: Comparison | None = None) -> str:
     >>> print(step_summary(Results(1, "complete", run)).splitlines()[0])
     ## Causal claims
     """
-    told = ", ".join(words.count_phrases(count(results.claims)))
+    told = ", ".join(count_phrases(count(results.claims)))
     lines = ["## Causal claims", "", f"{numbers.plural(len(results.claims), 'claim')}: {told}", ""]
     first = [each for each in ordered(results.claims) if not _as_expected(each)]
     rest = [each for each in ordered(results.claims) if _as_expected(each)]
@@ -137,7 +139,7 @@ def _as_expected(claim: Claim) -> bool:
 
 
 def _claim_row(claim: Claim) -> str:
-    mark = f"{words.MARKS[claim.verdict]} {claim.verdict}"
+    mark = f"{MARKS[claim.verdict]} {claim.verdict}"
     name = f"{escaped(claim.claim)}<br>{code(claim.id)}"
     if claim.estimate is None or claim.interval is None or claim.bound is None:
         reason = escaped(claim.error.split("\n", 1)[0])

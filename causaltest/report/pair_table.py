@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup, escape
 
 from causaltest.records import PairRecord, PairSetRecord, Part, pair_set_of
-from causaltest.report import numbers, words
+from causaltest.report import numbers
+from causaltest.report.parts import counted
 from causaltest.report.templating import fill
 from causaltest.report.text import cut, shortened, visible
 
@@ -145,7 +146,7 @@ def _table(parts: Sequence[Part], pair_set: PairSetRecord | None) -> Markup:
     ]
     outside = against(first)
     name = f" of {first.pair_set}" if first.pair_set else ""
-    noun = words.counted(first)
+    noun = counted(first)
     left_out = f" The first {_MOST_ROWS} are shown." if total > _MOST_ROWS else ""
     return fill(
         "pairs.html.j2",

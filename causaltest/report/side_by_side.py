@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from causaltest.records import Claim, Results, VerdictName, ordered
-from causaltest.report import numbers, words
+from causaltest.report import numbers
+from causaltest.report.standing import MARKS
 from causaltest.report.text import cut, short_name, visible, width_of
 
 _LETTERS: dict[VerdictName, str] = {
@@ -68,7 +69,7 @@ def side_by_side(results: Results, *, width: int = 100, unicode: bool = True) ->
 def _cell(claim: Claim | None, *, unicode: bool) -> str:
     if claim is None:
         return ""
-    mark = words.MARKS[claim.verdict] if unicode else _LETTERS[claim.verdict]
+    mark = MARKS[claim.verdict] if unicode else _LETTERS[claim.verdict]
     if claim.estimate is None:
         return mark
     return f"{mark} {numbers.signed(claim.estimate, 3)}"

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from causaltest.records import Claim, Results, ordered
-from causaltest.report import numbers, words
+from causaltest.report import numbers
 from causaltest.report.axes import axis_range
 from causaltest.report.drawing import Figure, figure_of, number, rows_of
 from causaltest.report.figures import SHAPES
 from causaltest.report.palette import LIGHT, colour_of
+from causaltest.report.parts import deciding_part, scale_of
 from causaltest.report.text import cut, visible
 
 FEWEST = 2
@@ -27,10 +28,10 @@ def specification_figures(results: Results) -> list[Figure]:
     """
     groups: dict[tuple[str, str, str], list[Claim]] = {}
     for claim in ordered(results.claims):
-        part = words.deciding_part(claim)
+        part = deciding_part(claim)
         if claim.specification is None or part is None or claim.estimate is None:
             continue
-        key = (claim.specification.of, claim.model, words.scale_of(part))
+        key = (claim.specification.of, claim.model, scale_of(part))
         groups.setdefault(key, []).append(claim)
     return [
         _figure(claims, scale) for (_, _, scale), claims in groups.items() if len(claims) >= FEWEST

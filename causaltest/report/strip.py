@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from causaltest.records import Interval, Part
-from causaltest.report import numbers, words
+from causaltest.report import numbers
 from causaltest.report.axes import axis_range, round_numbers
 from causaltest.report.drawing import FONT, Figure, described
 from causaltest.report.palette import LIGHT, colour_of
+from causaltest.report.parts import counted, scale_of
 from causaltest.report.text import cut, visible
 
 _WIDTH, _LABELS, _RIGHT = 640.0, 214.0, 14.0
@@ -46,8 +47,8 @@ def strip(part: Part) -> Figure | None:
     else:
         canvas.pile([value for value, _ in pairs])
     canvas.estimate()
-    scale = words.scale_of(part)
-    noun = words.counted(part)
+    scale = scale_of(part)
+    noun = counted(part)
     title = f"{numbers.plural(len(pairs), noun)} of {part.subject}"
     shown = " ".join(numbers.estimate_and_interval(part.estimate, part.interval))
     description = (
@@ -117,7 +118,7 @@ class _Canvas:
         step = min(2 * _DOT, 130 / max(columns.values()))
         height = max(40.0, step * max(columns.values()) + _DOT)
         floor = self.bottom + height
-        name = numbers.plural(len(values), words.counted(self.part))
+        name = numbers.plural(len(values), counted(self.part))
         self.marks.append(self.text(_LABELS - 12, floor - 6, name, "end", "muted"))
         self.marks.append(
             _dots(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from causaltest.records import Claim, Part, Results, VerdictName, count, ordered
-from causaltest.report import numbers, words
+from causaltest.report import numbers
+from causaltest.report.parts import deciding_part
+from causaltest.report.reasons import settled_by
+from causaltest.report.standing import MARKS, standing
+from causaltest.report.summary import count_phrases, few_for_level, unadjusted_only
 from causaltest.report.text import cut, short_name, visible, width_of
 
 # Letters, since a plus or a minus would be read as part of the number beside it.
@@ -48,7 +53,7 @@ class _Style:
 
     def mark(self, verdict: VerdictName) -> str:
         """Give the mark of a verdict."""
-        sign = words.MARKS[verdict] if self.unicode else _ASCII_MARKS[verdict]
+        sign = MARKS[verdict] if self.unicode else _ASCII_MARKS[verdict]
         return f"\x1b[{_COLOURS[verdict]}m{sign}\x1b[0m" if self.colour else sign
 
 
@@ -109,7 +114,7 @@ def claims_table(
 def _rows(claim: Claim, style: _Style, *, several_models: bool) -> list[_Row]:
     """Give the rows of a claim: one, or one more for each part where it has several."""
     name = short_name(claim, several_models=several_models)
-    remark = words.standing(claim)
+    remark = standing(claim)
     if claim.verdict in ("error", "not run"):
         first = (claim.error.strip().splitlines() or [""])[0]
         remark = "; ".join(text for text in (f"{claim.verdict}: {first}", remark) if text)
@@ -190,7 +195,7 @@ def _remark_lines(
 
 def _closing(results: Results, style: _Style) -> list[str]:
     """Write the lines under the table: counts, what the numbers mean, what is open."""
-    counts = words.count_phrases(count(results.claims))
+    counts = count_phrases(count(results.claims))
     lines = [f"{numbers.plural(len(results.claims), 'claim')}: {', '.join(counts)}"]
     decided = [claim for claim in results.claims if claim.interval is not None]
     if decided:
@@ -203,20 +208,20 @@ def _closing(results: Results, style: _Style) -> list[str]:
         if results.run.correction != "none":
             legend.insert(1, "verdicts: adjusted for the file")
         lines.extend(_packed(legend, style.width))
-    weak = words.unadjusted_only(results)
+    weak = unadjusted_only(results)
     if weak:
         held = count(results.claims)["supported"]
         names = ", ".join(short_name(claim, several_models=False) for claim in weak)
         verb = "does" if len(weak) == 1 else "do"
         text = f"{len(weak)} of {numbers.plural(held, 'supported claim')} {verb} not survive Holm"
         lines.append(style.cut(f"{text} at {numbers.plain(results.run.alpha)}: {names}", 10_000))
-    few = words.few_for_level(results)
+    few = few_for_level(results)
     if few:
-        lines.append(few)
+        lines.extend(textwrap.wrap(style.text(few), style.width))
     for claim in ordered(results.claims):
         if claim.verdict == "inconclusive" and claim.expected != "inconclusive":
             lines.append(f"INCONCLUSIVE {style.text(claim.nodeid)}")
-            lines.append(style.text(f"  {words.settled_by(words.deciding_part(claim))}"))
+            lines.append(style.text(f"  {settled_by(deciding_part(claim))}"))
     lines.extend(style.text(f"note: {note}") for note in results.run.notes)
     return lines
 

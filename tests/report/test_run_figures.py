@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from causaltest.records import Interval, Specification
-from causaltest.report import html, words
+from causaltest.report import html
 from causaltest.report.health import health_figure, too_few
+from causaltest.report.reasons import what_would_change
 from causaltest.report.specifications import specification_figures
 from causaltest.report.strip import strip
 
@@ -157,4 +158,4 @@ def test_the_smallest_effect_that_would_show_is_told(sample, relation, bound, to
         estimate=0.5,
         adjusted_interval=Interval(0.304, 0.696, 0.95),
     )
-    assert told in words.what_would_change(part)
+    assert told in what_would_change(part)

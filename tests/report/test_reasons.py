@@ -1,12 +1,9 @@
-"""Sentences of the report that rest on numbers."""
+"""What a verdict rests on, in words."""
 
-import msgspec
 import pytest
 
 from causaltest.records import Interval, Part
-from causaltest.report import words
-from causaltest.report.strip import strip
-from causaltest.report.words import why
+from causaltest.report.reasons import why
 
 
 def part(p_refute, interval):
@@ -29,14 +26,3 @@ def part(p_refute, interval):
 def test_an_interval_beyond_the_bound_does_not_reach_across_it(p_refute, high, told):
     """Several comparisons share the level of refutation, so one beyond may be inconclusive."""
     assert told in why(part(p_refute, Interval(low=0.1, high=high, level=0.95)))
-
-
-def test_means_of_units_are_not_called_pairs(sample):
-    """Where only unit means are kept, the values are units; one value a pair are pairs."""
-    part = sample.claims[0].parts[0]
-    assert words.counted(part) == "pair"
-    means = msgspec.structs.replace(part, values=part.values[:12], units=part.units[::2])
-    assert words.counted(means) == "template"
-    assert strip(means).title.startswith("12 templates of recovery")
-    alone = msgspec.structs.replace(part, n_units=24)
-    assert words.counted(alone) == "pair"
