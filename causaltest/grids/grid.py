@@ -77,16 +77,6 @@ class SweepGrid(Grid):
         return self._counted_in
 
     @property
-    def scale(self) -> Floats | None:
-        """The denominator of each pair, shape (pairs,), or None for a plain mean."""
-        return self._columns.scale
-
-    @property
-    def pair_ids(self) -> tuple[str, ...]:
-        """The id of each pair."""
-        return self._columns.pair_ids
-
-    @property
     def floor(self) -> float:
         """Numeric floor in the unit of the estimate; effects this small count as 0."""
         return self._floor
@@ -195,11 +185,8 @@ class SweepGrid(Grid):
         """Return all but the values, as the constructor takes them."""
         return {
             "axes": self._axes,
-            "scale": self._columns.scale,
-            "units": self._columns.units,
-            "unit": self._columns.unit,
-            "pair_ids": self._columns.pair_ids,
-            "pair_set": self._columns.pair_set,
+            "scale": self.scale,
+            **self._columns.pairing,
             "subject": self._subject,
             "metric": self._metric,
             "floor": self._floor,

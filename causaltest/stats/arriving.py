@@ -382,10 +382,7 @@ class ArrivingEffect(Arriving, Effect):
     def _of(self, columns: Columns) -> Effect:
         return Effect(
             columns.values,
-            units=columns.units,
-            unit=columns.unit,
-            pair_ids=columns.pair_ids,
-            pair_set=columns.pair_set,
+            **columns.pairing,
             subject=self.subject,
             metric=self.metric,
             floor=self.floor,
@@ -445,10 +442,7 @@ class ArrivingRate(Arriving, Rate):
     def _of(self, columns: Columns) -> Rate:
         return Rate(
             columns.values,
-            units=columns.units,
-            unit=columns.unit,
-            pair_ids=columns.pair_ids,
-            pair_set=columns.pair_set,
+            **columns.pairing,
             subject=self.subject,
             metric=self.metric,
             judge=self._judge,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 from causaltest.errors import EvidenceError, PairError
 
 Floats = NDArray[np.float64]
+
+
+class Pairing(TypedDict):
+    """Which pairs and units values are of, as every measurement takes it."""
+
+    units: tuple[str, ...]
+    unit: str
+    pair_ids: tuple[str, ...]
+    pair_set: tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +39,16 @@ class Columns:
     def n_pairs(self) -> int:
         """Number of pairs."""
         return len(self.values)
+
+    @property
+    def pairing(self) -> Pairing:
+        """The pairs and their units, for another measurement of them: `Effect(v, **pairing)`."""
+        return {
+            "units": self.units,
+            "unit": self.unit,
+            "pair_ids": self.pair_ids,
+            "pair_set": self.pair_set,
+        }
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,6 +101,52 @@ class Columns:
             units=units,
             pair_ids=self.pair_ids,
         )
+
+
+class Paired:
+    """What is measured on pairs: which ones, and the units that they belong to."""
+
+    _columns: Columns
+
+    @property
+    def columns(self) -> Columns:
+        """The pairs and their units, with one value for each where there is one."""
+        return self._columns
+
+    @property
+    def scale(self) -> Floats | None:
+        """The denominator of each pair, shape (pairs,), or None for a plain mean."""
+        return self._columns.scale
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The unit (cluster label) of each pair."""
+        return self._columns.units
+
+    @property
+    def unit(self) -> str:
+        """What the units are, e.g. `template`."""
+        return self._columns.unit
+
+    @property
+    def pair_ids(self) -> tuple[str, ...]:
+        """The id of each pair."""
+        return self._columns.pair_ids
+
+    @property
+    def pair_set(self) -> tuple[str, str]:
+        """Name and hash of the pair set."""
+        return self._columns.pair_set
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs."""
+        return self._columns.n_pairs
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self._columns.labels)
 
 
 def checked_columns(

@@ -211,10 +211,7 @@ def rejudged(effect: Effect, judge: Judge) -> Effect:
     found = Effect(
         effect.values,
         scale=effect.scale,
-        units=effect.units,
-        unit=effect.unit,
-        pair_ids=effect.pair_ids,
-        pair_set=effect.pair_set,
+        **effect.columns.pairing,
         subject=effect.subject,
         metric=effect.metric,
         floor=effect.floor,

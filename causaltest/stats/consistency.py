@@ -309,10 +309,7 @@ class Consistency:
             effect.judge,
             basis=Basis(
                 values=tuple((effect.values / self._table.scale_mean).tolist()),
-                units=effect.units,
-                unit=effect.unit,
-                pair_ids=effect.pair_ids,
-                pair_set=effect.pair_set,
+                **effect.columns.pairing,
                 floor=effect.floor,
             ),
             statement=f"{effect.metric or 'effect'} {sign} {bound:g} in each {effect.unit}",

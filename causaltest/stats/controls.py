@@ -208,10 +208,7 @@ class Controls:
             judge,
             basis=Basis(
                 values=tuple(effect.values.tolist()),
-                units=effect.units,
-                unit=effect.unit,
-                pair_ids=effect.pair_ids,
-                pair_set=effect.pair_set,
+                **effect.columns.pairing,
                 floor=effect.floor,
             ),
             statement=f"effect less a control {region.relation} 0",
@@ -240,10 +237,7 @@ class Controls:
         return Effect(
             effect.values - np.mean([each.values for each in matched], axis=0),
             scale=effect.scale,
-            units=effect.units,
-            unit=effect.unit,
-            pair_ids=effect.pair_ids,
-            pair_set=effect.pair_set,
+            **effect.columns.pairing,
             subject=f"({effect.subject}) - (mean of {len(self)} {self._kind})",
             metric=effect.metric,
             floor=effect.floor + max(each.floor for each in self._measured),

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
 from causaltest.errors import EvidenceError, MetricError
-from causaltest.stats.columns import checked_columns
+from causaltest.stats.columns import Paired, checked_columns
 from causaltest.stats.conjunction import JointVerdict, every, rejudged
 from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
@@ -45,7 +45,7 @@ class Band:
     level: float
 
 
-class Curve:
+class Curve(Paired):
     """One metric at several doses of an intervention, for each pair.
 
     Parameters
@@ -130,16 +130,6 @@ class Curve:
         return self._subject
 
     @property
-    def unit(self) -> str:
-        """What the units are, e.g. `template`."""
-        return self._columns.unit
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return len(self._columns.labels)
-
-    @property
     def doses(self) -> tuple[float, ...]:
         """The doses."""
         return tuple(self._doses.tolist())
@@ -182,10 +172,7 @@ class Curve:
         slope = self.slope
         found = Rate(
             (slope.values < -slope.floor).astype(np.float64),
-            units=self._columns.units,
-            unit=self._columns.unit,
-            pair_ids=self._columns.pair_ids,
-            pair_set=self._columns.pair_set,
+            **self._columns.pairing,
             subject=f"share of negative slopes of {self._subject}",
             judge=self._judge,
         )
@@ -306,10 +293,7 @@ class Curve:
     def _effect(self, values: Floats, what: str, floor: float) -> Effect:
         found = Effect(
             values,
-            units=self._columns.units,
-            unit=self._columns.unit,
-            pair_ids=self._columns.pair_ids,
-            pair_set=self._columns.pair_set,
+            **self._columns.pairing,
             subject=f"{what} of {self._subject}",
             metric=f"{what} of {self._metric}" if self._metric else what,
             floor=floor,

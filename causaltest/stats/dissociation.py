@@ -115,10 +115,7 @@ def interaction(joint: Effect, *single: Effect) -> Effect:
     return Effect(
         together.values,
         scale=together.scale,
-        units=together.units,
-        unit=together.unit,
-        pair_ids=together.pair_ids,
-        pair_set=together.pair_set,
+        **together.columns.pairing,
         subject=f"interaction of {' and '.join(each.subject for each in single)}",
         metric=joint.metric,
         floor=together.floor,

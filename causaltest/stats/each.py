@@ -118,10 +118,7 @@ class Each:
         return Effect(
             self.values[:, index],
             scale=self._columns.scale,
-            units=self._columns.units,
-            unit=self._columns.unit,
-            pair_ids=self._columns.pair_ids,
-            pair_set=self._columns.pair_set,
+            **self._columns.pairing,
             subject=f"{self._subject} at {self.names[index]}",
             metric=self._metric,
             floor=self._floor,

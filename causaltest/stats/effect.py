@@ -156,10 +156,7 @@ class Effect(Measured):
         found = Effect(
             values,
             scale=self.scale,
-            units=self.units,
-            unit=self.unit,
-            pair_ids=self.pair_ids,
-            pair_set=self.pair_set,
+            **self.columns.pairing,
             subject=subject,
             metric=self.metric,
             floor=floor,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from causaltest.errors import EvidenceError, MetricError
 from causaltest.stats.assess import Found
-from causaltest.stats.columns import Columns
+from causaltest.stats.columns import Columns, Paired
 from causaltest.stats.decision import Region, decide, needed
 from causaltest.stats.exact import ExactValue
 from causaltest.stats.judge import Judge
@@ -24,7 +24,7 @@ from causaltest.stats.verdict import Interval, Sizes, Verdict
 Floats = NDArray[np.float64]
 
 
-class Measured:
+class Measured(Paired):
     """A measurement of many pairs that can be compared with a bound."""
 
     __array_ufunc__ = None  # numpy numbers leave `0.5 < effect` to us
@@ -53,49 +53,9 @@ class Measured:
         self._judge = judge
 
     @property
-    def columns(self) -> Columns:
-        """The measurements with their pairs and units."""
-        return self._columns
-
-    @property
     def values(self) -> Floats:
         """The measured value of each pair, shape (pairs,)."""
         return self._columns.values
-
-    @property
-    def scale(self) -> Floats | None:
-        """The denominator of each pair, shape (pairs,), or None for a plain mean."""
-        return self._columns.scale
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """The unit (cluster label) of each pair."""
-        return self._columns.units
-
-    @property
-    def unit(self) -> str:
-        """What the units are, e.g. `template`."""
-        return self._columns.unit
-
-    @property
-    def pair_ids(self) -> tuple[str, ...]:
-        """The id of each pair."""
-        return self._columns.pair_ids
-
-    @property
-    def pair_set(self) -> tuple[str, str]:
-        """Name and hash of the pair set."""
-        return self._columns.pair_set
-
-    @property
-    def n_pairs(self) -> int:
-        """Number of pairs."""
-        return self._columns.n_pairs
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return len(self._columns.labels)
 
     @property
     def subject(self) -> str:

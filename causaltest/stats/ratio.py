@@ -125,10 +125,7 @@ class Ratio(Effect):
         return Effect(
             np.abs(self.values - self._whole),
             scale=self._whole,
-            units=self.units,
-            unit=self.unit,
-            pair_ids=self.pair_ids,
-            pair_set=self.pair_set,
+            **self.columns.pairing,
             subject=f"absolute deviation from 1 of {self.subject}",
             metric=f"deviation of {self._name}",
             floor=self.floor,
@@ -155,10 +152,7 @@ class Ratio(Effect):
         found = Effect(
             offset * self._whole + side * self.values,
             scale=self._whole,
-            units=self.units,
-            unit=self.unit,
-            pair_ids=self.pair_ids,
-            pair_set=self.pair_set,
+            **self.columns.pairing,
             subject=self.subject,
             metric=self.metric,
             floor=self.floor,

@@ -158,10 +158,7 @@ class Change:
             new.judge,
             basis=Basis(
                 values=tuple(new.values.tolist()),
-                units=new.units,
-                unit=new.unit,
-                pair_ids=new.pair_ids,
-                pair_set=new.pair_set,
+                **new.columns.pairing,
                 floor=new.floor,
             ),
             statement=statement,

@@ -22,7 +22,7 @@ from causaltest.stats.cells import (
     refuse_seen,
     select,
 )
-from causaltest.stats.columns import checked_columns
+from causaltest.stats.columns import Paired, checked_columns
 from causaltest.stats.conjunction import JointVerdict, all_of
 from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
@@ -46,7 +46,7 @@ Floats = NDArray[np.float64]
 _STABILITY_RESAMPLES = 999
 
 
-class Grid:
+class Grid(Paired):
     """The effects of a sweep: one value per pair and cell, cells named by any number of axes.
 
     Parameters
@@ -149,11 +149,6 @@ class Grid:
         return self._metric
 
     @property
-    def unit(self) -> str:
-        """What the units are, e.g. `template`."""
-        return self._columns.unit
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """Number of labels of each axis."""
         return tuple(len(labels) for labels in self._axes.values())
@@ -162,21 +157,6 @@ class Grid:
     def values(self) -> Floats:
         """The values, shape (pairs, ...)."""
         return self._values.reshape(len(self._values), *self.shape)
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """The unit of each pair."""
-        return self._columns.units
-
-    @property
-    def n_pairs(self) -> int:
-        """Number of pairs."""
-        return self._columns.n_pairs
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return len(self._columns.labels)
 
     @property
     def estimate(self) -> Floats:
@@ -489,11 +469,8 @@ class Grid:
     ) -> Effect:
         return Effect(
             values,
-            scale=self._columns.scale,
-            units=self._columns.units,
-            unit=self._columns.unit,
-            pair_ids=self._columns.pair_ids,
-            pair_set=self._columns.pair_set,
+            scale=self.scale,
+            **self._columns.pairing,
             subject=f"{self._subject} at {where}",
             metric=self._metric,
             floor=floors * self._floor,
@@ -516,11 +493,8 @@ class Grid:
         return Grid(
             values,
             axes=self._axes,
-            scale=self._columns.scale,
-            units=self._columns.units,
-            unit=self._columns.unit,
-            pair_ids=self._columns.pair_ids,
-            pair_set=self._columns.pair_set,
+            scale=self.scale,
+            **self._columns.pairing,
             subject=subject,
             metric=self._metric,
             floor=floor,
