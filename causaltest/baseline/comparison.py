@@ -47,6 +47,25 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Confirmation:
+    """What fresh pairs said of a claim that was worse.
+
+    Parameters
+    ----------
+    outcome
+        `confirmed`: it got worse on them too; `not confirmed`: it did not; `open`: they cannot say.
+    reason
+        Why they cannot.
+    again
+        The claim on the fresh pairs.
+    """
+
+    outcome: Literal["confirmed", "not confirmed", "open"]
+    reason: str = ""
+    again: Compared | None = None
+
+
+@dataclass(frozen=True)
 class Compared:
     """One claim then and now.
 
@@ -64,6 +83,8 @@ class Compared:
         One for each comparison in it.
     notes
         What differs between the two runs: pairs, bounds, the test.
+    confirmation
+        What fresh pairs said, where it was worse and they were asked.
     """
 
     id: str
@@ -73,6 +94,7 @@ class Compared:
     expected: VerdictName
     drifts: tuple[Drift, ...] = ()
     notes: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
 
     @property
     def lost(self) -> bool:
@@ -85,15 +107,21 @@ class Compared:
         return self._decided and self.new == self.expected != self.old
 
     @property
-    def worse(self) -> bool:
+    def alarm(self) -> bool:
         """Whether its verdict was lost, or a comparison got worse."""
         return self.lost or any(each.name == "worse" for each in self.drifts)
 
     @property
+    def worse(self) -> bool:
+        """Whether there is an alarm that fresh pairs did not call off."""
+        called_off = self.confirmation is not None and self.confirmation.outcome == "not confirmed"
+        return self.alarm and not called_off
+
+    @property
     def state(self) -> State:
         """What became of it, in one word."""
-        if self.worse:
-            return "worse"
+        if self.alarm:
+            return "worse" if self.worse else "unclear"
         names = {each.name for each in self.drifts}
         if self.regained or "better" in names:
             return "better"

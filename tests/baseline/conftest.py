@@ -13,19 +13,26 @@ from causaltest import records
 TEMPLATES = 12
 
 
-def pair_set(effects: int = 24, *, changed: Sequence[int] = (), name: str = "pronouns"):
+def pair_set(
+    effects: int = 24,
+    *,
+    changed: Sequence[int] = (),
+    name: str = "pronouns",
+    units: str = "t",
+    n_units: int = TEMPLATES,
+):
     """A pair set; the pairs at the places in `changed` hold other prompts."""
     pairs = tuple(
         records.PairRecord(
             id=f"{name}/{i}",
             base=f"base {i}{' anew' if i in changed else ''}",
             source=f"source {i}",
-            unit=f"t{i % TEMPLATES}",
+            unit=f"{units}{i % n_units}",
         )
         for i in range(effects)
     )
     sha256 = hashlib.sha256(repr(pairs).encode()).hexdigest()
-    return records.PairSetRecord(name, sha256, "template", len(pairs), TEMPLATES, pairs)
+    return records.PairSetRecord(name, sha256, "template", len(pairs), n_units, pairs)
 
 
 def part(values, *, on=None, **changes) -> records.Part:

@@ -46,6 +46,7 @@ def test_the_table_shows_what_changed_first(found):
         "3 claims compared: 2 worse, 1 not worse",
         "new: h/test_a.py::test_e",
         "gone: h/test_a.py::test_d",
+        "2 alarms not confirmed; on fresh pairs: compare OLD NEW --confirm OLD2 NEW2",
         "brackets: the change on the same pairs, 95 % (1 comparison)",
     ]
     assert "not worse  h/test_a.py::test_c" in table(found, everything=True)

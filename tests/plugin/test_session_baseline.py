@@ -64,7 +64,9 @@ def test_a_drift_fails_the_run_though_all_claims_hold(based):
     result = based.run("--causal-baseline", "baseline.json", "-k", "strong")
     assert result.ret == 1
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["worse *test_strong*+1.019*+0.713*-0.3058*"])
+    result.stdout.fnmatch_lines(
+        ["worse *test_strong*+1.019*+0.713*-0.3058*", "1 alarm not confirmed; on fresh pairs: *"]
+    )
     (claim,) = based.results["claims"]
     assert claim["verdict"] == "supported"
     assert claim["notes"][0].startswith("worse than the baseline; changed by -0.30")
