@@ -181,7 +181,7 @@ def test_the_command_line_ends_red_only_where_it_is_confirmed(folders):
     assert "not confirmed" not in both.output
     calm = run("old", "new", "--confirm", "old2", "held2")
     assert calm.exit_code == 0
-    assert "no alarm: not confirmed on fresh pairs, changed by -0.01" in calm.output
+    assert "no alarm: not confirmed on fresh pairs, changed by -0.0" in calm.output
     assert "1 claim compared: 1 unclear" in calm.output
     seen = run("old", "new", "--confirm", "old", "new")
     assert seen.exit_code == 1
