@@ -61,13 +61,13 @@ def test_edge_attribution_takes_one_pass_of_sources_and_one_a_step(looked, even,
 
 
 def test_exact_cells_bring_their_base_runs_and_their_control(looked, even, passes):
-    """Verified cells add a base run, their sources, and one pass of checks and the control."""
+    """Verified cells add one pass: base runs, their sources, checks and the control together."""
     looked.attribution(block_output, positions="all", on=even, verify=0)
     passes.clear()
     grid = looked.attribution(block_output, positions="all", on=even, verify=5)
     assert grid.exact.sum() == 5
     assert passes[:2] == [len(even)] * 2  # the estimates
-    assert len(passes) == 5
+    assert len(passes) == 3
 
 
 def test_exact_edges_share_their_runs(looked, even, passes):
@@ -85,7 +85,7 @@ def test_exact_edges_share_their_runs(looked, even, passes):
 def test_a_trace_takes_clean_and_corrupted_runs_once(looked, even, passes):
     """The corrupted run is the sweep's own base run, and the control is in the check."""
     looked.trace(block_output, on=even)
-    assert len(passes) == 4  # corrupted, clean to read, clean to score, check and control
+    assert len(passes) == 2  # corrupted and clean runs, check and control together; clean to score
 
 
 def test_paths_of_many_sets_take_the_passes_of_one(looked, even, passes):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causaltest.engine.sweeps.beside import Own
 from causaltest.engine.sweeps.capture import Track, capture
+from causaltest.engine.sweeps.opening import Opening
 from causaltest.engine.sweeps.outputs import Among, Noting, answers
 from causaltest.engine.sweeps.task import Task
 
@@ -37,7 +38,7 @@ class Base:
     largest
         The largest logit of any class at these tokens, of each pair.
     own
-        Activations to be put back, where the identity control is wanted.
+        Activations to be put back, where the identity control is run in a pass of its own.
     """
 
     pairs: tuple[int, ...]
@@ -57,7 +58,12 @@ class Base:
 
 
 def base_runs(
-    task: Task, pairs: Sequence[int], *, everywhere: bool = False, remember: bool = True
+    task: Task,
+    pairs: Sequence[int],
+    *,
+    everywhere: bool = False,
+    remember: bool = True,
+    opening: Opening | None = None,
 ) -> Base:
     """Run base prompts of one length and score them.
 
@@ -71,15 +77,24 @@ def base_runs(
         Whether logits of all tokens are wanted, whatever the metric reads of the base run.
     remember
         Whether keys and values are kept.
+    opening
+        What runs in the same pass.
     """
-    batch = task.model.batch([task.rows[pair] for pair in pairs])
+    rows = [task.rows[pair] for pair in pairs]
+    batch = task.model.batch(rows if opening is None else [*rows, *opening.rows])
     beside = task.beside
     own = None
-    if not beside.sample.isdisjoint(pairs):
+    if opening is None and not beside.sample.isdisjoint(pairs):
         own = Own(task.model, beside.sites, pairs, batch)
+    operations = own.reading.operations if own else ()
+    if opening is not None:
+        operations = opening.operations(batch)
     track, outputs = capture(
-        task.model, batch, remember=remember, operations=own.operations if own else ()
-    )
+        task.model, batch, remember=remember, operations=operations,
+        first=None if opening is None else len(rows),
+    )  # fmt: skip
+    if opening is not None:
+        opening.finish()
     values: dict[int, float] = {}
     plain: dict[int, tuple[float, ...]] = {}
     noted: list[Noting] = []

@@ -53,6 +53,65 @@ class Beside:
         return found
 
 
+class Reading:
+    """Activations of some rows of a pass, read on its way.
+
+    Parameters
+    ----------
+    model
+        The model.
+    sites
+        Where.
+    rows
+        What is read.
+    """
+
+    def __init__(self, model: Model, sites: Sequence[Site], rows: Batch) -> None:
+        self._model = model
+        self._sites = tuple(dict.fromkeys(sites))
+        self._rows = rows
+        self._read: dict[Site, tuple[tuple[Tensor, ...], Tensor]] = {}
+        self._again = False
+
+    @property
+    def operations(self) -> list[tuple[str, Side, Operation]]:
+        """What reads them."""
+        found: list[tuple[str, Side, Operation]] = []
+        for site in self._sites:
+            access = self._model.access(site)
+            found.append((access.path, access.side, self._reader(site)))
+        return found
+
+    def _reader(self, site: Site) -> Operation:
+        access = self._model.access(site)
+        turns = Turns(access.call)
+
+        def operation(tensor: Tensor) -> None:
+            if turns.comes():
+                self._again |= site in self._read
+                tensor = for_each_row(tensor, self._rows)
+                where, counts = self._model.places(site, access, tensor, self._rows)
+                flat = take(tensor, where, access)
+                self._read[site] = torch.split(flat, list(counts)), flat
+
+        return operation
+
+    @property
+    def complete(self) -> bool:
+        """Whether each site was read once."""
+        return len(self._read) == len(self._sites) and not self._again
+
+    def of(self, site: Site, rows: Sequence[int]) -> tuple[Tensor, list[int]] | None:
+        """Return what was read of some rows, and how many entries each has; None if nothing."""
+        if site not in self._read:
+            return None
+        split, flat = self._read[site]
+        if list(rows) == list(range(len(split))):
+            return flat, [len(each) for each in split]
+        chosen = [split[row] for row in rows]
+        return torch.cat(chosen), [len(each) for each in chosen]
+
+
 class Own:
     """Activations of base runs, to be put back where they are from.
 
@@ -72,37 +131,13 @@ class Own:
         self, model: Model, sites: tuple[Site, ...], pairs: Sequence[int], rows: Batch
     ) -> None:
         self.part = Interchange(sites)
-        self._model = model
-        self._place = {pair: index for index, pair in enumerate(pairs)}
-        self._rows = rows
-        self._read: dict[Site, tuple[Tensor, ...]] = {}
-
-    @property
-    def operations(self) -> list[tuple[str, Side, Operation]]:
-        """What reads them."""
-        found: list[tuple[str, Side, Operation]] = []
-        for site in self.part.sites:
-            access = self._model.access(site)
-            found.append((access.path, access.side, self._reader(site)))
-        return found
-
-    def _reader(self, site: Site) -> Operation:
-        access = self._model.access(site)
-        turns = Turns(access.call)
-
-        def operation(tensor: Tensor) -> None:
-            if turns.comes():
-                tensor = for_each_row(tensor, self._rows)
-                where, counts = self._model.places(site, access, tensor, self._rows)
-                self._read[site] = torch.split(take(tensor, where, access), list(counts))
-
-        return operation
+        self.reading = Reading(model, sites, rows)
+        self.place = {pair: index for index, pair in enumerate(pairs)}
 
     def stored(self, strip: Strip) -> Stored:
         """Return what is put back in the rows of a strip."""
+        rows = [self.place[pair] for pair in strip.pairs]
+        read = ((site, self.reading.of(site, rows)) for site in self.part.sites)
         found = Stored()
-        found[self.part] = {}
-        for site, read in self._read.items():
-            chosen = [read[self._place[pair]] for pair in strip.pairs]
-            found[self.part][site] = torch.cat(chosen), [len(each) for each in chosen]
+        found[self.part] = {site: each for site, each in read if each is not None}
         return found

@@ -106,7 +106,7 @@ def _of_tokens(name: str, value: Tensor, track: Track, places: slice | Tensor) -
         raise _unfit(name, value)
     if shape[-2:] == (tokens, tokens) or (value.ndim == _MASK_AXES and shape[-2] == tokens):
         return value[..., places, :]
-    if value.ndim >= 2 and shape[1] == tokens and shape[0] in {1, track.pairs}:
+    if value.ndim >= 2 and shape[1] == tokens and shape[0] in {1, track.rows}:
         return value[:, places]
     if value.ndim == 1 and shape[0] == tokens:
         return value[places]
@@ -118,7 +118,7 @@ def _of_tokens(name: str, value: Tensor, track: Track, places: slice | Tensor) -
 
 def _of_rows(name: str, value: Tensor, track: Track, part: Slice) -> Tensor:
     if name == _ALIBI:
-        heads = value.shape[0] // track.pairs
+        heads = value.shape[0] // track.rows
         return value[:heads].repeat(part.count, *[1] * (value.ndim - 1))
     value = _shared(name, value, track)
     if value.ndim == _MASK_AXES and value.shape[0] == 1:
@@ -130,7 +130,7 @@ def _of_packs(name: str, value: Tensor, track: Track, packs: Packs) -> Tensor:
     """Return an argument with a row for each pack, its tokens and keys where they lie there."""
     tokens, count = track.tokens, packs.count
     if name == _ALIBI:
-        slopes = value[: value.shape[0] // track.pairs]
+        slopes = value[: value.shape[0] // track.rows]
         if slopes.ndim != 3 or slopes.shape[-1] != tokens:
             raise _unfit(name, value)
         return slopes[:, :, packs.keys].permute(2, 0, 1, 3).flatten(0, 1)
@@ -161,8 +161,8 @@ def _hidden(mask: Tensor, visible: Tensor) -> Tensor:
 
 def _shared(name: str, value: Tensor, track: Track) -> Tensor:
     """Return an argument once for all pairs of the base run."""
-    if value.ndim > 1 and value.shape[0] == track.pairs > 1:
-        if not same_in_rows(name, value, track.pairs):
+    if value.ndim > 1 and value.shape[0] == track.rows > 1:
+        if not same_in_rows(name, value, track.rows):
             raise Unfit(f"the block argument {name} depends on the prompt")
         return value[:1]
     return value

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import carried
-from causaltest.engine.hooks import Operation, Side, evaluating
+from causaltest.engine.hooks import Operation, Side, attached, evaluating
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch
@@ -72,11 +72,14 @@ class Track:
         What each block took, and what the last one gave, (pairs, tokens, width) each.
     memory
         Keys and values of each block; None where they are not to be had.
+    rows
+        Number of rows of the pass, in which others may have run behind these.
     """
 
     calls: tuple[Call, ...]
     states: tuple[Tensor, ...]
     memory: tuple[Remembered | None, ...]
+    rows: int
 
     @property
     def pairs(self) -> int:
@@ -121,6 +124,7 @@ def capture(
     remember: bool = True,
     logits: bool = True,
     operations: Sequence[tuple[str, Side, Operation]] = (),
+    first: int | None = None,
 ) -> tuple[Track, list[Output]]:
     """Run base prompts of one length and keep how each block was called.
 
@@ -135,7 +139,10 @@ def capture(
     logits
         Whether the run goes on behind the last block; else there are no outputs.
     operations
-        What else is read on the way.
+        What else is done on the way.
+    first
+        How many rows are kept, from the first on, where the operations let no others through to
+        the logits.
 
     Raises
     ------
@@ -143,7 +150,9 @@ def capture(
         The blocks are no chain, or are called in a way that is not understood.
     """
     blocks = [model.network.get_submodule(path) for path in model.architecture.blocks]
-    watch = _Watch(len(blocks), remember=remember, logits=logits)
+    rows, tokens = batch.ids.shape
+    kept = rows if first is None else first
+    watch = _Watch(len(blocks), kept, remember=remember, logits=logits)
     handles: list[Any] = []
     outputs: list[Output] = []
     with evaluating(model.network), understood():
@@ -153,25 +162,40 @@ def capture(
                 handles.append(block.register_forward_pre_hook(enter, with_kwargs=True))
                 handles.append(block.register_forward_hook(watch.leave))
             with suppress(Reached):
-                outputs = model.run_batch(batch, operations)
+                if first is None:
+                    outputs = model.run_batch(batch, operations)
+                else:
+                    outputs = _first_answers(model, batch, operations, first)
         finally:
             for handle in handles:
                 handle.remove()
-    rows, tokens = batch.ids.shape
     calls, states = watch.calls, watch.states
-    if len(calls) != len(blocks) or tuple(states[0].shape[:2]) != (rows, tokens):
+    if len(calls) != len(blocks) or tuple(states[0].shape[:2]) != (kept, tokens):
         raise Unfit("a block does not run once for each token")
-    kept = tuple(remembered(recorder, rows, tokens) for recorder in watch.recorders)
-    return Track(tuple(calls), tuple(states), kept), outputs
+    memory = tuple(remembered(each, rows, tokens, first=kept) for each in watch.recorders)
+    return Track(tuple(calls), tuple(states), memory, rows), outputs
+
+
+def _first_answers(
+    model: Model, batch: Batch, operations: Sequence[tuple[str, Side, Operation]], first: int
+) -> list[Output]:
+    """Run a batch of prompts of one length of which the first rows alone come out."""
+    with attached(model.network, operations, evaluates=True):
+        logits = model.forward(batch.ids, None)
+    if logits.ndim != 3 or logits.shape[:2] != (first, batch.ids.shape[1]):
+        raise Unfit(f"of {first} rows logits of shape {tuple(logits.shape)} came out")
+    rows = zip(logits, batch.rows[:first], strict=True)
+    return [Output(own, row, model) for own, row in rows]
 
 
 class _Watch:
     """Notes how each of some blocks is called and what it gives."""
 
-    def __init__(self, blocks: int, *, remember: bool, logits: bool) -> None:
+    def __init__(self, blocks: int, rows: int, *, remember: bool, logits: bool) -> None:
         self.calls: list[Call] = []
         self.states: list[Tensor] = []
         self.recorders = [Recorder() for _ in range(blocks)]
+        self._rows = rows
         self._remember = remember
         self._logits = logits
 
@@ -180,12 +204,12 @@ class _Watch:
 
         def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             call, stream = _bound(block, args, kwargs)
-            calls, states = self.calls, self.states
-            if len(calls) != index or (states and not torch.equal(states[-1], stream)):
+            calls, states, kept = self.calls, self.states, stream[: self._rows]
+            if len(calls) != index or (states and not torch.equal(states[-1], kept)):
                 raise Unfit("a block does not take what the block before it gives")
             calls.append(call)
             if not states:
-                states.append(stream.clone())
+                states.append(kept.clone())
             recorder = self.recorders[index] if self._remember else None
             return bind(call, {**call.arguments, call.stream: stream}, recorder)
 
@@ -194,6 +218,7 @@ class _Watch:
     def leave(self, _block: nn.Module, _args: Any, output: object) -> None:
         """Note what a block gives."""
         found = carried(output)
+        found = None if found is None or not found.ndim else found[: self._rows]
         if found is None or found.shape != self.states[0].shape:
             raise Unfit("a block does not give what it takes")
         # A copy: some blocks change what they take in place.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -20,7 +20,8 @@ from causaltest.engine.sweeps.batched import Run, run_batched
 from causaltest.engine.sweeps.beside import Own
 from causaltest.engine.sweeps.calling import same_in_rows
 from causaltest.engine.sweeps.capture import Unfit, capture
-from causaltest.engine.sweeps.outputs import Among, Partial
+from causaltest.engine.sweeps.opening import Opening
+from causaltest.engine.sweeps.outputs import Among, Partial, answers
 from causaltest.engine.sweeps.planning import Strip, rows_of
 from causaltest.engine.sweeps.prefix import Reached
 from causaltest.engine.sweeps.sources import Giver, Sources
@@ -254,10 +255,10 @@ def _short_of_logits(task: Task, readout: Readout, base: Base, among: Among) -> 
     return run
 
 
-def difference(
+def plain_logits(
     task: Task, sources: Sources, tally: Tally, base: Base, readout: Readout
-) -> tuple[float, float]:
-    """Return how far the watched rows are from plain forward passes, relative to their logits.
+) -> dict[Watched, Tensor | None]:
+    """Return the logits of the watched rows in plain forward passes of their own.
 
     The identity control is run in the same passes.
 
@@ -268,16 +269,11 @@ def difference(
     sources
         What the cells put in.
     tally
-        Holds the logits of the watched rows; the cost of the check is added to it.
+        Holds the watched rows; takes in the identity control, and what the passes cost.
     base
         The base runs.
     readout
         How logits come about.
-
-    Returns
-    -------
-    tuple of float
-        The difference, and the largest logit.
     """
     strips = [Strip(cell, draw, (pair,)) for pair, cell, draw in tally.watched]
     giver: Giver = sources
@@ -294,8 +290,32 @@ def difference(
     tally.work += plain.work
     if base.own is not None:
         tally.identity[list(sample)] = plain.sums[list(sample), identity]
+    return plain.watched
+
+
+def logits_beside(
+    task: Task, opening: Opening, tally: Tally, base: Base
+) -> dict[Watched, Tensor | None]:
+    """Return the logits of the watched rows in the job's first pass; arguments as above."""
+    watched, identity = opening.outputs(base.reads, base.among)
+    for pair, output in identity.items():
+        tally.identity[pair] = task.metric(output)
+    tally.work += len(watched) + len(identity)
+    return {row: answers(out, base.reads[row[0]], base.among) for row, out in watched.items()}
+
+
+def difference(
+    tally: Tally, plain: Mapping[Watched, Tensor | None], base: Base
+) -> tuple[float, float]:
+    """Return how far the watched rows are from plain forward passes, relative to their logits.
+
+    Returns
+    -------
+    tuple of float
+        The difference, and the largest logit.
+    """
     worst = largest = 0.0
-    for row, wanted in plain.watched.items():
+    for row, wanted in plain.items():
         found = tally.watched[row]
         assert found is not None
         assert wanted is not None

@@ -23,15 +23,18 @@ from causaltest.engine.sweeps.checking import (
     check_readout,
     check_windows,
     difference,
+    logits_beside,
+    plain_logits,
     readout_of,
     to_check,
 )
 from causaltest.engine.sweeps.growing import Walk
 from causaltest.engine.sweeps.keeping import Finished, Way
 from causaltest.engine.sweeps.known import known_cells
+from causaltest.engine.sweeps.opening import Opening
 from causaltest.engine.sweeps.outputs import Unread
 from causaltest.engine.sweeps.packing import best_length
-from causaltest.engine.sweeps.pieces import in_pieces
+from causaltest.engine.sweeps.pieces import in_pieces, out_of_memory
 from causaltest.engine.sweeps.placing import Places
 from causaltest.engine.sweeps.plan import Job
 from causaltest.engine.sweeps.planning import Strip, buckets, by_pairs
@@ -137,6 +140,7 @@ class Fast:
         self.checked: list[int] = []
         self.difference: float | None = None
         self.largest = 0.0
+        self.together = True
         self._lengths: set[int] = set()
 
     @property
@@ -184,9 +188,17 @@ class Fast:
             try:
                 return self._read_as_needed(job)
             except Unfit as reason:
-                if self.way == _WHOLE:
+                if self.together:  # rows of several kinds may be what is not understood
+                    self.together = False
+                elif self.way == _WHOLE:
                     raise
-                self._give_up(str(reason))
+                else:
+                    self._give_up(str(reason))
+                    self.together = True
+            except (RuntimeError, MemoryError) as error:
+                if not self.together or not out_of_memory(error):
+                    raise
+                self.together = False
 
     def _give_up(self, why: str) -> None:
         """Go on in the next way, which asks less of a model."""
@@ -222,33 +234,50 @@ class Fast:
     def _run(self, job: Job, *, everywhere: bool) -> Tally:
         tally = self.tally.part()
         sources = Sources(self.task, tally, job.pairs, job.cells)
+        known = {pair: self._known(pair, job) for pair in job.pairs}
+        planned = self._planned(job, known)
+        tokens = len(self.task.ids[job.pairs[0]])
+        watched = () if tokens in self._lengths else self._to_check(planned)
+        opening = self._opening(job, sources, watched)
         remember = self.way != _WHOLE
-        base = base_runs(self.task, job.pairs, everywhere=everywhere, remember=remember)
+        base = base_runs(
+            self.task, job.pairs, everywhere=everywhere, remember=remember, opening=opening
+        )
         if remember and None in base.track.memory:
             self.way, self.hindrance = _WHOLE, "keys and values are not to be had"
+            planned = self._planned(job, known)
         tally.work += len(job.pairs)
         tally.reads, tally.among = dict(base.reads), base.among
         check_readout(self.task, self.readout, base)
         for pair, plain in base.plain.items():
             tally.add_plain(pair, plain)
-        known = {pair: self._known(pair, job) for pair in job.pairs}
         for pair, cells in known.items():
             tally.add_known(pair, cells, base.values[pair])
-        planned = self._planned(job, base, known)
-        if base.track.tokens not in self._lengths:
-            tally.watched = dict.fromkeys(self._to_check(planned))
+        tally.watched = dict.fromkeys(watched)
         answers = Answers(self.task, base, self.readout, tally)
         for strips in planned:
             walk = self._walk(strips, base, sources)
-            tokens = base.track.tokens
             shorter = sum(strip.start for strip in strips) // len(strips)
             most = self.task.most_rows(tokens - shorter, answers=1)
             for group in by_pairs(strips, tokens, self.task.most_tokens):
                 in_pieces(group, most, partial(walk.run, answers=answers), tally)
         answers.flush()
-        self._check(tally, sources, base)
-        self._lengths.add(base.track.tokens)
+        self._check(tally, sources, base, opening)
+        self._lengths.add(tokens)
         return tally
+
+    def _opening(self, job: Job, sources: Sources, watched: Sequence[Watched]) -> Opening | None:
+        """Return what is run beside the base runs; None where that is too much for one pass."""
+        if not self.together:
+            return None
+        sample = sorted(self.task.beside.sample.intersection(job.pairs))
+        opening = Opening(
+            self.task, self.readout, job.pairs, sources, watched=watched, sample=sample
+        )
+        tokens = len(self.task.ids[job.pairs[0]])
+        rows = len(job.pairs) + len(opening.rows)
+        most = min(self.task.most_rows(tokens, answers=tokens), self.task.most_tokens // tokens)
+        return opening if len(job.pairs) < rows <= most else None
 
     def _walk(self, strips: Sequence[Strip], base: Base, sources: Sources) -> Walk:
         begins = [strip.start for strip in strips]
@@ -268,12 +297,16 @@ class Fast:
         strips = [(strip, self._join(strip.cell)) for strips in planned for strip in strips]
         return to_check(strips, self.task.model.n_layers) if strips else []
 
-    def _check(self, tally: Tally, sources: Sources, base: Base) -> None:
-        if not tally.watched and base.own is None:
+    def _check(self, tally: Tally, sources: Sources, base: Base, opening: Opening | None) -> None:
+        if opening is not None:
+            plain = logits_beside(self.task, opening, tally, base)
+        elif tally.watched or base.own is not None:
+            plain = plain_logits(self.task, sources, tally, base, self.readout)
+        else:
             return
-        off, largest = difference(self.task, sources, tally, base, self.readout)
         if not tally.watched:
             return
+        off, largest = difference(tally, plain, base)
         check_agreement(self.task, off)
         self.checked += [cell for _, cell, _ in tally.watched]
         self.difference = max(off, self.difference or 0.0)
@@ -287,11 +320,9 @@ class Fast:
         assert join is not None
         return join
 
-    def _planned(
-        self, job: Job, base: Base, known: Mapping[int, Sequence[int]]
-    ) -> list[list[Strip]]:
+    def _planned(self, job: Job, known: Mapping[int, Sequence[int]]) -> list[list[Strip]]:
         """Return the strips of each walk, in the order in which they join."""
-        layers, tokens = len(base.track.calls), base.track.tokens
+        layers, tokens = self.task.model.n_layers, len(self.task.ids[job.pairs[0]])
         first: dict[int, dict[int, list[int]]] = {}
         weights: dict[int, float] = {}
         away = {pair: frozenset(cells) for pair, cells in known.items()}
@@ -302,7 +333,7 @@ class Fast:
                 place = min(edited, default=0)
                 first.setdefault(cell, {}).setdefault(place, []).append(pair)
                 weights[place] = weights.get(place, 0.0) + blocks * self.task.cells[cell].draws
-        width = base.track.states[0].shape[-1] if self.way == _PACKED else None
+        width = self.task.width if self.way == _PACKED else None
         starts = buckets(weights, tokens, layers=layers, width=width)
         found: dict[int, list[Strip]] = {start: [] for start in starts}
         for cell, by_place in first.items():

@@ -101,13 +101,14 @@ class Held:
         return self._whole[0].shape[2] - 1
 
 
-def remembered(recorder: Recorder, rows: int, tokens: int) -> Remembered | None:
-    """Return what one block's keys and values were; None where they are not of the known form."""
+def remembered(recorder: Recorder, rows: int, tokens: int, *, first: int) -> Remembered | None:
+    """Return the keys and values of the first rows; None where they are not of the known form."""
     if len(recorder.found) != 1:
         return None
     shapes = [tuple(each.shape) for each in recorder.found[0] if isinstance(each, Tensor)]
     fits = all(len(each) == 4 and (each[0], each[2]) == (rows, tokens) for each in shapes)
-    return recorder.found[0] if len(shapes) == 2 and fits else None
+    keys, values = recorder.found[0]
+    return (keys[:first], values[:first]) if len(shapes) == 2 and fits else None
 
 
 def causal_mask(places: Tensor, tokens: int, dtype: torch.dtype) -> Tensor:

@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.apply import donors, has_source
+from causaltest.engine.prompts import Row
 from causaltest.engine.sources import Stored, drawn, means_for, reads_for
+from causaltest.engine.sweeps.beside import Reading
 from causaltest.engine.sweeps.edited import EditedRuns
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.task import Tally, Task, together
 from causaltest.interventions import FromSource, Intervention
 from causaltest.sites import Site
+
+_SOURCE = ("source", None)
 
 
 class Giver(Protocol):
@@ -65,6 +69,41 @@ class Sources:
     def stored(self, strip: Strip) -> Stored:
         """Return what each part of a strip's cell puts in, entries in the order of its rows."""
         return self._given(self._task.cells[strip.cell], strip.pairs, strip.draw)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where plain runs are read."""
+        return tuple(dict.fromkeys(site for part in self._plain for site in part.sites))
+
+    def rows_beside(self, tokens: int) -> tuple[Row, ...]:
+        """Return the source prompts of the pairs, where nothing else is read.
+
+        Parameters
+        ----------
+        tokens
+            How long each must be; none are returned otherwise.
+        """
+        if not self._plain or self._shared or {*map(_prompt, self._plain)} != {_SOURCE}:
+            return ()
+        if any(isinstance(part, FromSource) for part in self._plain):
+            return ()
+        chosen = [self._task.pairs[index] for index in self._pairs]
+        rows = donors(next(iter(self._plain)), chosen, self._task.pairs, 0) or ()
+        ids = self._task.model.prompts.ids
+        if any(row is None or len(ids(row.prompt)) != tokens for row in rows):
+            return ()
+        return tuple(row for row in rows if row is not None)
+
+    def take(self, reading: Reading) -> None:
+        """Take what was read of the rows of `rows_beside`, so that they are not run again."""
+        every = range(len(self._pairs))
+        read = {site: reading.of(site, every) for site in self.sites}
+        stored = Stored()
+        for part in self._plain:
+            found = ((site, read[site]) for site in part.sites)
+            stored[part] = {site: each for site, each in found if each is not None}
+        self._read[0, False] = stored
+        self._tally.work += len(self._pairs)
 
     def _reading(self, cells: Iterable[tuple[Intervention, int]]) -> dict[Intervention, int]:
         """Return the parts that put in what is read, and how many draws there are of each."""
@@ -131,4 +170,4 @@ def _prompt(part: Intervention) -> object:
     """Return which prompts a part reads, under what."""
     if isinstance(part, FromSource):
         return part.source, part.under
-    return ("source", None) if part.needs_source else part
+    return _SOURCE if part.needs_source else part

@@ -74,6 +74,11 @@ class Task:
         return means_for(self.model, together(list(parts)), self.pairs)
 
     @property
+    def width(self) -> int:
+        """About how wide activations are."""
+        return self._widths[0]
+
+    @property
     def tolerance(self) -> float:
         """By how much logits may differ between plans, relative to the largest."""
         return max(1e-5, 16 * torch.finfo(self.model.dtype).eps)
