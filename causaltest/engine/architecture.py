@@ -23,7 +23,7 @@ from causaltest.engine.residual import Findings, settle_crossing, settle_residua
 from causaltest.engine.softmax import Softmax
 from causaltest.engine.stacks import Stack, find_stacks, no_stack
 from causaltest.engine.survey import Place, Seen, survey, tensor_of
-from causaltest.errors import ModelError, SiteError
+from causaltest.errors import CausaltestError, ModelError, SiteError
 from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, KEYED, LAYER_COMPONENTS, MODULE, Site
 from causaltest.spelling import did_you_mean
 
@@ -50,6 +50,8 @@ class Architecture:
         Name of the stack of blocks where there are several: the one that leads to the answer.
     others
         What was found in the other stacks, by their names, in the order they run.
+    layouts
+        Places in which rows and tokens are not the first axes, as far as a probe shows them.
     """
 
     blocks: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ class Architecture:
     vocabulary: int = 2
     stack: str = ""
     others: Mapping[str, Architecture] = field(default_factory=dict)
+    layouts: Mapping[Place, Layout] = field(default_factory=dict)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -122,7 +125,10 @@ class Architecture:
             network.get_submodule(site.path)
         except AttributeError as error:
             raise SiteError(f"{name} has no module {no_module(network, site.path)}") from error
-        return Access(site.path, site.side, call=site.call)
+        access = Access(site.path, site.side, call=site.call)
+        layout = self.layouts.get((site.path, site.side))
+        # Where rows come first, whole activations are edited with the axes that they have.
+        return access if layout is None or not layout.rows else _as_it_is(access, self.layouts)
 
     def _component(self, site: Site, name: str) -> Access:
         whole = site.component
@@ -196,8 +202,6 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     """
     embedding = _embedding_path(network)
     vocabulary = _vocabulary(network, embedding)
-    if not any(isinstance(module, nn.ModuleList) for module in network.modules()):
-        return _without(vocabulary, no_stack(network, {}))
     rows = min(8, vocabulary)
     try:
         several = _probe(network, forward, _some_ids(1, 2, vocabulary), name)
@@ -205,12 +209,14 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     except ModelError as error:
         if _has_attention(network):
             raise
-        return _without(vocabulary, str(error).splitlines()[0])
+        plain = not any(isinstance(module, nn.ModuleList) for module in network.modules())
+        reason = no_stack(network, {}) if plain else str(error).splitlines()[0]
+        return _without(vocabulary, reason)
     layouts = layouts_of(several, single, rows)
     several, single = turned(several, layouts), turned(single, layouts)
     stacks = find_stacks(network, several, 1)
     if not stacks:
-        return _without(vocabulary, no_stack(network, several))
+        return replace(_without(vocabulary, no_stack(network, several)), layouts=layouts)
     ids = _some_ids(1, 2, vocabulary).to(device_of(network))
     blocks = [path for stack in stacks for path in stack.blocks]
     probe = Probe(network, forward, ids, layouts)
@@ -223,7 +229,7 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
         for stack in stacks
     }
     answering = found.pop(stacks[-1].name)
-    return replace(answering, stack=stacks[-1].name, others=found)
+    return replace(answering, stack=stacks[-1].name, others=found, layouts=layouts)
 
 
 def _has_attention(network: nn.Module) -> bool:
@@ -359,7 +365,11 @@ def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict
     """Run a few tokens and keep what every module takes and gives."""
     try:
         return survey(network, forward, ids.to(device_of(network)), every=True)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except CausaltestError:
+        raise
+    except (
+        Exception
+    ) as error:  # these are the ids of nobody, on which a network may fail in any way
         raise ModelError(
             f"{name} could not run on token ids of shape {tuple(ids.shape)}: {error}\n"
             "pass Model(network, forward=...) with a function of (network, ids, mask)"

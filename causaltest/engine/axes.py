@@ -11,7 +11,7 @@ from causaltest.engine.layouts import USUAL, Layout
 from causaltest.engine.survey import Place, Seen
 
 
-def told(several: Seen | None, single: Seen | None, rows: int) -> Layout | None:
+def told(several: Tensor, single: Tensor, rows: int) -> Layout | None:
     """Tell the axes of an activation by how they grow with the rows and shrink with the tokens.
 
     Parameters
@@ -31,13 +31,11 @@ def told(several: Seen | None, single: Seen | None, rows: int) -> Layout | None:
     Examples
     --------
     >>> import torch
-    >>> told(Seen(1, torch.zeros(2, 1, 8)), Seen(1, torch.zeros(1, 4, 8)), 4)
+    >>> told(torch.zeros(2, 1, 8), torch.zeros(1, 4, 8), 4)
     Layout(rows=1, tokens=0)
     """
-    if several is None or single is None or several.tensor is None or single.tensor is None:
-        return None
-    one, many = tuple(several.tensor.shape), tuple(single.tensor.shape)
-    if len(one) != len(many) or len(one) < 3 or not several.tensor.is_floating_point():
+    one, many = tuple(several.shape), tuple(single.shape)
+    if len(one) != len(many) or len(one) < 3 or not several.is_floating_point():
         return None
     differ = [axis for axis in range(len(one)) if one[axis] != many[axis]]
     first = [axis for axis in differ if (one[axis], many[axis]) == (1, rows)]
@@ -50,18 +48,25 @@ def told(several: Seen | None, single: Seen | None, rows: int) -> Layout | None:
 def layouts_of(
     several: Mapping[Place, Seen], single: Mapping[Place, Seen], rows: int
 ) -> dict[Place, Layout]:
-    """Return the layouts of all places that have one and not the usual.
+    """Return the layouts of all places that have one, in every call, and not the usual.
 
     Parameters
     ----------
-    several, single, rows
+    several, single
+        Runs as for `told`, in which every call was kept.
+    rows
         As for `told`.
     """
     found: dict[Place, Layout] = {}
     for place, seen in several.items():
-        layout = told(seen, single.get(place), rows)
+        other = single.get(place)
+        if other is None or other.calls != seen.calls:
+            continue
+        pairs = zip(seen.tensors, other.tensors, strict=True)
+        layouts = {None if a is None or b is None else told(a, b, rows) for a, b in pairs}
+        layout = layouts.pop()
         usual = layout == USUAL and seen.tensor is not None and seen.tensor.ndim == 3
-        if layout is not None and not usual:
+        if not layouts and layout is not None and not usual:
             found[place] = layout
     return found
 

@@ -129,7 +129,7 @@ def switched(access: Access, site: Site, network: nn.Module) -> str:
     """
     if not isinstance(access.side, Softmax):
         target = network.get_submodule(access.path)
-        if access.side == "output" and isinstance(target, _RECURRENT):
+        if str(access.side) == "output" and isinstance(target, _RECURRENT):
             return f"the last states that {access.path} also gives are not edited, only its outputs"
         return ""
     usual = fused(network)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.access import Access, Places, only_row
+from causaltest.engine.layouts import Turned
 from causaltest.engine.prompts import Batch, places
 from causaltest.engine.rows import rows_not_first
 from causaltest.engine.survey import Place, Seen, survey
@@ -45,7 +46,7 @@ class Placement:
         shape = tuple(tensor.shape)
         if site.component == MODULE and site.dims is not None:
             _check_dims(site, shape, self._model.name)
-        plain = self._plain_shape(site)
+        plain = None if isinstance(access.side, Turned) else self._plain_shape(site)
         tokens = plain is None or plain[:2] == (1, self._survey_tokens)
         if tokens and len(shape) >= 3 and shape[:2] == tuple(rows.ids.shape):
             if len(rows.rows) == 1:

@@ -191,12 +191,65 @@ def test_positions_without_an_axis_of_tokens_are_refused(make, site, shape) -> N
     )
 
 
-@pytest.mark.parametrize("prompts", [[BASE], [BASE, SOURCE, (7, 8, 9)], [(1, 2), (3, 4)], [(1,)]])
+class Choosy(Recurrent):
+    """Refuses the token 0."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        assert bool(ids.all())
+        return super().forward(ids)
+
+
+PROMPTS = [[BASE], [BASE, SOURCE, (7, 8, 9)], [(1, 2), (3, 4)], [(1,)], [(1,), (2,)]]
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("pos", [None, 0, -1])
+def test_tokens_before_rows_are_told_apart(prompts, pos) -> None:
+    """What has its tokens first is read by row and token, with as many rows as tokens too."""
+    torch.manual_seed(0)
+    network = Recurrent(rows_first=False)
+    site = module("lstm", pos=pos)
+    got = Model(network, name="turned").read(site, prompts)[site]
+    given = network.embed(torch.tensor(prompts)).transpose(0, 1)
+    wanted = network.lstm(given)[0].transpose(0, 1)
+    wanted = wanted if pos is None else wanted[:, [pos]]
+    for one, other in zip(got, wanted, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+@pytest.mark.parametrize("dims", [None, (1, 4)])
+def test_an_edit_before_tokens_first_is_that_by_hand(side, dims) -> None:
+    """An edit at one time step of three prompts of three tokens is that of a run by hand."""
+    torch.manual_seed(0)
+    network = Recurrent(rows_first=False)
+    bases, sources = [BASE, (7, 8, 9), (2, 4, 6)], [SOURCE, (3, 5, 1), (9, 8, 7)]
+    embedded = [network.embed(torch.tensor(each)).transpose(0, 1) for each in (bases, sources)]
+    given = embedded if side == "input" else [network.lstm(each)[0] for each in embedded]
+    new, dim = given[0].clone(), slice(None) if dims is None else list(dims)
+    new[1, :, dim] = given[1][1, :, dim]
+    expected = network.out((network.lstm(new)[0] if side == "input" else new).transpose(0, 1))
+    pairs = Pairs(
+        [Pair(*each) for each in zip(bases, sources, strict=True)], name="turned", cluster=None
+    )
+    found: list[Tensor] = []
+    result = score(
+        Model(network, name="turned"),
+        interchange(module("lstm", side=side, pos=1, dims=dims)),
+        pairs,
+        lambda output: found.append(output.logits) or 0.0,
+    )
+    assert torch.allclose(torch.stack(found), expected, atol=1e-6)
+    note = "the last states that lstm also gives are not edited, only its outputs"
+    assert result.ledger[0].note == (note if side == "output" else "")
+
+
+@pytest.mark.parametrize("prompts", PROMPTS[:4])
 @pytest.mark.parametrize("pos", [None, 0])
 def test_tokens_before_rows_are_never_taken_for_rows(prompts, pos) -> None:
-    """With as many rows as tokens both orders have one shape: a run of other tokens tells them."""
+    """Where no probe tells the order of axes, a run of other tokens does, and it is refused."""
     torch.manual_seed(0)
-    model = Model(Recurrent(rows_first=False), name="turned")
+    model = Model(Choosy(rows_first=False), name="choosy")
     with pytest.raises(InterventionError) as caught:
         model.read(module("lstm", pos=pos), prompts)
     tokens = {1: 2, 2: 4, 3: 2}[len(prompts[0])]

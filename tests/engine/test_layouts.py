@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from causaltest.engine.axes import told
+from causaltest.engine.axes import layouts_of, told
 from causaltest.engine.gradients import differentiable
 from causaltest.engine.layouts import Layout
 from causaltest.engine.model import Model
@@ -351,7 +351,18 @@ def test_several_streams_are_one_width(axis, rows) -> None:
 )
 def test_axes_are_told_by_what_changes(one, many, layout) -> None:
     """The axis that grows is the rows, the one that shrinks the tokens; no guess where two do."""
-    assert told(Seen(1, torch.zeros(one)), Seen(1, torch.zeros(many)), 4) == layout
+    assert told(torch.zeros(one), torch.zeros(many), 4) == layout
+
+
+def test_calls_that_differ_have_no_layout() -> None:
+    """A module that gets tokens first in one call and rows first in another has neither."""
+    first, second = torch.zeros(2, 1, 8), torch.zeros(1, 2, 8)
+    seen = Seen(2, first, (first, second))
+    one, two = torch.zeros(1, 4, 8), torch.zeros(4, 1, 8)
+    assert layouts_of({("a", "output"): seen}, {("a", "output"): Seen(2, one, (one, two))}, 4) == {}
+    again = Seen(2, first, (first, first)), Seen(2, one, (one, one))
+    found = layouts_of({("a", "output"): again[0]}, {("a", "output"): again[1]}, 4)
+    assert found == {("a", "output"): Layout(1, 0)}
 
 
 class Pooling(nn.Module):
