@@ -24,7 +24,8 @@ from causaltest.measuring import Measuring
 from causaltest.metrics import Metric
 from causaltest.pairs import Pairs
 from causaltest.stats import Effect, Rate
-from causaltest.stats.arriving import ArrivingEffect, ArrivingRate, Look, Stream
+from causaltest.stats.arriving import ArrivingEffect, ArrivingRate
+from causaltest.stats.looks import Look, Stream
 
 _LIMITED = {"probability": (0.0, 1.0), "fraction": (0.0, 1.0)}
 """Limits of what a metric counts in; an effect is the difference of two such numbers."""

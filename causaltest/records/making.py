@@ -227,7 +227,7 @@ def _controls(shown: AmongControls, scale_of: Scale) -> ControlStrip:
 
 def _path(shown: Watched, verdict: Verdict, scale_of: Scale) -> EvidencePath | None:
     """Record a path of e-values or limits; None where the bound is beyond all values."""
-    from causaltest.stats.sequential import Betting
+    from causaltest.stats.betting import Betting
 
     region = shown.region
     facts: dict[str, Any] = {

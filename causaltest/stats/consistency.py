@@ -15,7 +15,7 @@ from causaltest.stats.distributions import t_quantile, t_survival
 from causaltest.stats.effect import Effect
 from causaltest.stats.evidence import Basis, judged
 from causaltest.stats.judge import FEWEST_UNITS
-from causaltest.stats.measured import bound_of
+from causaltest.stats.operands import bound_of
 from causaltest.stats.rate import Rate
 from causaltest.stats.significance import UnitTable, lower_bounds, unit_table
 from causaltest.stats.verdict import Interval, Sizes, Verdict

@@ -17,6 +17,7 @@ from causaltest.stats.effect import Effect
 from causaltest.stats.evidence import Basis, judged
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import Measured
+from causaltest.stats.operands import article
 from causaltest.stats.shown import AmongControls, together
 from causaltest.stats.student import Student
 from causaltest.stats.verdict import Verdict
@@ -225,8 +226,8 @@ class Controls:
             if control.kind != effect.kind or control.metric != effect.metric:
                 raise MetricError(
                     f"cannot compare {effect.subject} with {control.subject}: "
-                    f"{_article(effect.kind)} in {effect.metric or 'no metric'} and "
-                    f"{_article(control.kind)} in "
+                    f"{article(effect.kind)} in {effect.metric or 'no metric'} and "
+                    f"{article(control.kind)} in "
                     f"{control.metric or 'no metric'}\nmeasure controls as the effect is measured"
                 )
             if not effect.columns.shares_scale(columns):
@@ -259,7 +260,3 @@ class Controls:
         place = f"{above} of {len(self)} {self._kind} reach the effect"
         mean, spread = float(self.estimates.mean()), float(self.estimates.std(ddof=1))
         return f"{place}; they have mean {mean:.3g} and standard deviation {spread:.3g}"
-
-
-def _article(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeio" else f"a {kind}"

@@ -17,7 +17,7 @@ from causaltest.stats.conjunction import JointVerdict, every, rejudged
 from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
-from causaltest.stats.measured import metric_of
+from causaltest.stats.operands import metric_of
 from causaltest.stats.rate import Rate
 from causaltest.stats.shown import OnCurve
 from causaltest.stats.significance import joint, unit_table
@@ -278,7 +278,9 @@ class Curve(Paired):
 
     @property
     def isotonic(self) -> Fit:
-        """The mean curve and its best rising approximation, for display.
+        """The mean curve and its best rising or falling approximation, for display.
+
+        Whichever comes closer to the means is given.
 
         Source: Barlow et al. (1972), Statistical Inference under Order Restrictions.
         """
@@ -287,7 +289,8 @@ class Curve(Paired):
             math.fsum(self._columns.means(self._values[:, dose])) / n
             for dose in range(len(self._doses))
         ]
-        fitted = optimize.isotonic_regression(means).x
+        both = [optimize.isotonic_regression(means, increasing=up).x for up in (True, False)]
+        fitted = min(both, key=lambda fit: float(np.sum((fit - means) ** 2)))
         return Fit(self.doses, tuple(means), tuple(float(each) for each in fitted))
 
     def _effect(self, values: Floats, what: str, floor: float) -> Effect:

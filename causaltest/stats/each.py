@@ -16,7 +16,7 @@ from causaltest.stats.columnwise import constant_columns, hull_p
 from causaltest.stats.conjunction import JointVerdict, every
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
-from causaltest.stats.measured import bound_of
+from causaltest.stats.operands import bound_of
 from causaltest.stats.shown import Shown
 from causaltest.stats.significance import UnitTable, unit_table
 from causaltest.stats.verdict import Verdict

@@ -11,7 +11,9 @@ from causaltest.errors import MetricError
 from causaltest.stats.assess import Found, assess_effect
 from causaltest.stats.columns import Columns, checked_columns
 from causaltest.stats.judge import Judge
-from causaltest.stats.measured import Magnitude, Measured, metric_of, refuse_sum
+from causaltest.stats.magnitude import Magnitude
+from causaltest.stats.measured import Measured
+from causaltest.stats.operands import metric_of, refuse_sum
 from causaltest.stats.shown import together
 
 

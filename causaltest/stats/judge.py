@@ -99,7 +99,7 @@ def units_advised(alpha: float) -> int:
     Examples
     --------
     >>> [units_advised(level) for level in (0.05, 0.01, 0.0025, 0.05 / 1000)]
-    [10, 11, 23, 57]
+    [10, 10, 23, 57]
     """
     return max(ADVISED_UNITS, math.ceil(20.0 * math.log10(1.0 / alpha) - 30.0))
 

@@ -16,7 +16,7 @@ from causaltest.stats.columns import Columns
 from causaltest.stats.decision import Region
 from causaltest.stats.evidence import Basis, judged
 from causaltest.stats.judge import Judge
-from causaltest.stats.measured import bound_of
+from causaltest.stats.operands import bound_of
 from causaltest.stats.shown import Shown
 from causaltest.stats.significance import UnitTable, joint, method_of, notes_of, simultaneous
 from causaltest.stats.verdict import Verdict

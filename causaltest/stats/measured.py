@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
@@ -17,6 +16,7 @@ from causaltest.stats.columns import Columns, Paired
 from causaltest.stats.decision import Region, decide, needed
 from causaltest.stats.exact import ExactValue
 from causaltest.stats.judge import Judge
+from causaltest.stats.operands import article, bound_of
 from causaltest.stats.shown import Shown
 from causaltest.stats.sizes import prediction, share, standardised_mean
 from causaltest.stats.verdict import Interval, Sizes, Verdict
@@ -110,14 +110,14 @@ class Measured(Paired):
     def __bool__(self) -> NoReturn:
         word = type(self).__name__
         raise TypeError(
-            f"{_article(word)} has no truth value; compare it with a bound, "
+            f"{article(word)} has no truth value; compare it with a bound, "
             f"e.g. `assert {self.kind.replace(' ', '_')} > 0.5`"
         )
 
     def __eq__(self, other: object) -> NoReturn:
         word = self.kind.replace(" ", "_")
         raise TypeError(
-            f"{_article(self.kind)} never equals a value exactly; claim a direction, "
+            f"{article(self.kind)} never equals a value exactly; claim a direction, "
             f"e.g. `assert {word} > 0.5`, or that an effect is negligible, "
             "e.g. `assert abs(effect) < 0.1`"
         )
@@ -258,7 +258,7 @@ class Measured(Paired):
     def _strangers(self, other: Measured) -> MetricError:
         return MetricError(
             f"cannot compare {self._subject} with {other.subject}: "
-            f"{_article(self.kind)} and {_article(other.kind)} have no common unit"
+            f"{article(self.kind)} and {article(other.kind)} have no common unit"
         )
 
     def _check_metric(self, other: Measured) -> None:
@@ -270,122 +270,6 @@ class Measured(Paired):
             )
 
 
-class Magnitude:
-    """`abs(effect)`: can be claimed to lie below a margin, and nothing else."""
-
-    __array_ufunc__ = None
-
-    def __init__(
-        self, measured: Measured, name: str, decide: Callable[[Region, float, str], Verdict]
-    ) -> None:
-        self._measured = measured
-        self._name = name
-        self._decide = decide
-
-    def __repr__(self) -> str:
-        return f"abs({self._measured!r})"
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError(
-            "abs(effect) has no truth value; compare it with a margin, "
-            "e.g. `assert abs(effect) < 0.1`"
-        )
-
-    def __eq__(self, other: object) -> NoReturn:
-        raise TypeError("abs(effect) never equals a value exactly; claim `abs(effect) < 0.1`")
-
-    __hash__ = object.__hash__
-
-    def __lt__(self, margin: object) -> Verdict:
-        bound = bound_of(margin, "abs(effect)")
-        if bound is None:
-            return NotImplemented
-        floor = self._measured.floor
-        if bound <= floor:
-            told = f"the numeric floor {floor:.3g}" if floor else "0"
-            raise EvidenceError(
-                f"abs(effect) < {bound:g} cannot be decided: the margin is not above {told}\n"
-                "name the largest effect that would still be negligible"
-            )
-        statement = f"-{bound:g} < {self._name} < {bound:g}"
-        return self._decide(Region(-bound, bound), bound, statement)
-
-    def __gt__(self, margin: object) -> NoReturn:
-        raise TypeError(
-            "`abs(effect) > margin` does not say which way; "
-            "name the direction: `effect > margin` or `effect < -margin`"
-        )
-
-    def __ge__(self, margin: object) -> NoReturn:
-        raise TypeError(
-            "`abs(effect) >= margin` does not say which way; "
-            "name the direction: `effect > margin` or `effect < -margin`"
-        )
-
-    def __le__(self, margin: object) -> NoReturn:
-        raise TypeError(
-            "`abs(effect) <= margin` cannot be claimed, since data cannot tell it from `<`; "
-            "write `abs(effect) < margin`"
-        )
-
-
-def bound_of(other: object, kind: str) -> float | None:
-    """Read a bound; None leaves the comparison to the other operand.
-
-    Raises
-    ------
-    EvidenceError
-        If the bound is not finite.
-    TypeError
-        If it is no number.
-    """
-    if not isinstance(other, bool) and isinstance(other, numbers.Real):
-        bound = float(other)
-        if not math.isfinite(bound):
-            raise EvidenceError(
-                f"the bound is {bound}; {_article(kind)} compares with a finite number"
-            )
-        return bound
-    if _everyday(other):
-        raise TypeError(
-            f"{_article(kind)} compares with a number or with another measurement of the same "
-            f"pairs, not with {type(other).__name__} {str(other)[:40]!r}"
-        )
-    return None
-
-
-def refuse_sum(other: object, kind: str) -> None:
-    """Refuse to add or subtract everyday values, with words.
-
-    Raises
-    ------
-    TypeError
-        If `other` is a number, a string, an array or the like.
-    """
-    if _everyday(other):
-        raise TypeError(
-            f"{_article(kind)} and {_article(type(other).__name__)} do not add up; "
-            "put numbers into the bound, e.g. `assert a - b > 0.1`"
-        )
-
-
-def metric_of(subject: str) -> str:
-    """Read the metric off a subject such as `recovery of interchange(...)`."""
-    metric, of, _ = subject.partition(" of ")
-    return metric if of else ""
-
-
-def _everyday(other: object) -> bool:
-    """Whether a class can know nothing about effects; others may bring their own comparison."""
-    return type(other).__module__.partition(".")[0] in {"builtins", "numpy", "torch"}
-
-
 def _interval(found: Found, alpha: float) -> Interval:
     low, high = found.evidence.limits(alpha)
     return Interval(low, high, 1.0 - alpha)
-
-
-def _article(kind: str) -> str:
-    if "(" in kind:
-        return kind
-    return f"an {kind}" if kind[0] in "aeiAEI" else f"a {kind}"

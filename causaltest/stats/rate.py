@@ -14,7 +14,9 @@ from causaltest.stats.assess import Found, assess_rate, assess_rate_difference
 from causaltest.stats.columns import checked_columns
 from causaltest.stats.decision import Region
 from causaltest.stats.judge import Judge
-from causaltest.stats.measured import Magnitude, Measured, metric_of, refuse_sum
+from causaltest.stats.magnitude import Magnitude
+from causaltest.stats.measured import Measured
+from causaltest.stats.operands import metric_of, refuse_sum
 from causaltest.stats.sizes import OddsRatio, odds_against, odds_of_flips
 from causaltest.stats.verdict import Interval, Sizes
 

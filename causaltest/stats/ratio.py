@@ -15,7 +15,8 @@ from causaltest.stats.conjunction import JointVerdict, every, rejudged
 from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
-from causaltest.stats.measured import Measured, bound_of, metric_of
+from causaltest.stats.measured import Measured
+from causaltest.stats.operands import bound_of, metric_of
 from causaltest.stats.shown import Shown
 from causaltest.stats.significance import joint, simultaneous
 from causaltest.stats.splits import check_unseen

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from causaltest.stats.asymptotic import Asymptotic
+    from causaltest.stats.betting import Betting
     from causaltest.stats.curves import Curve
     from causaltest.stats.decision import Region
     from causaltest.stats.measured import Measured
-    from causaltest.stats.sequential import Asymptotic, Betting
     from causaltest.stats.sweep import Grid
 
 

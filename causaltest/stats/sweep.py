@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from causaltest.errors import EvidenceError, MetricError
-from causaltest.stats.cells import (
-    Axes,
-    Cells,
-    Label,
-    cell_name,
-    check_axes,
-    labels_at,
-    refuse_seen,
-    select,
-)
-from causaltest.stats.columns import Paired, checked_columns
+from causaltest.stats.cells import Cells
 from causaltest.stats.conjunction import JointVerdict, all_of
 from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
+from causaltest.stats.gridded import Gridded
 from causaltest.stats.judge import Judge
 from causaltest.stats.largest import Largest
-from causaltest.stats.measured import metric_of
 from causaltest.stats.shown import OnGrid
-from causaltest.stats.significance import (
-    Direction,
-    Significance,
-    UnitTable,
-    joint,
-    method_of,
-    notes_of,
-    unit_table,
-)
+from causaltest.stats.significance import Direction, Significance, joint, method_of, notes_of
 from causaltest.stats.verdict import Verdict
 
 Floats = NDArray[np.float64]
@@ -46,7 +25,7 @@ Floats = NDArray[np.float64]
 _STABILITY_RESAMPLES = 999
 
 
-class Grid(Paired):
+class Grid(Gridded):
     """The effects of a sweep: one value per pair and cell, cells named by any number of axes.
 
     Parameters
@@ -90,78 +69,6 @@ class Grid(Paired):
     >>> bool(grid.localised({"layer": 1, "pos": "end"}))
     True
     """
-
-    def __init__(
-        self,
-        values: ArrayLike,
-        *,
-        axes: Axes,
-        scale: ArrayLike | None = None,
-        units: Sequence[str],
-        unit: str = "pair",
-        pair_ids: Sequence[str],
-        pair_set: tuple[str, str] = ("", ""),
-        subject: str = "sweep",
-        metric: str = "",
-        floor: float = 0.0,
-        judge: Judge | Callable[[], Judge] = Judge,
-        differenced: bool = False,
-    ) -> None:
-        array = np.array(values, dtype=np.float64)
-        if array.ndim < 2 or not array.size:
-            raise MetricError(
-                f"{subject}: expected one value per pair and cell, got shape {array.shape}"
-            )
-        if not 0.0 <= floor < math.inf:
-            raise EvidenceError(f"{subject}: the numeric floor is {floor}; expected 0 or more")
-        self._axes = check_axes(axes, array.shape[1:], subject)
-        self._values = array.reshape(len(array), -1)
-        self._values.flags.writeable = False
-        self._columns = checked_columns(
-            np.zeros(len(array)),  # the cells are checked by themselves
-            scale=scale,
-            units=units,
-            unit=unit,
-            pair_ids=pair_ids,
-            pair_set=pair_set,
-            subject=subject,
-        )
-        self._subject = subject
-        self._metric = metric or metric_of(subject)
-        self._floor = floor
-        self._judge = judge
-        self._differenced = differenced
-        self._check_finite()
-
-    @property
-    def axes(self) -> dict[str, tuple[Label, ...]]:
-        """Labels by axis."""
-        return dict(self._axes)
-
-    @property
-    def subject(self) -> str:
-        """What was measured, in words."""
-        return self._subject
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric."""
-        return self._metric
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of labels of each axis."""
-        return tuple(len(labels) for labels in self._axes.values())
-
-    @property
-    def values(self) -> Floats:
-        """The values, shape (pairs, ...)."""
-        return self._values.reshape(len(self._values), *self.shape)
-
-    @property
-    def estimate(self) -> Floats:
-        """The effect of each cell, in the shape of the grid."""
-        return self._table.estimates.reshape(self.shape)
 
     def __repr__(self) -> str:
         axes = " x ".join(f"{len(labels)} {name}" for name, labels in self._axes.items())
@@ -422,72 +329,8 @@ class Grid(Paired):
         subject = f"({self._subject}) - placebo"
         return self._like(values, subject, self._floor + placebo._floor, differenced=True)
 
-    # What follows serves the methods above
-
-    @cached_property
-    def _table(self) -> UnitTable:
-        return unit_table(
-            self._values,
-            self._columns,
-            floor=self._floor,
-            subject=self._subject,
-            flips=self._differenced,
-        )
-
-    def _select(self, cells: object, labels: Mapping[str, object]) -> NDArray[np.intp]:
-        named = cells.cells if isinstance(cells, Significance) else cells
-        refuse_seen(named, self._columns.units, self._columns.unit, self._columns.pair_ids)
-        return select(self._axes, named, labels)
-
-    def _cells(self, flat: Iterable[int]) -> Cells:
-        return Cells(tuple(self._axes), labels_at(self._axes, flat))
-
-    def _chosen(self, flat: Iterable[int], by: str) -> Cells:
-        return replace(
-            self._cells(flat),
-            chosen_on=frozenset(self._columns.units),
-            unit=self._columns.unit,
-            chosen_by=by,
-            pairs=frozenset(self._columns.pair_ids),
-        )
-
     def _shown(self, chosen: NDArray[np.intp], margin: float | None = None) -> OnGrid:
         return OnGrid(self, tuple(int(each) for each in chosen), margin)
-
-    def _called(self, flat: NDArray[np.intp]) -> str:
-        return self._named(flat)[0] if len(flat) == 1 else f"{len(flat)} cells"
-
-    def _named(self, flat: Iterable[int]) -> tuple[str, ...]:
-        return tuple(cell_name(self._axes, labels) for labels in labels_at(self._axes, flat))
-
-    def _effect(
-        self,
-        values: Floats,
-        where: str,
-        judge: Judge | None = None,
-        floors: float = 1.0,
-    ) -> Effect:
-        return Effect(
-            values,
-            scale=self.scale,
-            **self._columns.pairing,
-            subject=f"{self._subject} at {where}",
-            metric=self._metric,
-            floor=floors * self._floor,
-            judge=judge or self._judge,
-        )
-
-    def _each(self, flat: NDArray[np.intp], judge: Judge | None = None) -> Each:
-        return Each(
-            self._values[:, flat],
-            self._named(flat),
-            columns=self._columns,
-            subject=self._subject,
-            metric=self._metric,
-            floor=self._floor,
-            judge=judge or self._judge,
-            noun="cell",
-        )
 
     def _like(self, values: Floats, subject: str, floor: float, *, differenced: bool) -> Grid:
         return Grid(
@@ -517,17 +360,3 @@ class Grid(Paired):
         stable = np.isin(peaks, chosen).mean()
         peak = f"the peak is among them in {stable:.0%} of resamples of {self._columns.unit}s"
         return (f"hot cells hold {share:.0%} of the positive effect; {peak}",)
-
-    def _current_judge(self) -> Judge:
-        return self._judge if isinstance(self._judge, Judge) else self._judge()
-
-    def _check_finite(self) -> None:
-        wrong = np.argwhere(~np.isfinite(self._values))
-        if len(wrong):
-            pair, cell = (int(each) for each in wrong[0])
-            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            where = f"{self._called(np.array([cell]))} for pair {self._columns.pair_ids[pair]!r}"
-            raise EvidenceError(
-                f"{self._subject}: the value is {self._values[pair, cell]} at {where}{more}\n"
-                "no verdict can rest on it; look at this pair's metric and answers"
-            )

@@ -27,8 +27,9 @@ from causaltest.records import (
 )
 from causaltest.records.making import map_of, shown_by
 from causaltest.stats import Curve, Effect, Grid, Judge, Rate, Ratio
-from causaltest.stats.arriving import ArrivingEffect, Look, Stream
+from causaltest.stats.arriving import ArrivingEffect
 from causaltest.stats.controls import Controls
+from causaltest.stats.looks import Look, Stream
 from causaltest.stats.shown import OfCircuit, Place
 
 NAMES = [f"pair {i:02d}" for i in range(24)]

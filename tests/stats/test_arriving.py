@@ -9,15 +9,10 @@ import pytest
 
 from causaltest.errors import EvidenceError
 from causaltest.stats import Effect, Judge, Rate
-from causaltest.stats.arriving import (
-    ArrivingEffect,
-    ArrivingRate,
-    Look,
-    Stream,
-    unit_order,
-)
+from causaltest.stats.arriving import ArrivingEffect, ArrivingRate
+from causaltest.stats.betting import Betting
 from causaltest.stats.decision import Region, decide
-from causaltest.stats.sequential import Betting
+from causaltest.stats.looks import Look, Stream, unit_order
 
 
 class Bench:

@@ -11,17 +11,10 @@ from scipy import optimize, stats
 
 from causaltest.errors import EvidenceError
 from causaltest.stats import Judge
+from causaltest.stats.asymptotic import Asymptotic, asymptotic_sequence
+from causaltest.stats.betting import Betting, betting, combined, sign_process
 from causaltest.stats.decision import Region
-from causaltest.stats.sequential import (
-    Asymptotic,
-    Betting,
-    Stopper,
-    asymptotic_sequence,
-    betting,
-    clipped,
-    combined,
-    sign_process,
-)
+from causaltest.stats.sequential import Stopper, clipped
 
 ABOVE_HALF = Region(0.5, math.inf)
 TIERS = pytest.mark.parametrize(
