@@ -5,7 +5,7 @@
 
 Every tool is loaded, warmed up and timed in a process of its own, one after the other, on an idle
 machine with pinned threads. A variant that would take longer than `--limit` seconds, judged by a
-smaller case, is left out and the table says so.
+smaller case, is timed less often, or left out, and the table says so.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ CASES = (
 )
 
 
-def run(tool: Tool, options: argparse.Namespace, folder: Path, case: Case) -> dict[str, Any] | None:
+def run(
+    tool: Tool, options: argparse.Namespace, folder: Path, case: Case, repeats: int
+) -> dict[str, Any] | None:
     """Run one tool in its own process and return what it reports; None where it failed."""
     python = sys.executable
     here = Path(__file__).parent
@@ -110,7 +112,7 @@ def run(tool: Tool, options: argparse.Namespace, folder: Path, case: Case) -> di
     command = [python, str(script), "--model", str(folder / "model")]
     command += ["--pairs", str(folder / _inputs(case)), "--variant", tool.variant]
     command += ["--threads", str(options.threads), "--device", options.device]
-    command += ["--warmup", "1", "--repeat", str(options.repeat), "--out", str(out)]
+    command += ["--warmup", "1", "--repeat", str(repeats), "--out", str(out)]
     environment = {
         **os.environ,
         "PYTHONPATH": f"{here.parent}{os.pathsep}{peers}",
@@ -170,14 +172,14 @@ def measure(case: Case, options: argparse.Namespace, folder: Path, pace: dict[st
     answer: np.ndarray | None = None
     for tool in HEAD_TOOLS if heads else TOOLS:
         expected = pace.get(tool.label, 0.0) * case.cells * case.tokens / 15
-        if expected * (options.repeat + 1) > options.limit:
-            rows.append(
-                [tool.label, tool.kind, f"not run (about {expected:.0f} s)", "", "", "", ""]
-            )
+        # One run more warms up.
+        repeats = min(options.repeat, int(options.limit / max(expected, 1e-9)) - 1)
+        if repeats < 1:
+            rows.append([tool.label, tool.kind, f"not run (about {expected:.0f} s)", *[""] * 5])
             continue
-        found = run(tool, options, folder, case)
+        found = run(tool, options, folder, case, repeats)
         if found is None:
-            rows.append([tool.label, tool.kind, "failed", "", "", "", ""])
+            rows.append([tool.label, tool.kind, "failed", *[""] * 5])
             continue
         seconds = float(found["seconds_median"])
         pace.setdefault(tool.label, seconds / case.cells / (case.tokens / 15))
@@ -191,10 +193,11 @@ def measure(case: Case, options: argparse.Namespace, folder: Path, pace: dict[st
         memory = f"{found['max_rss_mb'] / 1024:.2f}"
         times = f"{seconds / ours:.2f}"
         rows.append(
-            [tool.label, tool.kind, f"{seconds:.3f}", times, floor, memory, f"{differs:.0e}"]
-        )
+            [tool.label, tool.kind, f"{seconds:.3f}", str(repeats), times, floor, memory,
+             f"{differs:.0e}"]
+        )  # fmt: skip
         print(case, *rows[-1], sep=" | ", flush=True)
-    header = ["tool", "", "seconds", "x causaltest", "x floor", "GB", "difference"]
+    header = ["tool", "", "seconds", "runs", "x causaltest", "x floor", "GB", "difference"]
     floor = "" if least is None else f" The matrix products alone take {least:.3f} s."
     return f"### {case}\n\n{case.cells} cells.{floor}\n\n{table(header, rows)}"
 
@@ -213,15 +216,16 @@ def main() -> None:
     )
     options = parser.parse_args()
     chosen = range(len(CASES)) if options.cases is None else options.cases
-    pace: dict[str, float] = {}
-    with TemporaryDirectory() as temporary:
-        texts = [measure(CASES[index], options, Path(temporary), pace) for index in chosen]
     title = "Sweeps beside the peers" + ("" if options.device == "cpu" else f" ({options.device})")
     command = f"python benchmarks/sweep.py --threads {options.threads} --device {options.device}"
-    shape = (
+    texts = [
         "GPT-2-small shape (12 blocks x 768, 50,257 words), float32, medians; GB is peak memory."
-    )
-    record(title, command, "\n\n".join([shape, *texts]))
+    ]
+    pace: dict[str, float] = {}
+    with TemporaryDirectory() as temporary:
+        for index in chosen:
+            texts.append(measure(CASES[index], options, Path(temporary), pace))
+            record(title, command, "\n\n".join(texts))  # an interrupt loses one case
 
 
 if __name__ == "__main__":
