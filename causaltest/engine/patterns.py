@@ -304,7 +304,10 @@ def _unfit(
     silent = bool((gone == 0).all()) and bool((before[..., -size:] != 0).any())
     if beyond < 0 or (beyond and not silent) or pattern.flatten(1, -3).shape[1] != heads:
         keys = f"{pattern.shape[-1]} keys for {pattern.shape[-2]} tokens"
-        return f"{each.path} {_OTHERS}, in one softmax ({keys})"
+        return (
+            f"{each.path} {_OTHERS}, in one softmax ({keys}); what its heads mix of both is "
+            "head_attention_value_output"
+        )
     if not silent or (heads > 1 and not bool((kept != 0).any())):
         return f"{each.path}: that its pattern weighs what its heads mix could not be verified"
     return ""

@@ -11,7 +11,7 @@ from torch import Tensor
 from causaltest.engine.access import Access, Places, only_row
 from causaltest.engine.layouts import Turned
 from causaltest.engine.prompts import Batch, places
-from causaltest.engine.rows import rows_not_first
+from causaltest.engine.rows import more_than_tokens, rows_not_first
 from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import InterventionError, SiteError
 from causaltest.sites import MODULE, Site
@@ -61,6 +61,9 @@ class Placement:
         where = f"{site}: {access.path}.{access.side}"
         if not first:
             raise InterventionError(rows_not_first(where, shape, plain or (), self._survey_tokens))
+        more = len(shape) >= 3 and shape[0] == len(rows.rows) and shape[1] > rows.ids.shape[1]
+        if more and site.component != MODULE:
+            raise InterventionError(more_than_tokens(where, tuple(shape), rows.ids.shape[1]))
         raise InterventionError(
             f"{where} has shape {shape}; expected (rows, tokens, ...) = {tuple(rows.ids.shape)} "
             "and a width. Without pos= the whole activation can be edited where its first axis is "

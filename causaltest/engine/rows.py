@@ -41,6 +41,28 @@ def rows_not_first(where: str, shape: tuple[int, ...], plain: tuple[int, ...], t
     )
 
 
+def more_than_tokens(where: str, shape: tuple[int, ...], tokens: int) -> str:
+    """Return what is wrong with a position where there are more of them than tokens in a prompt.
+
+    Parameters
+    ----------
+    where
+        The activation.
+    shape
+        Its shape, (rows, positions, ...).
+    tokens
+        How many tokens the longest prompt of the batch has.
+    """
+    more = shape[1] - tokens
+    has = "one token" if tokens == 1 else f"{tokens} tokens"
+    return (
+        f"{where} has shape {shape}: {more} positions more than the {has} of the prompt, "
+        "perhaps those of an image or a sound, and which of them a token is cannot be told\n"
+        f"give prompts with {more} placeholder ids where these stand, and take them out again in "
+        "forward=; or leave out pos= to edit the whole activation"
+    )
+
+
 def as_row(prompt: Prompt | Pair | Row) -> Row:
     """Return a prompt, or a pair's base, as a row."""
     if isinstance(prompt, (str, tuple)):

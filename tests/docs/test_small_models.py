@@ -74,10 +74,12 @@ def test_a_decoder_that_attends_to_both_stacks_at_once_says_so() -> None:
     """T5Gemma2 has one softmax over the decoder's tokens and the encoder's: no cross-attention."""
     report = measure(Subject(PAIRS, "t5gemma2", "T5Gemma2ForConditionalGeneration"))
     assert "head_query_output" not in report.components
+    assert "head_attention_value_output" in report.components
     for name in ("cross_attention_pattern", "cross_value_output", "attention_pattern"):
         assert dict(report.missing)[name] == (
             "model.decoder.layers.1.self_attn attends to other things than the tokens, in one "
-            "softmax (4 keys for 2 tokens)"
+            "softmax (4 keys for 2 tokens); what its heads mix of both is "
+            "head_attention_value_output"
         )
 
 

@@ -179,7 +179,6 @@ def test_places_that_are_not_there_are_refused(make, site, message) -> None:
     [
         (perceptron, module("2", pos=1), "2.output has shape (1, 16)"),
         (convolutions, module("2", pos=0), "2.output has shape (1, 4, 8, 8)"),
-        (vision, block_output(1, pos=3), "vit.layers.1.output has shape (1, 17, 32)"),
     ],
 )
 def test_positions_without_an_axis_of_tokens_are_refused(make, site, shape) -> None:
