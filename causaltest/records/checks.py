@@ -120,6 +120,17 @@ def check_claim(claim: Claim, place: str) -> None:
         check_shown(claim.shown, place)
 
 
+def _check_placebos(shown: Shown, place: str) -> None:
+    for index, each in enumerate(shown.controls):
+        wrong = [p for p in each.placebo_p if not 0.0 <= p <= 1.0]
+        if wrong or len(each.placebo_p) > len(each.controls):
+            raise RecordError(
+                f"{place}: shown.controls[{index}] has {len(each.placebo_p)} p-values of "
+                f"{len(each.controls)} placebos, {len(wrong)} of them outside 0 to 1.\n"
+                "Each placebo has one p-value at most."
+            )
+
+
 def check_shown(shown: Shown, place: str) -> None:
     """Refuse what figures show where its arrays are empty or do not fit together."""
     filled = {
@@ -135,6 +146,7 @@ def check_shown(shown: Shown, place: str) -> None:
                 f"{place}: shown.{name}[{arrays.index(())}] is empty.\n"
                 "A figure shows at least one number; leave it out where there is none."
             )
+    _check_placebos(shown, place)
     for index, each in enumerate(shown.maps):
         cells = math.prod(len(axis.labels) for axis in each.axes)
         labels = " x ".join(f"{len(axis.labels)} {axis.name}" for axis in each.axes) or "none"

@@ -53,7 +53,7 @@ class DoseCurve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     doses: Numbers
     means: Numbers
     isotonic: Numbers = ()
-    """The best rising approximation of the means."""
+    """The best approximation of the means that never falls, or never rises, whichever is closer."""
     low: Limits = ()
     """Limits that hold for the means of all doses at once; empty where nothing can tell."""
     high: Limits = ()
@@ -79,6 +79,9 @@ class ControlStrip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sorted."""
     test: Literal["rank", "prediction"] = "rank"
     scale: str = ""
+    placebo_p: Numbers = ()
+    """One-sided p-values of each control against the others, pair by pair, in the direction of the
+    claim; sorted. Uniform where controls are alike but for chance."""
 
 
 class EvidencePath(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

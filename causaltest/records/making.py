@@ -222,6 +222,7 @@ def _controls(shown: AmongControls, scale_of: Scale) -> ControlStrip:
         controls=shown.controls,
         test=shown.test,
         scale=scale_of(measured.subject),
+        placebo_p=shown.placebo_p,
     )
 
 

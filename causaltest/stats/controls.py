@@ -18,6 +18,7 @@ from causaltest.stats.evidence import Basis, judged
 from causaltest.stats.judge import Judge
 from causaltest.stats.measured import Measured
 from causaltest.stats.operands import article
+from causaltest.stats.placebos import placebo_p
 from causaltest.stats.shown import AmongControls, together
 from causaltest.stats.student import Student
 from causaltest.stats.verdict import Verdict
@@ -177,7 +178,13 @@ class Controls:
             statement=f"{effect.metric or effect.kind} {sign} {len(self)} {self._kind}",
             subject=effect.subject,
         )
-        shown = AmongControls(effect, tuple(self.estimates.tolist()), self._kind, self._test)
+        shown = AmongControls(
+            effect,
+            tuple(self.estimates.tolist()),
+            self._kind,
+            self._test,
+            self._placebo_p(effect, side, judge.seed),
+        )
         return replace(
             verdict,
             notes=(*verdict.notes, self._placed(effect)),
@@ -243,6 +250,20 @@ class Controls:
             metric=effect.metric,
             floor=effect.floor + max(each.floor for each in self._measured),
             judge=judge,
+        )
+
+    def _placebo_p(self, effect: Measured, side: float, seed: int) -> tuple[float, ...]:
+        """P-values of each control against the others, in the direction of the claim."""
+        values = [effect.columns.aligned(each.columns).values for each in self._measured]
+        # Numerators of a ratio of means: which way is up depends on the denominators.
+        turned = effect.scale is not None and math.fsum(effect.scale) < 0.0
+        return placebo_p(
+            np.stack(values, axis=1),
+            effect.columns.units,
+            effect.columns.pair_ids,
+            upwards=(side > 0) != turned,
+            floor=max(each.floor for each in self._measured),
+            seed=seed,
         )
 
     def _check_resolution(self, judge: Judge) -> None:

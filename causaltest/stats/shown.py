@@ -56,12 +56,15 @@ class AmongControls:
         What the controls are, e.g. `random sites`.
     test
         How the effect is placed among them.
+    placebo_p
+        One-sided p-values of each control against the others, sorted.
     """
 
     measured: Measured
     controls: tuple[float, ...]
     kind: str
     test: Literal["rank", "prediction"]
+    placebo_p: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

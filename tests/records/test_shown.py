@@ -86,6 +86,17 @@ def test_files_of_earlier_versions_are_read(tmp_path):
             r"shown\.controls\[0\] is empty\.\nA figure shows at least one number",
         ),
         (
+            Shown(
+                controls=(
+                    ControlStrip(
+                        "c", "sites", 0.8, 0.7, 0.9, 0.95, (0.1, 0.2), placebo_p=(0.1, 0.5, 1.5)
+                    ),
+                )
+            ),
+            r"shown\.controls\[0\] has 3 p-values of 2 placebos, 1 of them outside 0 to 1\.\n"
+            r"Each placebo has one p-value at most\.",
+        ),
+        (
             Shown(maps=(MAP, Map("m", (Axis("layer", ()),), ()))),
             r"shown\.maps\[1\] is empty",
         ),

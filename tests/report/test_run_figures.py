@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import msgspec
 import pytest
 
-from causaltest.records import Interval, Specification
+from causaltest.records import ControlStrip, Interval, Shown, Specification
 from causaltest.report import html
 from causaltest.report.health import health_figure, too_few
 from causaltest.report.reasons import what_would_change
@@ -91,6 +91,44 @@ def test_dots_and_band_stand_where_uniform_p_values_put_them(sample):
     points = [tuple(map(float, each)) for each in re.findall(r"([\d.]+),([\d.]+)", band)]
     ends = [1 - y / 190 for x, y in points if x == 0]
     assert max(ends) == pytest.approx(0.1358, abs=1e-3)
+
+
+def with_placebos(sample, values):
+    """Give the second claim of a run controls with these p-values."""
+    strip = ControlStrip("effect", "random sites", 1.0, 0.8, 1.2, 0.95, (0.1,) * len(values))
+    shown = Shown(controls=(msgspec.structs.replace(strip, placebo_p=tuple(values)),))
+    claims = list(sample.claims)
+    claims[1] = msgspec.structs.replace(claims[1], shown=shown)
+    return msgspec.structs.replace(sample, claims=tuple(claims))
+
+
+def test_placebos_are_drawn_beside_the_claims(sample):
+    """A histogram and dots of their own, without the band that needs independent values."""
+    rng = random.Random(2)
+    claims, placebos = [rng.random() for _ in range(40)], [0.01] * 30 + [0.5] * 5 + [0.99] * 4
+    figure = health_figure(with_placebos(with_p_values(sample, claims), placebos))
+    found = re.findall(r"<title>([\d,]+) placebos? from ([\d.]+)</title>", figure.svg)
+    heights = {float(start): int(count) for count, start in found if count != "0"}
+    assert heights == {0.0: 30, 0.5: 5, 0.95: 4}
+    assert sum(bars(figure).values()) == 40
+    assert figure.svg.count('fill="#dcdcd6"') == 1
+    root = ET.fromstring(figure.svg)
+    dots = [node for node in root.iter(f"{SVG}path") if node.get("fill") == "#0b5cad"]
+    assert len(dots) == 40 + 39
+    assert "(30 below 0.05 and 4 above 0.95; 1.95 each by chance alone)" in figure.caption
+    assert figure.numbers.heads == ("p", "claims", "placebos")
+    assert figure.numbers.rows[0][2] == "30"
+
+
+def test_placebos_are_drawn_where_claims_are_few(sample):
+    """One claim with 39 controls has placebos enough; why its p-values are missing is said."""
+    few = with_placebos(with_p_values(sample, [0.5] * 3), [i / 40 for i in range(1, 40)])
+    figure = health_figure(few)
+    assert figure.numbers.heads == ("p", "placebos")
+    assert figure.caption.endswith("The run has 3 p-values; their distribution is drawn from 20 on,"
+                                   " since that of fewer shows nothing but chance.")  # fmt: skip
+    assert "for the claims" not in figure.caption
+    assert "39 p-values of placebos, of which nothing is claimed" in html.render(few)
 
 
 def test_specifications_are_sorted_and_the_registered_one_is_marked(sample):
