@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,12 +10,14 @@ from torch import Tensor
 
 from causaltest.engine.access import carried
 from causaltest.engine.sweeps.capture import Cache, Call, Track, Unfit, bind, understood
+from causaltest.engine.sweeps.carried import Carried, Continued
 from causaltest.engine.sweeps.packing import Packs
-from causaltest.engine.sweeps.prefix import additive, causal_mask
+from causaltest.engine.sweeps.prefix import Prefix, Recorder, States, additive, causal_mask
 
 _MASKS = ("attention_mask", "causal_mask", "mask")
 _MASK_AXES = 4
 _ALIBI = "alibi"
+_SAME = 1e-5
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -31,11 +33,14 @@ class Slice:
         The pair of each row; None where there is one pair.
     count
         Number of rows.
+    keys
+        Number of tokens that there are to attend to; None for all.
     """
 
     places: slice | Tensor
     rows: Tensor | None
     count: int
+    keys: int | None = None
 
 
 Part = Slice | Packs
@@ -69,13 +74,15 @@ def step(call: Call, track: Track, stream: Tensor, part: Part, cache: Cache | No
     }
     mask = next((name for name in _MASKS if name in call.signature.parameters), "")
     if isinstance(part, Packs):
+        if isinstance(cache, Continued) and cache.base.hindrance:
+            raise Unfit(cache.base.hindrance)
         if not mask:
             raise Unfit("a block takes no mask")
         if arguments.get(mask) is None:
             arguments[mask] = additive(part.visible, stream.dtype)[:, None]
-    elif cache is not None and mask and arguments.get(mask) is None:
+    elif cache is not None and cache.attends and mask and arguments.get(mask) is None:
         every = torch.arange(track.tokens, device=stream.device)
-        arguments[mask] = causal_mask(every[part.places], track.tokens, stream.dtype)
+        arguments[mask] = causal_mask(every[part.places], part.keys or track.tokens, stream.dtype)
     args, kwargs = bind(call, {**arguments, call.stream: stream}, cache)
     with understood():
         found = carried(call.block(*args, **kwargs))
@@ -84,12 +91,86 @@ def step(call: Call, track: Track, stream: Tensor, part: Part, cache: Cache | No
     return found
 
 
+def behind(
+    track: Track, layer: int, start: int, rows: Tensor | None, count: int
+) -> Prefix | Continued:
+    """Return what a block is handed for rows that go on behind the base run's first tokens.
+
+    Parameters
+    ----------
+    track
+        The base run.
+    layer
+        Index of the block.
+    start
+        Number of the base run's tokens in front.
+    rows
+        The pair of each row; None where there is one pair.
+    count
+        Number of rows.
+
+    Raises
+    ------
+    Unfit
+        The block cannot go on there.
+    """
+    memory = track.memory[layer]
+    if memory is None:
+        raise Unfit("keys and values are not to be had")
+    if not isinstance(memory, Carried):
+        return Prefix(memory, start, rows)
+    if start not in memory.at:
+        _begin(track, layer, memory, start)
+    return Continued(memory, start, rows, count)
+
+
+def _begin(track: Track, layer: int, memory: Carried, start: int) -> None:
+    """Find the states behind the base run's first tokens, and that the block goes on from there."""
+    call, states, wanted = track.calls[layer], track.states[layer], track.states[layer + 1]
+    tolerance = max(_SAME, 16 * torch.finfo(wanted.dtype).eps)
+    tolerance *= max(1.0, float(wanted.double().abs().max()))
+    every = torch.arange(track.pairs, device=states.device)
+
+    def off(found: Tensor) -> float:
+        return float((found.double() - wanted[: len(found), start:].double()).abs().max())
+
+    if not (memory.kept or memory.indexed or memory.stateful):
+        # A block that remembers nothing must not see earlier tokens, whatever they are.
+        others = states[:1].clone()
+        others[:, :start] += 1 + others.abs().max()
+        found = step(call, track, others, Slice(slice(0, None), every[:1], 1), None)
+        if off(found[:, start:]) > tolerance:
+            raise Unfit("keys and values are not to be had")
+    recorder = Recorder(attends=bool(memory.kept))
+    if memory.stateful:
+        first = Slice(slice(0, start), None, track.pairs, keys=start)
+        step(call, track, states[:, :start], first, recorder)
+
+    def behind(there: States, rows: Tensor) -> Tensor:
+        cache = Continued(replace(memory, at={start: there}), start, rows, len(rows))
+        rest = Slice(slice(start, None), rows, len(rows))
+        return step(call, track, states[rows, start:], rest, cache)
+
+    found = behind(recorder.states, every)
+    if off(found) > tolerance:
+        raise Unfit("a block does not go on from what it remembers of the tokens before")
+    # Where a state makes little difference in the base run, it may in a row that is edited.
+    for key, state in recorder.states.items():
+        moved = {**recorder.states, key: state + 1 + state.abs().max()}
+        if torch.equal(behind(moved, every[:1]), found[:1]):
+            raise Unfit("a block does not read its state where several tokens follow")
+    memory.at[start] = recorder.states
+
+
 def _fitted(name: str, value: Any, track: Track, part: Part) -> Any:
     """Return an argument of a block for some tokens and rows."""
     if isinstance(value, Tensor):
         if isinstance(part, Packs):
             return _of_packs(name, value, track, part)
-        return _of_rows(name, _of_tokens(name, value, track, part.places), track, part)
+        value = _of_tokens(name, value, track, part.places)
+        if part.keys is not None and name in (*_MASKS, _ALIBI) and value.shape[-1] == track.tokens:
+            value = value[..., : part.keys]
+        return _of_rows(name, value, track, part)
     if isinstance(value, (tuple, list)):
         kind = type(value)
         return kind(_fitted(name, each, track, part) for each in value)

@@ -16,11 +16,12 @@ from causaltest.engine.hooks import Operation, Side, attached, evaluating
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch
+from causaltest.engine.sweeps.carried import Carried, remembered
 from causaltest.engine.sweeps.pieces import out_of_memory
-from causaltest.engine.sweeps.prefix import Reached, Recorder, Remembered, remembered
+from causaltest.engine.sweeps.prefix import Reached, Recorder, Remembered
 from causaltest.errors import CausaltestError
 
-_CACHES = ("past_key_values", "past_key_value", "layer_past")
+_CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
 
 
 class Unfit(Exception):  # noqa: N818 - a reason for another plan, not an error
@@ -28,7 +29,10 @@ class Unfit(Exception):  # noqa: N818 - a reason for another plan, not an error
 
 
 class Cache(Protocol):
-    """What attention asks for keys and values."""
+    """What a block asks for what it remembers."""
+
+    attends: bool
+    """Whether it attends to keys, so that a mask has a meaning."""
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> Remembered:
         """Return the keys and values to attend to."""
@@ -71,14 +75,14 @@ class Track:
     states
         What each block took, and what the last one gave, (pairs, tokens, width) each.
     memory
-        Keys and values of each block; None where they are not to be had.
+        What each block remembers: keys and values, or more; None where that is not to be had.
     rows
         Number of rows of the pass, in which others may have run behind these.
     """
 
     calls: tuple[Call, ...]
     states: tuple[Tensor, ...]
-    memory: tuple[Remembered | None, ...]
+    memory: tuple[Remembered | Carried | None, ...]
     rows: int
 
     @property

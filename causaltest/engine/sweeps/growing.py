@@ -14,7 +14,7 @@ from causaltest.engine.hooks import Operation, Side, attached, evaluating
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.sweeps.base import Base
 from causaltest.engine.sweeps.calling import Part as Called
-from causaltest.engine.sweeps.calling import Slice, step
+from causaltest.engine.sweeps.calling import Slice, behind, step
 from causaltest.engine.sweeps.packing import Packs, Seat, packs, seats
 from causaltest.engine.sweeps.placing import BEFORE, Places
 from causaltest.engine.sweeps.planning import Strip, rows_of
@@ -274,10 +274,9 @@ class Walk:
         """Run rows through a block, with the edits in it."""
         track = self.base.track
         part, rows = self._called(stream)
-        memory, cache = track.memory[layer], None
+        cache = None
         if self.prefix:
-            assert memory is not None
-            cache = Prefix(memory, self.prefix, rows)
+            cache = behind(track, layer, self.prefix, rows, len(stream.states))
         self.work += stream.states.shape[0] * stream.states.shape[1]
         with attached(self.task.model.network, self._operations(stream, layer)):
             return step(track.calls[layer], track, stream.states, part, cache)
@@ -301,7 +300,7 @@ class Walk:
         others = [lane for lane in stream.lanes if inside.isdisjoint(s.pack for s in lane.seats)]
         pairs = {pair for lane in others for pair in lane.strip.pairs}
         everywhere = any(self.base.reads[pair] is None for pair in pairs)
-        if everywhere or self.base.track.memory[last] is None:
+        if everywhere or not isinstance(self.base.track.memory[last], tuple):
             others = []
         rest = [lane for lane in stream.lanes if lane not in others]
         outs: list[Out] = []
@@ -345,7 +344,7 @@ class Walk:
         """Run some columns of each pack through the last block."""
         track = self.base.track
         call, memory = track.calls[-1], track.memory[-1]
-        assert memory is not None
+        assert isinstance(memory, tuple)
         part, rows = self._called(stream)
         cache = Prefix(memory, self.prefix, rows, stop=True)
         with suppress(Reached):

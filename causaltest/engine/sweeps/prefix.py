@@ -1,4 +1,4 @@
-"""Stand-ins for a cache of keys and values, handed to one block for one call."""
+"""Stand-ins for a cache of keys, values and states, handed to one block for one call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor
 
 Remembered = tuple[Tensor, Tensor]
 """Keys and values of one block, (rows, heads, tokens, width) each."""
+States = dict[tuple[str, int], Tensor]
+"""By kind and number, rows first."""
 
 
 class Reached(Exception):  # noqa: N818 - a signal, not an error
@@ -16,15 +18,65 @@ class Reached(Exception):  # noqa: N818 - a signal, not an error
 
 
 class Recorder:
-    """Notes the keys and values of a run from the first token on."""
+    """Notes what a block remembers of a run from the first token on.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    attends
+        Whether the block is handed a mask where it was not in the base run.
+    """
+
+    def __init__(self, *, attends: bool = True) -> None:
+        self.attends = attends
         self.found: list[Remembered] = []
+        self.indexed: list[Tensor] = []
+        self.states: States = {}
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> Remembered:
         """Note keys and values, and give them back as they are."""
         self.found.append((keys, values))
         return keys, values
+
+    def update_indexer(self, keys: Tensor, *_: Any) -> Tensor:
+        """Note an indexer's keys, and give them back as they are."""
+        self.indexed.append(keys)
+        return keys
+
+    def get_conv_state(self, *_: Any, **__: Any) -> None:
+        """Return that there is no earlier token."""
+
+    get_recurrent_state = get_linear_cache = get_conv_state
+
+    def update_conv_state(
+        self,
+        given: Tensor,
+        layer_idx: int,
+        state_idx: int = 0,
+        conv_kernel_size: int | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """Note the last inputs of a convolution, with zeros before the first token."""
+        wide = conv_kernel_size or given.shape[-1]
+        padded = torch.nn.functional.pad(given, (max(0, wide - given.shape[-1]), 0))
+        self.states["conv", state_idx] = padded[..., -wide:]
+        return padded
+
+    def update_recurrent_state(
+        self, state: Tensor, layer_idx: int, state_idx: int = 0, **_: Any
+    ) -> Tensor:
+        """Note the state behind the last token."""
+        self.states["recurrent", state_idx] = state
+        return state
+
+    def set_linear_cache(self, layer_idx: int, state: Tensor) -> None:
+        """Note the state behind the last token."""
+        self.states["linear", 0] = state
+
+    def has_previous_state(self, *_: Any) -> bool:
+        """Return whether there are earlier tokens."""
+        return False
+
+    is_recording_past = has_previous_state
 
     def get_seq_length(self, *_: Any) -> int:
         """Return the number of earlier tokens."""
@@ -46,6 +98,8 @@ class Prefix:
         Whether the block is to be left as soon as keys and values are complete.
     """
 
+    attends = True
+
     def __init__(
         self, base: Remembered, start: int, rows: Tensor | None, *, stop: bool = False
     ) -> None:
@@ -58,26 +112,39 @@ class Prefix:
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> Remembered:
         """Return keys and values of all tokens."""
         keys, values = (
-            self._joined(base, new) for base, new in zip(self._base, (keys, values), strict=True)
+            in_front(base, new, self._start, self._rows)
+            for base, new in zip(self._base, (keys, values), strict=True)
         )
         self.whole = keys, values
         if self._stop:
             raise Reached
         return keys, values
 
-    def _joined(self, base: Tensor, new: Tensor) -> Tensor:
-        if not self._start:
-            return new
-        before = base[:, :, : self._start]
-        rows, heads, tokens, width = new.shape
-        joined = new.new_empty(rows, heads, self._start + tokens, width)
-        joined[:, :, : self._start] = before if self._rows is None else before[self._rows]
-        joined[:, :, self._start :] = new
-        return joined
-
     def get_seq_length(self, *_: Any) -> int:
         """Return the number of earlier tokens."""
         return self._start
+
+
+def in_front(base: Tensor, new: Tensor, start: int, rows: Tensor | None) -> Tensor:
+    """Return the base run's first tokens and those of each row behind them.
+
+    Parameters
+    ----------
+    base, new
+        (rows, heads, tokens, width).
+    start
+        Number of tokens that are put in front.
+    rows
+        The pair of each row; None where there is one pair.
+    """
+    if not start:
+        return new
+    before = base[:, :, :start]
+    count, heads, tokens, width = new.shape
+    joined = new.new_empty(count, heads, start + tokens, width)
+    joined[:, :, :start] = before if rows is None else before[rows]
+    joined[:, :, start:] = new
+    return joined
 
 
 class Held:
@@ -89,6 +156,8 @@ class Held:
         Of all tokens and rows.
     """
 
+    attends = True
+
     def __init__(self, whole: Remembered) -> None:
         self._whole = whole
 
@@ -99,16 +168,6 @@ class Held:
     def get_seq_length(self, *_: Any) -> int:
         """Return the number of earlier tokens."""
         return self._whole[0].shape[2] - 1
-
-
-def remembered(recorder: Recorder, rows: int, tokens: int, *, first: int) -> Remembered | None:
-    """Return the keys and values of the first rows; None where they are not of the known form."""
-    if len(recorder.found) != 1:
-        return None
-    shapes = [tuple(each.shape) for each in recorder.found[0] if isinstance(each, Tensor)]
-    fits = all(len(each) == 4 and (each[0], each[2]) == (rows, tokens) for each in shapes)
-    keys, values = recorder.found[0]
-    return (keys[:first], values[:first]) if len(shapes) == 2 and fits else None
 
 
 def causal_mask(places: Tensor, tokens: int, dtype: torch.dtype) -> Tensor:

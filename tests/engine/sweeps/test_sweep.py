@@ -262,12 +262,12 @@ def test_a_fast_plan_that_is_wrong_is_found_out(small, some_pairs, monkeypatch):
     """Wrong keys of earlier tokens fail the check; all tokens are run, and the plan says why."""
     model, pairs = small("llama"), some_pairs(2, same=0)
     cells = grid(model, 9)
-    right = prefix.Prefix._joined
+    right = prefix.in_front
 
-    def wrong(self, base, new):
-        return right(self, base * 1.5, new)
+    def wrong(base, new, start, rows):
+        return right(base * 1.5, new, start, rows)
 
-    monkeypatch.setattr(prefix.Prefix, "_joined", wrong)
+    monkeypatch.setattr(prefix, "in_front", wrong)
     found = sweep(model, cells, pairs, logit_diff)
     assert found.plan.name == "growing"
     assert found.plan.reasons[0].startswith(
