@@ -120,13 +120,13 @@ class Places:
     rows, positions
         One index for each entry; `positions` is None where an activation has no token axis.
     span
-        The positions, where they follow each other in the only row of the batch. Slices, unlike
-        indices, are read and written by operations that a network has just made use of itself.
+        The position, or the positions where they follow each other, in the only row of the batch.
+        By it numbers are read and written in fewer operations than by indices.
     """
 
     rows: Tensor
     positions: Tensor | None
-    span: slice | None = None
+    span: int | slice | None = None
 
     def to(self, device: torch.device) -> Places:
         """Move to a device."""
@@ -152,6 +152,7 @@ def only_row(positions: tuple[int, ...], start: int, device: torch.device) -> Pl
         first = positions[0] - start if positions else 0
         together = positions == tuple(range(first + start, first + start + len(positions)))
         span = slice(first, first + len(positions)) if together else None
+        span = first if len(positions) == 1 else span
         found = Places(torch.zeros_like(flat), flat, span)
         # Not those of a mode: autograd keeps index tensors, and takes none of inference mode.
         if type(flat) is Tensor and not flat.is_inference():
@@ -235,7 +236,7 @@ def take(tensor: Tensor, places: Places, access: Access, *, copies: bool = True)
         (entries, width); (rows, ...) where the activation has no token axis.
     """
     if places.span is not None:
-        picked = tensor[0, places.span]
+        picked = _spanned(tensor, places.span)
         if access.columns is not None:
             picked = picked[..., _on(access.columns, tensor)]
         return picked.clone(memory_format=torch.contiguous_format) if copies else picked
@@ -248,16 +249,29 @@ def take(tensor: Tensor, places: Places, access: Access, *, copies: bool = True)
     return picked[..., _on(access.columns, tensor)]
 
 
+def _spanned(tensor: Tensor, span: int | slice) -> Tensor:
+    """Return a view of the positions of a span in the first row, (positions, ...)."""
+    if isinstance(span, slice):
+        return tensor[0, span]
+    return tensor.select(1, span) if tensor.shape[0] == 1 else tensor[0, span : span + 1]
+
+
 def put(tensor: Tensor, places: Places, access: Access, values: Tensor) -> Tensor:
     """Return a copy of the tensor with new numbers at some places; gradients flow through both."""
     if values.dtype != tensor.dtype or values.device != tensor.device:
         values = values.to(device=tensor.device, dtype=tensor.dtype)
-    if places.span is not None:
+    span = places.span
+    if span is not None:
+        whole = access.columns is None and tensor.shape[0] == 1 and tensor.is_contiguous()
+        if whole and isinstance(span, int):
+            # One operation. Of a part of a larger tensor it would copy all of that.
+            return tensor.select_scatter(values, 1, span)
         new = tensor.clone()
-        if access.columns is None:
-            new[0, places.span] = values
+        picked = _spanned(new, span)
+        if access.columns is not None:
+            picked[..., _on(access.columns, tensor)] = values
         else:
-            new[0, places.span][..., _on(access.columns, tensor)] = values
+            picked.copy_(values)
         return new
     places = places.to(tensor.device)
     index = (places.rows,) if places.positions is None else (places.rows, places.positions)

@@ -21,7 +21,7 @@ from causaltest.engine.prompts import Batch
 from causaltest.engine.rows import for_each_row
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import FromSource, Intervention
-from causaltest.sites import KEYED, Site
+from causaltest.sites import KEYED, MODULE, Site
 
 if TYPE_CHECKING:
     from causaltest.engine.sources import Stored
@@ -48,11 +48,12 @@ def declared(
     targets
         What `targets_of` gives, where it is known already.
     """
-    model.placement.verify(intervention.sites, rows)
     edits: list[Applied] = []
     operations: list[tuple[str, Side, Operation]] = []
     notes: list[tuple[str, Side, Operation]] = []
     for part, site, access in targets or targets_of(model, intervention):
+        if site.component == MODULE:
+            model.placement.verify((site,), rows)
         applied = Applied(model, part, site, access, rows, draw)
         # Asked first whether there are any: hashing an intervention takes a while.
         if stored and part in stored:
@@ -61,7 +62,8 @@ def declared(
             applied.values = means[part, site]
         edits.append(applied)
         operations.append((access.path, access.side, applied))
-        notes += applied.notes()
+        if part.needs_input:
+            notes.append(applied.note())
     # After all edits of inputs, so that what is noted is what the modules really get.
     operations += notes
     return edits, operations
@@ -92,22 +94,20 @@ class Applied:
     access: Access
     rows: Batch
     draw: int
-    values: Tensor | None = None
-    value_counts: list[int] | None = None
-    fired: int = 0
-    counts: list[int] = field(default_factory=list)
-    width: int = 0
-    changed: int = 0
-    given: Tensor | None = None
+    values: Tensor | None = field(default=None, init=False)
+    value_counts: list[int] | None = field(default=None, init=False)
+    fired: int = field(default=0, init=False)
+    counts: Sequence[int] = field(default=(), init=False)
+    width: int = field(default=0, init=False)
+    changed: int = field(default=0, init=False)
+    given: Tensor | None = field(default=None, init=False)
     turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.access.call)
 
-    def notes(self) -> list[tuple[str, Side, Operation]]:
-        """Return what must be noted before the edit: the module's input where the part needs it."""
-        if not self.part.needs_input:
-            return []
+    def note(self) -> tuple[str, Side, Operation]:
+        """Return what must be noted before the edit: the module's input, which the part needs."""
         if self.access.side != "output":
             raise InterventionError(
                 f"{self.part}: {self.site} is the {self.access.side} of {self.access.path}; choose "
@@ -119,7 +119,7 @@ class Applied:
             if turns.comes():
                 self.given = for_each_row(tensor, self.rows)
 
-        return [(self.access.path, "input", note)]
+        return self.access.path, "input", note
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Return the activation with the edit made."""
@@ -173,8 +173,7 @@ class Applied:
         skipped = [row for row in range(len(self.counts)) if self.skips(row)]
         if not skipped:
             return where
-        for row in skipped:
-            self.counts[row] = 0
+        self.counts = [0 if self.skips(row) else count for row, count in enumerate(self.counts)]
         kept = ~torch.isin(where.rows, torch.tensor(skipped, device=where.rows.device))
         positions = None if where.positions is None else where.positions[kept]
         return Places(where.rows[kept], positions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from causaltest.engine.access import primary, with_primary
-from causaltest.engine.turns import Turn, turn
+from causaltest.engine.turns import in_training, turn
 from causaltest.errors import InterventionError
 
 Operation = Callable[[Tensor], Tensor | None]
@@ -44,13 +44,7 @@ class AllRead(Exception):  # noqa: N818 - a signal, not an error
     """Raised inside a forward pass when everything wanted has been read."""
 
 
-def attached(
-    network: nn.Module,
-    operations: Sequence[tuple[str, Side, Operation]],
-    *,
-    give_way: bool = False,
-    evaluates: bool = False,
-) -> AbstractContextManager[None]:
+class attached:  # noqa: N801 - a context, as contextlib.suppress is
     """Attach operations to module inputs and outputs for the length of the context.
 
     Other threads wait until it ends.
@@ -72,12 +66,11 @@ def attached(
     ------
     InterventionError
         A module has no tensor at that side.
+
+    Notes
+    -----
+    A class, since a generator would take twice as long.
     """
-    return _Attached(network, operations, give_way=give_way, evaluates=evaluates)
-
-
-class _Attached:
-    """The context of `attached`; a class, since a generator would take twice as long."""
 
     _training: Sequence[nn.Module] = ()
     _aside: Sequence[tuple[list[Operation], list[Operation]]] = ()
@@ -87,8 +80,8 @@ class _Attached:
         network: nn.Module,
         operations: Sequence[tuple[str, Side, Operation]],
         *,
-        give_way: bool,
-        evaluates: bool,
+        give_way: bool = False,
+        evaluates: bool = False,
     ) -> None:
         self._chains: dict[tuple[str, Side], list[Operation]] = {}
         for path, side, operation in operations:
@@ -103,7 +96,7 @@ class _Attached:
         try:
             held = self._turn.__enter__()
             if self._evaluates:
-                self._training = _in_training(held)
+                self._training = in_training(self._network)
                 for module in self._training:
                     module.training = False
             if _in_force:
@@ -129,7 +122,7 @@ class _Attached:
         finally:
             self._turn.__exit__(None, None, None)
 
-    def _put_aside(self, held: Turn) -> None:
+    def _put_aside(self, held: turn) -> None:
         """Empty the operations that give way, for as long as those of this context are in force."""
         self._aside = [(chain, list(chain)) for each in _sharing(held) for chain in each]
         for chain, _ in self._aside:
@@ -141,9 +134,7 @@ def attach_to(network: nn.Module, path: str, side: Side, operation: Operation) -
     return _register(network, path, side, [operation])
 
 
-def _register(
-    network: nn.Module, path: str, side: Side, chain: list[Operation]
-) -> Sequence[Any]:
+def _register(network: nn.Module, path: str, side: Side, chain: list[Operation]) -> Sequence[Any]:
     if side == "output":
         return (_on_output(_module_at(network, path), _output_hook(path, chain)),)
     if side == "input":
@@ -196,7 +187,7 @@ def _module_at(network: nn.Module, path: str) -> nn.Module:
 _in_force: dict[object, tuple[frozenset[int], list[list[Operation]]]] = {}
 
 
-def _sharing(held: Turn) -> list[list[list[Operation]]]:
+def _sharing(held: turn) -> list[list[list[Operation]]]:
     found = list(_in_force.values())  # a copy: another thread may add to them meanwhile
     return [chains for others, chains in found if not held.parts.isdisjoint(others)]
 
@@ -269,9 +260,14 @@ def announced(network: nn.Module, note: Callable[[Tensor], None]) -> Iterator[No
 
 def _output_hook(path: str, chain: list[Operation]) -> Callable[..., Any]:
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        before = primary(output, f"{path}.output")
-        after = _run(chain, before)
-        return None if after is before else with_primary(output, after)
+        bare = isinstance(output, Tensor)  # most are, and a small network notices every call
+        before = after = output if bare else primary(output, f"{path}.output")
+        for operation in chain:
+            changed = operation(after)
+            after = after if changed is None else changed
+        if after is before:
+            return None
+        return after if bare else with_primary(output, after)
 
     return hook
 
@@ -321,8 +317,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
     Other threads wait until the context ends.
     """
-    with turn(network) as held:
-        training = _in_training(held)
+    with turn(network):
+        training = in_training(network)
         try:
             for module in training:
                 module.training = False
@@ -330,7 +326,3 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         finally:
             for module in training:
                 module.training = True
-
-
-def _in_training(held: Turn) -> list[nn.Module]:
-    return [module for module in held.modules if module.training]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import torch
 
@@ -26,27 +27,33 @@ if TYPE_CHECKING:
     from causaltest.engine.steps import When
 
 
+_adding = Lock()
+"""Threads may share a context; what they add takes no time worth a lock for each."""
+
+
 class Tally:
     """Adds up what the edits of one intervention do, run after run.
 
     The words for it, which take longer to find than a small network to run, are found when
     somebody looks.
+
+    Attributes
+    ----------
+    begun
+        Whether anything was added.
     """
 
     def __init__(self) -> None:
         self._sums: dict[tuple[int, int], tuple[Applied, Done]] = {}
         self._entries: list[Entry] = []
+        self.begun = False
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """One entry for each edit so far."""
-        said = [edit.said(done) for edit, done in self._sums.values()]
-        return total([*said, *self._entries])
-
-    @property
-    def begun(self) -> bool:
-        """Whether anything was added."""
-        return bool(self._sums or self._entries)
+        with _adding:
+            sums, entries = list(self._sums.values()), list(self._entries)
+        return total([*(edit.said(done) for edit, done in sums), *entries])
 
     def add(self, edits: Sequence[Applied], others: Sequence[Entry], what: object) -> None:
         """Add what the edits did in one run, and what is in words already.
@@ -56,22 +63,24 @@ class Tally:
         InterventionError
             An edit did not happen exactly once, or all of them changed nothing.
         """
-        done = [edit.did() for edit in edits]
+        done = list(map(Applied.did, edits))
         check_changed(done, what)
         if others:
             check_changed(others, f"what {what} does to its sources")
             self.note(others)
-        for index, edit in enumerate(edits):
-            key = index, edit.turns.seen
-            if key in self._sums:
-                first, so_far = self._sums[key]
-                self._sums[key] = first, so_far.and_then(done[index])
-            else:
-                self._sums[key] = edit, done[index]
+        self.begun = True
+        with _adding:
+            for index, edit in enumerate(edits):
+                key = index, edit.turns.seen
+                first, so_far = self._sums.get(key, (edit, None))
+                now = done[index]
+                self._sums[key] = first, now if so_far is None else so_far.and_then(now)
 
     def note(self, entries: Iterable[Entry]) -> None:
         """Add what was done and is in words already."""
-        self._entries.extend(entries)
+        self.begun = True
+        with _adding:
+            self._entries.extend(entries)
 
 
 def _prepared(model: Model, intervention: Intervention) -> tuple[bool, list[Target]]:
@@ -145,13 +154,13 @@ class Intervened:
         InterventionError
             The context has ended, or an edit did not happen.
         """
-        self._check_open()
-        row = self._row(prompt)
-        each = self._model.batch([row])
+        if not self._open:
+            self._refuse()
+        each = self._model.batch([self._row(prompt)])
         stored = means = None
-        with torch.no_grad():
+        with torch.set_grad_enabled(False):
             if self._reads:
-                over = _alone(self._pair or row.prompt)
+                over = _alone(self._pair or each.rows[0].prompt)
                 means = means_for(self._model, self.intervention, over)
                 stored = reads_for(self._model, self.intervention, list(over), over, 0)
             edits, operations = declared(
@@ -185,7 +194,8 @@ class Intervened:
         """
         from causaltest.engine.generation import generate
 
-        self._check_open()
+        if not self._open:
+            self._refuse()
         written = generate(
             self._model,
             self._row(prompt),
@@ -197,18 +207,17 @@ class Intervened:
         self._tally.note(written.ledger)
         return written
 
-    def _check_open(self) -> None:
-        if not self._open:
-            state = "not begun" if self._open is None else "ended"
-            raise InterventionError(f"this intervention has {state}; run prompts inside its `with`")
+    def _refuse(self) -> NoReturn:
+        state = "not begun" if self._open is None else "ended"
+        raise InterventionError(f"this intervention has {state}; run prompts inside its `with`")
 
     def _row(self, prompt: Prompt | list[int]) -> Row:
         prompt = tuple(prompt) if isinstance(prompt, list) else prompt
-        if self._pair is not None:
-            for side in ("base", "source"):
-                if prompt == getattr(self._pair, side):
-                    return Row(prompt, self._pair, side)
-        return as_row(prompt)
+        pair = self._pair
+        if pair is None:
+            return as_row(prompt)
+        side = "base" if prompt == pair.base else "source" if prompt == pair.source else None
+        return as_row(prompt) if side is None else Row(prompt, pair, side)
 
 
 @lru_cache(maxsize=64)

@@ -88,7 +88,7 @@ class Model:
         self._forward = forward
         self._call = Call(network, forward, self.name)
         self._entrance = Entrance(network)
-        self._known: dict[tuple[Prompt, torch.device], Tensor] = {}
+        self._known: dict[Prompt, tuple[Tensor, tuple[int]]] = {}
         self.prepared: tuple[Intervention, bool, list[tuple[Intervention, Site, Access]]] | None
         self.prepared = None
 
@@ -260,16 +260,16 @@ class Model:
         if len(rows) > 1:
             return batch(rows, self.prompts, self.device, self._padding)
         (row,) = rows
-        device = self.device
-        key = row.prompt, device
-        known = self._known.get(key)
-        if known is None:
-            known = torch.tensor([self.prompts.ids(row.prompt)], device=device)
+        device = self._entrance.device
+        known = self._known.get(row.prompt)
+        if known is None or known[0].device != device:
+            ids = self.prompts.ids(row.prompt)
+            known = torch.tensor([ids], device=device), (len(ids),)
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = known
+            self._known[row.prompt] = known
         # A copy, which is made faster than a new tensor: networks and hooks may write on it.
-        return Batch((row,), known.clone(), (known.shape[1],))
+        return Batch((row,), known[0].clone(), known[1])
 
     def run_batch(
         self, rows: Batch, operations: Sequence[tuple[str, Side, Operation]] = ()
@@ -303,10 +303,9 @@ class Model:
                 "pass Model(network, forward=...) with a function of (network, ids, mask) "
                 "that returns one of these"
             )
-        ends = [None if length == shape[1] else length for length in rows.lengths]
         return [
-            Output(logits[i] if end is None or not per_token else logits[i, :end], row, self)
-            for i, (row, end) in enumerate(zip(rows.rows, ends, strict=True))
+            Output(logits[i, :length] if per_token and length < shape[1] else logits[i], row, self)
+            for i, (row, length) in enumerate(zip(rows.rows, rows.lengths, strict=True))
         ]
 
     def run(self, prompts: Iterable[Prompt | Pair | Row]) -> list[Output]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from causaltest.engine.access import Access, Places, only_row
 from causaltest.engine.layouts import Turned
-from causaltest.engine.prompts import Batch, places
+from causaltest.engine.prompts import Batch, Row, places
 from causaltest.engine.rows import more_than_tokens, rows_not_first
 from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import InterventionError, SiteError
@@ -18,6 +18,8 @@ from causaltest.sites import MODULE, Site
 
 if TYPE_CHECKING:
     from causaltest.engine.model import Model
+
+_MOST_KNOWN = 64
 
 
 class Placement:
@@ -31,6 +33,7 @@ class Placement:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._found: dict[int, tuple[Site, Row, tuple[int, ...]]] = {}
         self._survey: tuple[int, dict[Place, Seen]] | None = None
 
     def places(
@@ -43,15 +46,16 @@ class Placement:
         InterventionError
             The activation has no (rows, tokens) axes where they are needed.
         """
-        shape = tuple(tensor.shape)
-        if site.component == MODULE and site.dims is not None:
-            _check_dims(site, shape, self._model.name)
-        plain = None if isinstance(access.side, Turned) else self._plain_shape(site)
+        shape, plain = tensor.shape, None
+        if site.component == MODULE:
+            shape = tuple(shape)
+            if site.dims is not None:
+                _check_dims(site, shape, self._model.name)
+            plain = None if isinstance(access.side, Turned) else self._plain_shape(site)
         tokens = plain is None or plain[:2] == (1, self._survey_tokens)
-        if tokens and len(shape) >= 3 and shape[:2] == tuple(rows.ids.shape):
+        if tokens and len(shape) >= 3 and shape[:2] == rows.ids.shape:
             if len(rows.rows) == 1:
-                only = self._model.prompts.positions(rows.rows[0], site.pos)
-                return only_row(only, rows.start, tensor.device), [len(only)]
+                return self._in_only_row(site, rows, tensor.device)
             found = [self._model.prompts.positions(row, site.pos) for row in rows.rows]
             return places(found, tensor.device, rows.start), [len(each) for each in found]
         first = plain is None or plain[:1] == (1,)
@@ -65,10 +69,23 @@ class Placement:
         if more and site.component != MODULE:
             raise InterventionError(more_than_tokens(where, tuple(shape), rows.ids.shape[1]))
         raise InterventionError(
-            f"{where} has shape {shape}; expected (rows, tokens, ...) = {tuple(rows.ids.shape)} "
-            "and a width. Without pos= the whole activation can be edited where its first axis is "
-            "the rows"
+            f"{where} has shape {tuple(shape)}; expected (rows, tokens, ...) = "
+            f"{tuple(rows.ids.shape)} and a width. Without pos= the whole activation can be edited "
+            "where its first axis is the rows"
         )
+
+    def _in_only_row(
+        self, site: Site, rows: Batch, device: torch.device
+    ) -> tuple[Places, list[int]]:
+        """Return the places in the only row of a batch; those of the last are remembered."""
+        row = rows.rows[0]
+        known = self._found.get(id(site))
+        # What is kept is held, so that nothing else can have its identity.
+        if known is None or known[0] is not site or known[1] is not row:
+            if len(self._found) >= _MOST_KNOWN:
+                self._found.clear()
+            known = self._found[id(site)] = site, row, self._model.prompts.positions(row, site.pos)
+        return only_row(known[2], rows.start, device), [len(known[2])]
 
     def verify(self, sites: Sequence[Site], rows: Batch) -> bool:
         """Make sure of the modules of sites by a plain forward pass, once for each model.
@@ -112,7 +129,7 @@ class Placement:
 
     def _plain_shape(self, site: Site) -> tuple[int, ...] | None:
         """Return the shape of an activation in a plain run of one prompt; None where not known."""
-        if site.component != MODULE or self._survey is None:
+        if self._survey is None:
             return None
         seen = self._survey[1].get((site.path, site.side))
         return None if seen is None or seen.tensor is None else tuple(seen.tensor.shape)

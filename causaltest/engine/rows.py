@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -66,12 +67,18 @@ def more_than_tokens(where: str, shape: tuple[int, ...], tokens: int) -> str:
 def as_row(prompt: Prompt | Pair | Row) -> Row:
     """Return a prompt, or a pair's base, as a row."""
     if isinstance(prompt, (str, tuple)):
-        return Row(prompt)
+        return _alone(prompt)
     if isinstance(prompt, Row):
         return prompt
     if isinstance(prompt, Pair):
         return Row.of(prompt, "base")
     return Row(tuple(prompt))
+
+
+@lru_cache(maxsize=256)
+def _alone(prompt: Prompt) -> Row:
+    """Return the row of a prompt that is no part of a pair; loops ask for the same again."""
+    return Row(prompt)
 
 
 def as_rows(prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row]) -> list[Row]:

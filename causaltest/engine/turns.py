@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property, partial
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -15,89 +15,77 @@ from torch import nn
 _LIBRARIES = frozenset({"torch", "transformers", "accelerate", "peft", "deepspeed", "causaltest"})
 
 
-class Turn:
-    """A thread's turn on a network.
-
-    Parameters
-    ----------
-    owner
-        The thread.
-    network
-        What it runs.
-
-    Attributes
-    ----------
-    modules
-        All modules of the network, some of them repeatedly.
-    """
-
-    def __init__(self, owner: int, network: nn.Module) -> None:
-        self.owner = owner
-        self.network = network
-        self.modules = _every_module(network)
-
-    @cached_property
-    def parts(self) -> frozenset[int]:
-        """Identities of the modules; nobody asks for them where networks are run one by one."""
-        return frozenset(map(id, self.modules))
-
-    def excludes(self, other: Turn) -> bool:
-        """Return whether another turn is of another thread and shares a module with this one."""
-        return other.owner != self.owner and not other.parts.isdisjoint(self.parts)
-
-
 _lock = threading.Lock()
 _ended = threading.Condition(_lock)
-_running: dict[Turn, None] = {}
-_waiting: list[Turn] = []
+_running: dict[turn, None] = {}
+_waiting: list[turn] = []
 
 
-def turn(network: nn.Module) -> AbstractContextManager[Turn]:
+class turn:  # noqa: N801 - a context, as contextlib.suppress is
     """Keep other threads from running a network, or any that shares a module with it.
 
     Hooks and training flags belong to modules, not to a thread's run of them; without turns the
     edits of one thread would reach the runs of another. Networks that share no module run side by
-    side. The same thread may take further turns.
+    side. The same thread may take further turns: it gets the one that it has.
+
+    A class, for a generator takes longer and a small network notices.
+
+    Parameters
+    ----------
+    network
+        What is to be run.
+
+    Attributes
+    ----------
+    owner
+        The thread whose turn it is; None before and after.
     """
-    return _Taking(network)
 
-
-class _Taking:
-    """The context of a turn; a class, for a generator takes longer and a small network notices."""
-
-    __slots__ = ("_mine", "_network")
+    __slots__ = ("_parts", "network", "owner")
 
     def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._mine: Turn | None = None
+        self.network = network
+        self.owner: int | None = None
+        self._parts: frozenset[int] | None = None
 
-    def __enter__(self) -> Turn:
+    @property
+    def parts(self) -> frozenset[int]:
+        """Identities of the modules; nobody asks for them where networks are run one by one."""
+        if self._parts is None:
+            self._parts = frozenset(map(id, _every_module(self.network)[0]))
+        return self._parts
+
+    def excludes(self, other: turn) -> bool:
+        """Return whether another turn is of another thread and shares a module with this one."""
+        return other.owner != self.owner and not other.parts.isdisjoint(self.parts)
+
+    def __enter__(self) -> turn:  # noqa: PYI034 - that of the thread, if it has one
         me = threading.get_ident()
         for held in tuple(_running):  # a copy: other threads come and go
-            if held.owner == me and held.network is self._network:
+            if held.owner == me and held.network is self.network:
                 return held
-        mine = self._mine = Turn(me, self._network)
         try:
             with _lock:
-                if _running and any(map(mine.excludes, _running)):
-                    _wait(mine)
-                _running[mine] = None
+                self.owner = me
+                if _running and any(map(self.excludes, _running)):
+                    _wait(self)
+                _running[self] = None
         except BaseException:  # an interrupt, and nobody would end the turn
             self.__exit__()
             raise
-        return mine
+        return self
 
     def __exit__(self, *_: object) -> None:
-        mine, self._mine = self._mine, None
-        if mine is None:
+        if self.owner is None:
             return
         with _lock:
-            _running.pop(mine, None)
+            self.owner = None
+            _running.pop(self, None)
             if _waiting:
                 _ended.notify_all()
 
 
-def _wait(mine: Turn) -> None:
+def _wait(mine: turn) -> None:
     """Wait, holding the lock, until no other thread has a turn on the same modules."""
     _waiting.append(mine)
     try:
@@ -107,21 +95,36 @@ def _wait(mine: Turn) -> None:
         _waiting.remove(mine)
 
 
-def _every_module(network: nn.Module) -> list[nn.Module]:
-    """Return all modules of a network; one that is used in several places may come repeatedly.
+def in_training(network: nn.Module) -> list[nn.Module]:
+    """Return the modules of a network that are in training mode, some of them repeatedly."""
+    return _every_module(network)[1]
 
-    `modules()` takes longer for it than a small network for a forward pass.
+
+_MOST_WALKED = 4096
+
+
+def _every_module(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Return all modules of a network, and those in training; some may come repeatedly.
+
+    `modules()` takes longer for it than a small network for a forward pass, and so would asking
+    which module was met before.
     """
-    found = [network]
-    opened: set[nn.Module] = set()
+    found, training = [network], list[nn.Module]()
     try:
         for module in found:
-            if (children := module._modules) and module not in opened:  # noqa: SLF001
-                opened.add(module)
-                found.extend(children.values())  # pyright: ignore[reportArgumentType]
-    except AttributeError:  # a part was set to None
-        return list(network.modules())
-    return found
+            holds = module.__dict__
+            if holds["training"]:
+                training.append(module)
+            if children := holds["_modules"]:
+                found.extend(children.values())
+                if len(found) > _MOST_WALKED:
+                    break
+        else:
+            return found, training
+    except (AttributeError, KeyError):  # a part was set to None, or is compiled
+        pass
+    found = list(network.modules())
+    return found, [module for module in found if module.training]
 
 
 def callers_hooks(network: nn.Module) -> Iterator[tuple[dict[int, Callable[..., Any]], int]]:
@@ -132,7 +135,7 @@ def callers_hooks(network: nn.Module) -> Iterator[tuple[dict[int, Callable[..., 
     (hooks, key)
         The dict of a module that holds the hook, and its key, which no other hook has.
     """
-    for module in dict.fromkeys(_every_module(network)):
+    for module in dict.fromkeys(_every_module(network)[0]):
         for hooks in (module._forward_pre_hooks, module._forward_hooks):  # noqa: SLF001 - there is no other way to see them
             yield from ((hooks, key) for key, hook in hooks.items() if not _belongs(hook))
 

@@ -140,7 +140,7 @@ class Writer:
         operations: list[tuple[str, Side, Operation]] = [
             (edit.access.path, edit.access.side, edit) for edit in edits
         ]
-        operations += [note for edit in edits for note in edit.notes()]
+        operations += [edit.note() for edit in edits if edit.part.needs_input]
         operations += reads
         if self.host is None:
             return self._loop(rows, clocks.text, operations)

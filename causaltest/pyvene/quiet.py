@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from causaltest.engine.hooks import evaluating
-from causaltest.engine.turns import Turn, turn
+from causaltest.engine.turns import turn
 from causaltest.errors import InterventionError
 
 
@@ -38,14 +38,14 @@ def quiet(network: nn.Module, *, trains_weights: bool, training_mode: bool) -> I
                 "gradient checkpointing recomputes activations after the interventions are gone, "
                 "which would give wrong gradients; call eval(), in which nothing is recomputed"
             )
-    with turn(network) as held:
+    with turn(network):
         frozen: list[nn.Parameter] = []
         if torch.is_grad_enabled() and not trains_weights:
             frozen = [each for each in network.parameters() if each.requires_grad]
         try:
             for each in frozen:
                 each.requires_grad_(False)
-            with _training(held) if training_mode else evaluating(network):
+            with _training(network) if training_mode else evaluating(network):
                 yield
         finally:
             for each in frozen:
@@ -53,8 +53,8 @@ def quiet(network: nn.Module, *, trains_weights: bool, training_mode: bool) -> I
 
 
 @contextmanager
-def _training(held: Turn) -> Iterator[None]:
-    resting = [each for each in held.modules if not each.training]
+def _training(network: nn.Module) -> Iterator[None]:
+    resting = [each for each in network.modules() if not each.training]
     try:
         for each in resting:
             each.training = True

@@ -21,7 +21,7 @@ from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import score
-from causaltest.engine.turns import callers_hooks, muted, turn
+from causaltest.engine.turns import callers_hooks, in_training, muted, turn
 from causaltest.errors import InterventionError
 from causaltest.interventions import Intervention, add, interchange, noise, scale, zero_ablate
 from causaltest.pairs import Pair, Pairs
@@ -154,6 +154,53 @@ def test_a_turn_ends_with_an_error() -> None:
 def _taken(network: nn.Module) -> bool:
     with turn(network):
         return True
+
+
+class Odd(nn.Module):
+    """A part that has no training flag of its own, as compiled ones."""
+
+    @property
+    def training(self) -> bool:
+        """The flag."""
+        return self.flag
+
+    @training.setter
+    def training(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.flag = value
+
+
+def _deep() -> nn.Module:
+    inner: nn.Module = nn.Dropout()
+    for _ in range(16):  # 2 ** 16 ways lead to it
+        inner = nn.Sequential(inner, inner)
+    return inner
+
+
+def _cyclic() -> nn.Module:
+    network = nn.Sequential(nn.Dropout())
+    network.add_module("itself", network)
+    return network
+
+
+def _gap() -> nn.Module:
+    network = nn.Sequential(nn.Dropout())
+    network.add_module("none", None)
+    return network
+
+
+@pytest.mark.parametrize(
+    "made", [_deep, _cyclic, _gap, Odd, lambda: nn.Sequential(Odd(), nn.Dropout())]
+)
+def test_every_module_in_training_is_found(made: Callable[[], nn.Module]) -> None:
+    """Also where modules stand in many places, hold themselves, or keep their flag elsewhere."""
+    network = made()
+    assert set(in_training(network)) == set(network.modules())
+    last = list(network.modules())[-1]
+    last.training = False
+    assert set(in_training(network)) == set(network.modules()) - {last}
+    with evaluating(network):
+        assert not any(each.training for each in network.modules())
+    assert set(in_training(network)) == set(network.modules()) - {last}
 
 
 # Contexts within contexts

@@ -1,0 +1,84 @@
+"""What an intervened run costs beside the plain one, in operations and calls: no clock is read."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import causaltest
+from causaltest.engine.intervening import intervene
+from causaltest.engine.model import Model
+from causaltest.interventions import Intervention, zero_ablate
+from causaltest.sites import block_output
+
+IDS = (3, 14, 15, 9, 26)
+PACKAGE = str(Path(causaltest.__file__).parent)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations on tensors within the context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Count an operation and do it."""
+        self.counts[func.__name__.partition(".")[0]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def added(model: Model, edit: Intervention) -> Counter[str]:
+    """Return the operations of an intervened run that a plain pass does not need."""
+    ids = torch.tensor([IDS])
+    for _ in range(2):  # what is found once is found
+        with intervene(model, edit) as run:
+            run(IDS)
+    with torch.no_grad(), Operations() as plain:
+        model.network(input_ids=ids, use_cache=False)
+    with Operations() as whole, intervene(model, edit) as run:
+        run(IDS)
+    assert not plain.counts - whole.counts
+    return whole.counts - plain.counts
+
+
+def test_an_edit_of_one_token_needs_six_operations(fresh) -> None:
+    """Ids are copied, the token read, its zeros made, compared and put, and the row's logits."""
+    edit = zero_ablate(block_output(1, pos=3))
+    wanted = {"clone": 1, "select": 2, "zeros_like": 1, "equal": 1, "select_scatter": 1}
+    assert added(fresh("gpt2"), edit) == wanted
+
+
+def test_an_edit_of_some_columns_writes_on_one_copy(fresh) -> None:
+    """Columns are compared once, and written where they stand in one copy of the activation."""
+    found = added(fresh("gpt2"), zero_ablate(block_output(1, pos=3, dims=[2, 5])))
+    assert found["equal"] == found["zeros_like"] == 1
+    assert found["clone"] == 2  # of the ids, and of the activation
+
+
+def test_a_run_makes_few_calls(fresh) -> None:
+    """A run under a context of its own calls as many functions of causaltest as it did."""
+    model, edit = fresh("gpt2"), zero_ablate(block_output(1, pos=3))
+    calls: list[str] = []
+
+    def watch(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            calls.append(frame.f_code.co_qualname)
+
+    def once() -> None:
+        with intervene(model, edit) as run:
+            run(IDS)
+
+    once()
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        once()
+    finally:
+        sys.setprofile(before)
+    assert len(calls) <= 48, calls
