@@ -56,7 +56,7 @@ def write(baseline: Baseline, path: Path) -> None:
         pair_sets=tuple(each for each in baseline.pair_sets if each.sha256 in used),
     )
     kept = msgspec.structs.replace(kept, sha256=_seal(kept))
-    put_in_place(path, pretty(msgspec.to_builtins(kept)) + "\n")
+    put_in_place(path, pretty(msgspec.to_builtins(kept)) + "\n", place="place for the baseline")
 
 
 def read(path: Path) -> Baseline:

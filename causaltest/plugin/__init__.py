@@ -167,7 +167,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write results and report once all claims are in."""
     state = session.config.stash[STATE]
     state.finish()
-    if state.is_worse and exitstatus == pytest.ExitCode.OK:
+    if (state.is_worse or state.is_unwritten) and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

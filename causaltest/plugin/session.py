@@ -83,6 +83,8 @@ class Session:
         self._stream: Stream | None = None
         self._troubles: list[str] = []
         self._written = False
+        self.is_unwritten = False
+        """Whether the run could not keep what it was to keep; its verdicts are printed all the same."""
         self._kept: list[str] = []
 
     @property
@@ -336,6 +338,7 @@ class Session:
         self.config.hook.pytest_causal_report(config=self.config, results=self._results)
         self._kept, troubles = keeping.keep(self._results, self.config)
         self._troubles += troubles
+        self.is_unwritten = bool(troubles)
         if self.settings.report is not None:
             self._write(self._results)
         trouble = github.write_summary(self._results, self._comparison)
@@ -423,6 +426,7 @@ class Session:
             self._written = True
         except (OSError, RecordError) as error:
             self._troubles.append(f"cannot write to {self.settings.report}: {error}")
+            self.is_unwritten = True
 
     def summarise(self, reporter: Any) -> None:
         """Print the table of claims, the comparison with the baseline, where the report is."""

@@ -24,6 +24,9 @@ class Running(msgspec.Struct, frozen=True):
     """What could not be read, in words; empty where every line was whole."""
 
 
+_REPORT = "folder for the report"
+
+
 def write(results: Results, path: Path) -> None:
     """Write results as JSON with sorted keys and six significant digits, atomically.
 
@@ -296,8 +299,8 @@ def _bytes(path: Path) -> bytes:
         ) from error
 
 
-def put_in_place(path: Path, text: str) -> None:
-    """Put a file in place whole or not at all."""
+def put_in_place(path: Path, text: str, *, place: str = _REPORT) -> None:
+    """Put a file in place whole or not at all; `place` is what to choose another of."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -310,14 +313,14 @@ def put_in_place(path: Path, text: str) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _unwritable(path, error, place) from error
 
 
-def _unwritable(path: Path, error: OSError) -> RecordError:
+def _unwritable(path: Path, error: OSError, place: str = _REPORT) -> RecordError:
     """Say that a file cannot be written."""
-    advice = "Choose another folder for the report, or make this one writable."
+    advice = f"Choose another {place}, or make this one writable."
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        advice = "Free some space there, or choose another folder for the report."
+        advice = f"Free some space there, or choose another {place}."
     return RecordError(f"{path} cannot be written: {error.strerror or error}.\n{advice}")
 
 

@@ -134,8 +134,8 @@ def test_a_folder_without_results_is_named(tmp_path):
 @pytest.mark.parametrize(
     "number, advice",
     [
-        (errno.ENOSPC, "Free some space there, or choose another folder for the report."),
-        (errno.EROFS, "Choose another folder for the report, or make this one writable."),
+        (errno.ENOSPC, "Free some space there, or choose another place for the baseline."),
+        (errno.EROFS, "Choose another place for the baseline, or make this one writable."),
     ],
 )
 def test_a_full_or_read_only_disk_keeps_the_old_file(baseline, monkeypatch, number, advice):
