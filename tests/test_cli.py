@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -158,6 +159,33 @@ def test_report_renders_results_and_what_a_killed_run_left(results, tmp_path):
     assert done.exit_code == 0, done.output
     assert "the claim on it is missing" in done.output
     assert "The run did not end" in (tmp_path / "report.html").read_text()
+
+
+def test_report_says_that_a_later_run_was_killed(results, tmp_path):
+    """Its claims lie beside; those of the run itself, or of an earlier one, are nothing to tell."""
+    found = records.read(results)
+    dated = msgspec.structs.replace(found.run, started="2026-03-02T10:00:00+00:00")
+    path, beside = tmp_path / "dated" / "results.json", tmp_path / "dated" / "results.jsonl"
+    records.write(msgspec.structs.replace(found, run=dated), path)
+
+    def told(started: str) -> list[str]:
+        beside.unlink(missing_ok=True)
+        records.append_jsonl(beside, msgspec.structs.replace(dated, started=started))
+        records.append_jsonl(beside, found.claims[0])
+        done = run("report", path)
+        assert done.exit_code == 0, done.output
+        return [line for line in done.output.splitlines() if "jsonl" in line]
+
+    assert told("2026-03-02T10:00:01+00:00") == [
+        "note: this page is of the run of 2026-03-02T10:00:00+00:00; a later one, of "
+        f"2026-03-02T10:00:01+00:00, did not end and left 1 claim in {beside}",
+        f"to see them: causaltest report {beside}",
+    ]
+    assert told("2026-03-02T10:00:00+00:00") == []
+    assert told("2026-03-01T10:00:00+00:00") == []
+    beside.write_text('{"what": "is this"}\n')
+    done = run("report", path)
+    assert f"note: {beside} lies beside it and cannot be read" in done.output
 
 
 def test_plan_from_a_pilot_by_hand(results):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 if TYPE_CHECKING:
+    from causaltest.records import Results
     from causaltest.report.drift import Past
 
 
@@ -57,7 +58,7 @@ def report(
     found = recover(results) if results.suffix == ".jsonl" else read(results)
     page = output or results.with_name("report.html")
     html.write(found, page, past=_past(history, baseline))
-    for note in found.run.notes:
+    for note in (*found.run.notes, *_later_run(results, found)):
         click.echo(f"note: {note}")
     click.echo(f"report: {page}")
     if figures is not None:
@@ -65,6 +66,29 @@ def report(
 
         saved = save_figures(found, figures, cast("Any", form))
         click.echo(f"figures: {len(saved)} in {figures}")
+
+
+def _later_run(path: Path, found: Results) -> list[str]:
+    """Say that a later run, which was killed, left its claims beside the results of this one."""
+    from causaltest.errors import RecordError
+    from causaltest.records import read_jsonl
+    from causaltest.report.text import visible
+
+    beside = path.with_suffix(".jsonl")
+    if beside == path or not beside.is_file():
+        return []
+    try:
+        later = read_jsonl(beside)
+    except RecordError:
+        return [f"{beside} lies beside it and cannot be read; it may be of a later run"]
+    if later.run is None or later.run.started <= found.run.started:
+        return []
+    claims = f"{len(later.claims)} {'claim' if len(later.claims) == 1 else 'claims'}"
+    told = (
+        f"this page is of the run of {found.run.started}; a later one, of {later.run.started}, did "
+        f"not end and left {claims} in {beside}\nto see them: causaltest report {beside}"
+    )
+    return [visible(told, block=True)]
 
 
 def _past(history: Path | None, baseline: Path | None) -> Past | None:

@@ -84,7 +84,7 @@ class Session:
         self._troubles: list[str] = []
         self._written = False
         self.is_unwritten = False
-        """Whether the run could not keep what it was to keep; its verdicts are printed all the same."""
+        """Whether the run could not keep what it was to keep; verdicts are printed all the same."""
         self._kept: list[str] = []
 
     @property

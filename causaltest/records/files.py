@@ -14,6 +14,8 @@ from causaltest.errors import RecordError
 from causaltest.records.checks import check, check_claim, name_of, plain, typed
 from causaltest.records.schema import SCHEMA_VERSION, Claim, Results, Run, ordered
 
+_REPORT = "folder for the report"
+
 
 class Running(msgspec.Struct, frozen=True):
     """The running file of a run that goes on, or was killed."""
@@ -22,9 +24,6 @@ class Running(msgspec.Struct, frozen=True):
     claims: tuple[Claim, ...]
     notes: tuple[str, ...]
     """What could not be read, in words; empty where every line was whole."""
-
-
-_REPORT = "folder for the report"
 
 
 def write(results: Results, path: Path) -> None:
