@@ -30,7 +30,7 @@ from causaltest.engine.sweeps.checking import (
 )
 from causaltest.engine.sweeps.growing import Walk
 from causaltest.engine.sweeps.keeping import Finished, Way
-from causaltest.engine.sweeps.known import known_cells
+from causaltest.engine.sweeps.known import first_edit, known_cells
 from causaltest.engine.sweeps.opening import Opening
 from causaltest.engine.sweeps.outputs import Unread
 from causaltest.engine.sweeps.packing import best_length
@@ -329,8 +329,7 @@ class Fast:
         for cell in sorted(job.cells, key=self._join):
             blocks = layers - (self._join(cell) + 1) // 2
             for pair in (pair for pair in job.pairs if cell not in away[pair]):
-                edited = self.task.edited(pair, cell) if self.way != _WHOLE else ()
-                place = min(edited, default=0)
+                place = 0 if self.way == _WHOLE else first_edit(self.task, pair, cell)
                 first.setdefault(cell, {}).setdefault(place, []).append(pair)
                 weights[place] = weights.get(place, 0.0) + blocks * self.task.cells[cell].draws
         width = self.task.width if self.way == _PACKED else None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from causaltest.engine.applied import Applied, declared
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
+from causaltest.engine.ledger import Entry
 from causaltest.engine.prompts import Batch, Row
+from causaltest.engine.sources import Stored
 from causaltest.engine.sweeps.base import Base
 from causaltest.engine.sweeps.calling import Part as Called
 from causaltest.engine.sweeps.calling import Slice, behind, step
+from causaltest.engine.sweeps.known import everywhere
 from causaltest.engine.sweeps.packing import Packs, Seat, packs, seats
 from causaltest.engine.sweeps.placing import BEFORE, Places
 from causaltest.engine.sweeps.planning import Strip, rows_of
@@ -23,6 +26,7 @@ from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.strips import Placed, merged
 from causaltest.engine.sweeps.task import Part, Task
+from causaltest.interventions import Intervention
 
 
 @dataclass(eq=False)
@@ -139,7 +143,7 @@ class Walk:
         lanes = sorted((self._lane(strip) for strip in strips), key=lambda lane: lane.join)
         with evaluating(self.task.model.network):
             outs = self._down(lanes)
-        entries = [(lane.strip.cell, edit.entry()) for lane in lanes for edit in lane.edits]
+        entries = [entry for lane in lanes for entry in self._entries(lane)]
         track = self.base.track
         behind = 2 * len(track.calls) - 1
         for out in outs:
@@ -149,13 +153,27 @@ class Walk:
         work, self.work = self.work / (track.tokens * len(track.calls)), 0.0
         return Part(entries=entries, rows=rows_of(strips), work=work)
 
+    def _entries(self, lane: Lane) -> list[tuple[int, Entry]]:
+        """Return what a lane's edits did, under the names of its cell."""
+        cell = self.task.cells[lane.strip.cell]
+        if not (lane.strip.start and everywhere(cell)):
+            return [(lane.strip.cell, edit.entry()) for edit in lane.edits]
+        asked = zip(cell.sites, lane.edits, strict=True)
+        return [
+            (lane.strip.cell, replace(edit.entry(), intervention=str(cell), site=str(site)))
+            for site, edit in asked
+        ]
+
     def _lane(self, strip: Strip) -> Lane:
         rows = [self.task.rows[pair] for pair in strip.pairs]
         tokens = self.base.track.tokens
         batch = _shape_alone(rows, tokens - strip.start, strip.start)
+        cell, stored = self.task.cells[strip.cell], self.sources.stored(strip)
+        if strip.start and everywhere(cell):
+            cell, stored = _at_last(cell, stored, range(strip.start, tokens))
         edits, operations = declared(
-            self.task.model, self.task.cells[strip.cell], batch,
-            draw=strip.draw, stored=self.sources.stored(strip), means=self.task.means,
+            self.task.model, cell, batch,
+            draw=strip.draw, stored=stored, means=self.task.means,
         )  # fmt: skip
         grouped: dict[int, list[tuple[str, Side, Operation]]] = {}
         for operation in operations:
@@ -364,6 +382,18 @@ class Walk:
         asked = self.base.reads[pair]
         assert asked is not None
         return [place for place in asked if place >= start]
+
+
+def _at_last(cell: Intervention, stored: Stored, places: range) -> tuple[Intervention, Stored]:
+    """Return a cell that edits all tokens as one that edits the last ones, and what it puts in."""
+    later = {site: site.at(tuple(places)) for site in cell.sites}
+    less = replace(cell, sites=tuple(later.values()))
+    found = Stored()
+    found[less] = {}
+    for site, (flat, counts) in stored[cell].items():
+        kept = [each[places.start :] for each in torch.split(flat, counts)]
+        found[less][later[site]] = torch.cat(kept), [len(each) for each in kept]
+    return less, found
 
 
 def _shape_alone(rows: Sequence[Row], tokens: int, start: int) -> Batch:

@@ -1,4 +1,4 @@
-"""Cells whose effect on a pair is exactly 0, known from the tokens alone."""
+"""What is known from the tokens alone: cells without effect, and where others begin to have one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from causaltest.interventions import (
     PrincipalComponents,
     Subspace,
 )
-from causaltest.sites import Pos
+from causaltest.sites import MODULE, Pos
 
 
 def known_cells(task: Task, pair: int, cells: Sequence[int]) -> list[int]:
@@ -50,6 +50,29 @@ def known_cells(task: Task, pair: int, cells: Sequence[int]) -> list[int]:
         cell for cell in cells
         if all(takes_source(part) and unchanged(part) for part in task.cells[cell].parts)
     ]  # fmt: skip
+
+
+def first_edit(task: Task, pair: int, cell: int) -> int:
+    """Return the first token of a base prompt that a cell can change, for a causal model.
+
+    Where a whole prompt takes the source run's activations, nothing changes before the first token
+    in which base and source differ.
+    """
+    edited = task.edited(pair, cell)
+    first = min(edited, default=0)
+    whole = task.pairs[pair]
+    if whole.source is None or not everywhere(task.cells[cell]):
+        return first
+    base, source = task.ids[pair], task.model.prompts.ids(Row.of(whole, "source").prompt)
+    if len(base) != len(source):
+        return first
+    return next((at for at, ids in enumerate(zip(base, source, strict=True)) if len({*ids}) > 1), 0)
+
+
+def everywhere(cell: Intervention) -> bool:
+    """Return whether a cell puts what the source run has into all tokens of components."""
+    named = all(site.pos is None and site.component != MODULE for site in cell.sites)
+    return named and isinstance(cell, Interchange) and takes_source(cell)
 
 
 def takes_source(part: Intervention) -> bool:

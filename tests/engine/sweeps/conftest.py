@@ -157,6 +157,12 @@ def many_cells() -> Callable[[Model], list[Intervention]]:
             if f"head_{component}" in has and (component, layer) in model.architecture.accesses
             for pos in (4, "end")
         ]
+        found += [
+            interchange(Site(component, layer=1, head=head))
+            for component, head in (("block_output", None), ("head_attention_value_output", 0))
+            if component in has
+            and (component.removeprefix("head_"), 1) in model.architecture.accesses
+        ]
         corrupt = noise(Site("embedding", pos=(2, 3)), sd=0.5, draws=2)
         found += [
             corrupt + interchange(Site("block_output", layer=layer, pos="end"))

@@ -41,6 +41,7 @@ from causaltest.sites import (
     block_output,
     embedding,
     head_attention_pattern,
+    head_attention_value_output,
     mlp_activation,
     mlp_output,
     module,
@@ -350,6 +351,23 @@ def test_any_metric_reads_what_it_likes(small, some_pairs, many_cells, metric):
     assert found.plan.name == "growing"
     wanted = one_by_one(model, cells, pairs, metric)
     np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
+
+
+def test_whole_prompts_are_run_from_the_first_other_token_on(small, some_pairs):
+    """An interchange at all tokens costs what those cost behind which base and source differ."""
+    model, work = small("llama"), {}
+    cells = [interchange(block_output(0)), interchange(head_attention_value_output(1, 0))]
+    for same in (0, 6):
+        pairs = some_pairs(2, same=same)
+        found = sweep(model, cells, pairs, logit_diff)
+        np.testing.assert_allclose(
+            found.values, one_by_one(model, cells, pairs, logit_diff), rtol=0, atol=1e-5
+        )
+        work[same] = found.plan.forward_equivalents - 2 - 2 - 2  # base, sources and the check
+        assert [each.site for each in found.ledger if each.site.startswith("block")] == [
+            "block_output[0]"
+        ]
+    assert work[6] == pytest.approx(work[0] * 3 / 9, rel=0.3)
 
 
 class _Twice(torch.nn.Module):
