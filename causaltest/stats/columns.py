@@ -14,6 +14,9 @@ from causaltest.errors import EvidenceError, PairError
 
 Floats = NDArray[np.float64]
 
+_LARGEST = 1e75
+"""Beyond it, or below its inverse, fourth powers leave the range of double precision."""
+
 
 class Pairing(TypedDict):
     """Which pairs and units values are of, as every measurement takes it."""
@@ -199,7 +202,30 @@ def _floats(values: ArrayLike, name: str, pair_ids: Sequence[str], subject: str)
             f"{subject}: {name} is {array[first]} for pair {pair}{more}\n"
             "no verdict can rest on it; look at this pair's metric and answers"
         )
+    check_magnitude(array, name, subject)
     return _frozen(array)
+
+
+def check_magnitude(values: Floats, name: str, subject: str) -> None:
+    """Refuse numbers whose spread cannot be computed in double precision.
+
+    Parameters
+    ----------
+    values
+        Finite numbers of pairs, or pairs x columns that are each looked at.
+
+    Raises
+    ------
+    EvidenceError
+        If the largest is beyond 1e75, or below 1e-75 without being 0.
+    """
+    for largest in np.atleast_1d(np.abs(values).max(axis=0, initial=0.0)).tolist():
+        if largest and not 1.0 / _LARGEST <= largest <= _LARGEST:
+            what = "large" if largest > 1.0 else "small"
+            raise EvidenceError(
+                f"{subject}: the largest of the {name} is {largest:.3g}, too {what} to compute a "
+                "spread of\nmeasure on another scale, e.g. log_probability for a probability"
+            )
 
 
 def _frozen(array: Floats) -> Floats:

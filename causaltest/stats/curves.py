@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
 from causaltest.errors import EvidenceError, MetricError
-from causaltest.stats.columns import Paired, checked_columns
+from causaltest.stats.columns import Paired, check_magnitude, checked_columns
 from causaltest.stats.conjunction import JointVerdict, every, rejudged
 from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
@@ -109,6 +109,7 @@ class Curve(Paired):
                 f"{subject}: the value is {array[pair, dose]} at dose {self._doses[dose]:g} for "
                 f"pair {pair_ids[pair]!r}\nno verdict can rest on it; look at this pair's metric"
             )
+        check_magnitude(array, "values", subject)
         self._values = array
         self._columns = checked_columns(
             np.zeros(len(array)),

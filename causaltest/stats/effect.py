@@ -50,7 +50,8 @@ class Effect(Measured):
     Raises
     ------
     EvidenceError
-        If a value is not finite or there is none.
+        If a value is not finite or there is none, or values are too large or small (beyond 1e75)
+        to compute a spread of.
     PairError
         If the columns differ in length or a pair occurs twice.
 

@@ -21,7 +21,7 @@ from causaltest.stats.cells import (
     refuse_seen,
     select,
 )
-from causaltest.stats.columns import Paired, checked_columns
+from causaltest.stats.columns import Paired, check_magnitude, checked_columns
 from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
 from causaltest.stats.judge import Judge
@@ -181,3 +181,4 @@ class Gridded(Paired):
                 f"{self._subject}: the value is {self._values[pair, cell]} at {where}{more}\n"
                 "no verdict can rest on it; look at this pair's metric and answers"
             )
+        check_magnitude(self._values, "values", self._subject)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from causaltest.errors import EvidenceError, MetricError
-from causaltest.stats.columns import checked_columns
+from causaltest.stats.columns import check_magnitude, checked_columns
 from causaltest.stats.conjunction import JointVerdict, every, rejudged
 from causaltest.stats.each import Each
 from causaltest.stats.effect import Effect
@@ -200,6 +200,7 @@ class Parts:
                 f"{subject}: the value is {array[pair, part]} for {self.noun} {names[part]} and "
                 f"pair {pair_ids[pair]!r}\nno verdict can rest on it; look at this pair's metric"
             )
+        check_magnitude(array, "values", subject)
         check_unseen(chosen_on, units, what=f"{self.noun}s chosen by their effects", unit=unit)
         columns = checked_columns(
             np.zeros(len(array)),

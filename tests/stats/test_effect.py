@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from causaltest.errors import EvidenceError, MetricError, PairError
-from causaltest.stats import Effect, Judge, Rate, assess
+from causaltest.stats import Curve, Effect, Grid, Judge, Minimality, Rate, assess
 
 VALUES = [0.9, 1.1, 0.7, 1.3, 1.0, 0.8, 1.2, 1.0, 0.95, 1.05, 0.85, 1.15]
 PATCH = "recovery of interchange(block_output[2]@name)"
@@ -334,6 +334,31 @@ def test_few_or_rare_units_are_remarked(effect_of, rate_of):
         "only 2 of 12 pairs respond at all: a rare effect can be missed or misjudged",
     )
     assert (effect_of(VALUES) > 0).notes == ()
+
+
+@pytest.mark.parametrize("size, word", [(3e200, "large"), (3e-200, "small")])
+def test_values_have_a_spread_that_can_be_computed(effect_of, size, word):
+    """Where squares over- or underflow, the verdict would rest on nothing: it is refused."""
+    with pytest.raises(EvidenceError) as error:
+        effect_of(np.array(VALUES) * size / max(VALUES), subject="x")
+    assert str(error.value) == (
+        f"x: the largest of the values is {size:.3g}, too {word} to compute a spread of\n"
+        "measure on another scale, e.g. log_probability for a probability"
+    )
+    with pytest.raises(EvidenceError, match=f"the largest of the scale is .*too {word}"):
+        effect_of(VALUES, scale=np.full(12, size))
+    many = {"units": [str(i) for i in range(12)], "pair_ids": [str(i) for i in range(12)]}
+    columns = np.column_stack([np.ones(12), np.array(VALUES) * size])
+    for make in (
+        lambda: Grid(columns, axes={"layer": range(2)}, **many),
+        lambda: Curve(columns, doses=[0, 1], **many),
+        lambda: Minimality(columns, names=["a", "b"], **many),
+    ):
+        with pytest.raises(EvidenceError, match=f"the largest of the values is .*too {word}"):
+            make()
+    small = effect_of(np.array(VALUES) * 1e-70)
+    assert (small > 0).name == (effect_of(VALUES) > 0).name
+    assert small.interval.low == pytest.approx(1e-70 * effect_of(VALUES).interval.low)
 
 
 def test_columns_must_fit():
