@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def small_network(subject: Subject) -> nn.Module:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     network_class = getattr(transformers, subject.network_class)
-    changes = TWEAKS.get(subject.model_type, {})
+    changes = {**TWEAKS.get(subject.model_type, {}), **TWEAKS.get(subject.network_class, {})}
     config = small_config(CONFIG_MAPPING[subject.model_type], changes)
     wanted = network_class.config_class
     for name in ("text_config", "decoder"):
@@ -140,12 +141,16 @@ def _seq2seq(network: nn.Module, ids: Tensor, mask: Tensor) -> object:
 
 
 def _images(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
+    if "pixel_values" not in inspect.signature(network.forward).parameters:  # pixels are tokens
+        return network(input_ids=ids).logits
     return network(pixel_values=drawn(ids[:, 0], image_shape(network))).logits
 
 
-def _sounds(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
+def _sounds(network: nn.Module, ids: Tensor, mask: Tensor) -> object:
     config: Any = network.config
     main = getattr(network, "main_input_name", "input_values")
+    if main == "input_ids":  # text with tokens of its own for sounds, measured without any
+        return network(input_ids=ids, attention_mask=mask, use_cache=False).logits
     given = drawn(ids[:, 0], sound_shape(network))
     if getattr(config, "is_encoder_decoder", False):
         return network(**{main: given}, decoder_input_ids=ids, use_cache=False).logits

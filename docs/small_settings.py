@@ -93,13 +93,20 @@ OFF_BY_DEFAULT = frozenset(
 _LATENT = {"head_dim": 8, "num_key_value_heads": 4}
 _WINDOWS = {"embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4], "window_size": 2}
 # Rotary angles in sections that make up half of the heads' width of 16.
-_SECTIONS = {
-    "text_config": {
-        "rope_parameters": {
-            "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3],
-        }
+_INTERLEAVED = {
+    "rope_parameters": {
+        "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3],
     }
 }  # fmt: skip
+_SECTIONS = {"text_config": _INTERLEAVED}
+_WINDOWED = {
+    "layer_types": ["sliding_attention", "full_attention"],
+    "rope_parameters": {
+        kind: {"rope_type": "default", "rope_theta": 10000.0}
+        for kind in ("sliding_attention", "full_attention")
+    },
+}
+_CODES = {"base_channels": 32, "channel_multiplier": [1, 1], "latent_channels": 16}
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 
 TWEAKS: Mapping[str, Mapping[str, Any]] = {
@@ -156,5 +163,57 @@ TWEAKS: Mapping[str, Mapping[str, Any]] = {
     "youtu": _LATENT,
     "zamba2": {"layers_block_type": ["linear_attention", "hybrid"]},
     "zaya": {"num_experts_per_tok": 1},
-}
-"""What a family needs beside small sizes; ... keeps a default."""
+    "bailing_hybrid": {
+        "n_group": 1, "topk_group": 1, "layer_group_size": 2, "num_local_experts": 4,
+        "num_key_value_heads": 4, "num_mtp_layers": 0,
+    },
+    "chameleon": {"vocabulary_map": {"<image>": 5}, "vq_config": {**_CODES, "num_embeddings": 16}},
+    "cohere_compass": {"text_config": _WINDOWED},
+    "cohere_compass_text": _WINDOWED,
+    "cosmos3_edge": _SECTIONS,
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8},
+        "ffn_config": {
+            "hidden_size": 64, "ffn_hidden_size": 96, "moe_num_experts": 4, "moe_top_k": 2,
+        },
+        "max_seq_len": 128,
+    },
+    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense", "sparse"]}},
+    "emu3": {"vocabulary_map": {"<image>": 5}},
+    "fun_asr_nano": {"adaptor_config": {"intermediate_size": 16, "hidden_size": 64}},
+    "glm5_next": {
+        "text_config": {"num_key_value_heads": 4, "qk_rope_head_dim": 0, "index_topk": 16}
+    },
+    "granite_docling": {"vision_config": {"out_hidden_size": 64}},
+    "inkling2": {"vision_config": {"text_hidden_size": 64}},
+    "kimi_k25": {"text_config": _LATENT},
+    "mistral_large4": {"text_config": _LATENT},
+    "molmo2": {"adapter_config": {"vision_feature_layer": [1, 0], "text_hidden_size": 64}},
+    "moonshine_streaming": {"num_key_value_heads": 4},
+    "muse_spark": {
+        "audio_config": {
+            "patch_sizes": [4, 4], "hidden_sizes": [64, 64], "depths": [1, 1],
+            "out_hidden_size": 64, "num_hidden_layers": 2,
+        }
+    },
+    "nemotron_h_omni": {
+        "video_temporal_patch_size": 2, "vision_config": {"video_temporal_patch_size": 2}
+    },
+    "qwen2_5_omni_thinker": {"vision_start_token_id": 5, **_SECTIONS},
+    "qwen3_omni_moe_thinker": {"vision_start_token_id": 5, **_SECTIONS},
+    "reformer": {
+        "attn_layers": ["local", "lsh"], "axial_pos_embds": False, "attention_head_size": 16,
+        "feed_forward_size": 96, "local_attn_chunk_length": 4, "lsh_attn_chunk_length": 4,
+        "num_buckets": 2, "hash_seed": 0,
+    },
+    "ReformerModelWithLMHead": {"is_decoder": True},
+    "seamless_m4t": {"feature_projection_input_dim": 16},
+    "seamless_m4t_v2": {"feature_projection_input_dim": 16},
+    "step3p7": {"text_config": {"sliding_window": 16}},
+    "wav2vec2-bert": {"feature_projection_input_dim": 16},
+    "zamba": {
+        "num_hidden_layers": 3, "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
+        "num_key_value_heads": 4, "mamba_d_state": 8,
+    },
+}  # fmt: skip
+"""What a family, or one class of it, needs beside small sizes; ... keeps a default."""
