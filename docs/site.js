@@ -1,5 +1,5 @@
-// What the theme leaves to do: sections that have a page of their own come without a name for screen
-// readers, buttons of code as landmarks, and what scrolls sideways cannot be reached by keyboard.
+// What the theme leaves to do: for screen readers sections that have a page of their own come without
+// a name and the buttons of code blocks all alike, and by keyboard what scrolls sideways is not reached.
 for (const nav of document.querySelectorAll("nav.md-nav[aria-labelledby]")) {
   const label = document.getElementById(nav.getAttribute("aria-labelledby"));
   const link = nav.parentElement.querySelector(".md-nav__link .md-ellipsis");
@@ -9,7 +9,9 @@ for (const nav of document.querySelectorAll("nav.md-nav[aria-labelledby]")) {
   }
 }
 const tidy = () => {
-  for (const one of document.querySelectorAll("nav.md-code__nav")) one.setAttribute("role", "group");
+  document.querySelectorAll("nav.md-code__nav").forEach((one, i) => {
+    one.setAttribute("aria-label", `Code block ${i + 1}`);
+  });
   for (const one of document.querySelectorAll("pre > code, .md-typeset__scrollwrap")) {
     if (one.scrollWidth > one.clientWidth) one.tabIndex = 0;
     else one.removeAttribute("tabindex");
