@@ -10,6 +10,8 @@ from torch import Tensor
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Row
 from causaltest.engine.sweeps.capture import Track, Unfit, capture
+from causaltest.engine.sweeps.carried import Carried
+from causaltest.engine.sweeps.prefix import Remembered
 
 _AT_ONCE = 2**24
 """Bytes of activations that one run may keep."""
@@ -85,7 +87,7 @@ class Needed:
         """Bytes that are to be kept: the states to start from, earlier keys and values."""
         kept = [self.one.states[self.first][:, self.start :]]
         for memory in self.one.memory[self.first :]:
-            kept += [each[:, :, : self.start] for each in memory or ()]
+            kept += [each[:, :, : self.start] for each in keys_of(memory) or ()]
         return len(self.members.rows) * sum(each.nbytes for each in kept)
 
 
@@ -105,7 +107,7 @@ def needed_of(model: Model, members: Members, first: int, *, causal: bool) -> Ne
     """
     # One row stands for all: prompts of one length are called alike.
     one, _ = capture(model, model.batch(members.rows[:1]), logits=False)
-    known = causal and all(memory is not None for memory in one.memory[first:])
+    known = causal and all(map(keys_of, one.memory[first:]))
     return Needed(one, members, first, members.start if known else 0)
 
 
@@ -139,7 +141,9 @@ def below(model: Model, needed: Needed) -> Kept:
     """Run base prompts of one length and keep what the blocks above ask for."""
     one, first, start = needed.one, needed.first, needed.start
     count = len(needed.members.rows)
-    earlier = [each if layer >= first and start else None for layer, each in enumerate(one.memory)]
+    earlier = [
+        keys_of(each) if layer >= first and start else None for layer, each in enumerate(one.memory)
+    ]
     shapes = [one.states[first][:, start:]]
     shapes += [each[:, :, :start] for memory in earlier for each in memory or ()]
     rooms = iter(_rooms(shapes, count))
@@ -152,12 +156,18 @@ def below(model: Model, needed: Needed) -> Kept:
         here = slice(begin, begin + len(rows))
         states[here] = track.states[first][:, start:]
         for kept, found in zip(memory, track.memory, strict=True):
-            for room, each in zip(kept or (), found or (), strict=kept is not None):
+            for room, each in zip(kept or (), keys_of(found) or (), strict=kept is not None):
                 room[here] = each[:, :, :start]
         # Else it would be there beside the next.
         del track
     row = {index: number for number, index in enumerate(needed.members.indices)}
-    return Kept(Track(one.calls, one.states[:1], tuple(memory)), states, first, start, row)
+    there = Track(one.calls, one.states[:1], tuple(memory), one.rows)
+    return Kept(there, states, first, start, row)
+
+
+def keys_of(memory: Remembered | Carried | None) -> Remembered | None:
+    """Return keys and values, where they are all that a block remembers."""
+    return None if isinstance(memory, Carried) else memory
 
 
 def _rooms(ones: Sequence[Tensor], count: int) -> Iterator[Tensor]:
@@ -176,5 +186,5 @@ def _rooms(ones: Sequence[Tensor], count: int) -> Iterator[Tensor]:
 
 def _bytes(track: Track) -> int:
     """Return what a run keeps while it goes on."""
-    tensors = [*track.states, *(each for memory in track.memory for each in memory or ())]
+    tensors = [*track.states, *(each for memory in track.memory for each in keys_of(memory) or ())]
     return sum(each.nbytes for each in tensors)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from causaltest.engine.applied import declared
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
-from causaltest.engine.lower import Kept, Members, below, needed_of, within
+from causaltest.engine.lower import Kept, Members, below, keys_of, needed_of, within
 from causaltest.engine.model import Model
 from causaltest.engine.prompts import Batch, Row
 from causaltest.engine.readout import Readout
@@ -271,7 +271,7 @@ class Upper:
 
     @staticmethod
     def _step(kept: Kept, layer: int, stream: Tensor, rows: Tensor) -> Tensor:
-        memory = kept.track.memory[layer]
+        memory = keys_of(kept.track.memory[layer])
         cache = Prefix(memory, kept.start, rows) if kept.start and memory is not None else None
         part = Slice(slice(kept.start, None), rows, len(rows))
         call: Call = kept.track.calls[layer]
