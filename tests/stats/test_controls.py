@@ -117,6 +117,13 @@ def test_few_controls_are_judged_by_prediction(effect_of):
     verdict = effect_of(np.random.default_rng(1).normal(2, 1, 20)) > controls
     assert verdict.name == "supported"
     assert verdict.members[0].method == "prediction t from 10 matched controls"
+    assert verdict.notes[-2] == (
+        "the prediction t takes the effects of the 10 matched controls to be normal; were they as "
+        "skewed as an exponential, one of them would pass 3 times as often as a level of 0.05 "
+        "says, and 15 times as often as 0.0025 does; a rank among 39 assumes nothing"
+    )
+    ranked = effect_of(np.random.default_rng(1).normal(2, 1, 20)) > controls_of(effect_of)
+    assert not any("to be normal" in note for note in ranked.notes)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +215,24 @@ def test_c21_prediction_holds_its_level():
     limit = 0.025 + 2 * math.sqrt(0.025 * 0.975 / runs)
     assert (score / math.sqrt(1.1) > stats.t.ppf(0.975, 9)).mean() <= limit
     assert (score > 1.96).mean() > limit
+
+
+@pytest.mark.parametrize("level, times", [(0.05, 3.2), (0.0025, 18.0)])
+def test_c21_prediction_from_skewed_controls(level, times, calibration):
+    """It takes effects to be normal: of exponential ones it passes as many as its remark says."""
+    runs, k = 200_000, 11
+    effects = np.random.default_rng([21, k]).exponential(size=(k + 1, runs))
+    score = effects[0] - effects[1:].mean(axis=0)
+    score /= effects[1:].std(axis=0, ddof=1) * math.sqrt(1 + 1 / k)
+    rate, bound = (score > stats.t.isf(level / 2, k - 1)).mean(), times * level / 2
+    calibration.record(
+        "C21", f"exponential, {k} controls, level {level}", rate, bound=bound, runs=runs,
+        nominal=level / 2, quantity="prediction t, hard data",
+    )  # fmt: skip
+    assert 0.8 * bound <= rate <= bound
+    # A rank that could reach .025 takes nothing: 39 controls.
+    ranked = np.random.default_rng(39).exponential(size=(40, 4_000)).argmax(axis=0) == 0
+    assert ranked.mean() <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / 4_000)
 
 
 def test_c21_through_the_api(effect_of):
