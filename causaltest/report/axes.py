@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 
-def axis_range(must: Iterable[float], may: Sequence[float] = ()) -> tuple[float, float]:
+def axis_range(
+    must: Iterable[float], may: Sequence[float] = (), *, room: float = 1.0
+) -> tuple[float, float]:
     """Choose the range of an axis.
 
     Parameters
@@ -16,6 +18,9 @@ def axis_range(must: Iterable[float], may: Sequence[float] = ()) -> tuple[float,
     may
         Numbers that are shown where they leave room for the others: single pairs, wide adjusted
         intervals. What lies outside is drawn at the edge.
+    room
+        How far beyond the numbers of `must` those of `may` may lead at either end, as a multiple
+        of their range.
 
     Returns
     -------
@@ -31,9 +36,8 @@ def axis_range(must: Iterable[float], may: Sequence[float] = ()) -> tuple[float,
     """
     needed = list(must)
     low, high = min(needed), max(needed)
-    reach = high - low
-    if reach <= 0:
-        reach = max(abs(low), abs(high), 1e-9)
+    spread = high - low
+    reach = room * (spread if spread > 0 else max(abs(low), abs(high), 1e-9))
     for value in may:
         low = min(low, max(value, min(needed) - reach))
         high = max(high, min(value, max(needed) + reach))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +23,19 @@ from causaltest.report.strip import strip
 from causaltest.report.summary import count_phrases
 from causaltest.report.templating import block, fill, source_code
 from causaltest.report.tested import how_tested, measured
+from causaltest.report.text import visible
 
 _OPEN_AT_FIRST = 3
 _FOR_FIGURES = 0.5
 """Share of the room for cards that figures may take, beside those of single pairs."""
 _NOTHING = Markup("")
 _LONGEST_ANCHOR = 1_000
+_MOST_EDITS = 8
+"""Rows of edits that stand open."""
+_MOST_SITES = 4
+"""Sites that a row of edits names."""
+_HEALTH = re.compile(r"[a-z]+(?:_[a-z]+)+: ")
+"""How what a health check found begins: with its name."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +102,7 @@ class _Pieces:
         """Build one card."""
         strips, table = Markup(""), Markup("")
         if pairs:
-            drawn = [figure for part in claim.parts if (figure := strip(part)) is not None]
-            shown = Markup('<figure class="strip" tabindex="0">{}</figure>')
-            strips = Markup("").join(
-                shown.format(Markup(themed(figure.svg)))  # noqa: S704 (figures escape)
-                for figure in drawn
-            )
+            strips = Markup("").join(_strip_html(part, claim) for part in claim.parts)
             table = pair_tables(claim.parts, self.sets, by_number=self.plan.by_number)
         html = fill(
             "claim.html.j2",
@@ -108,8 +111,25 @@ class _Pieces:
             strips=strips,
             figures=self.figures.html.get(claim.id, ""),
             pairs=table,
+            most_edits=_MOST_EDITS,
         )
         return Card(anchor_of(claim), html)
+
+
+def _strip_html(part: Part, claim: Claim) -> Markup:
+    """Show the pairs of a part, named where the claim has several."""
+    figure = strip(part)
+    if figure is None:
+        return _NOTHING
+    name = Markup("")
+    if len(claim.parts) > 1:
+        name = Markup("<figcaption>{}</figcaption>").format(
+            visible(part.source_text or part.statement)
+        )
+    return Markup('<figure class="strip" tabindex="0">{}{}</figure>').format(
+        name,
+        Markup(themed(figure.svg)),  # noqa: S704 (figures escape)
+    )
 
 
 def anchor_of(claim: Claim) -> str:
@@ -217,8 +237,10 @@ def _note(pieces: _Pieces, left_out: Sequence[Claim]) -> str:
 def _view(claim: Claim, pieces: _Pieces) -> dict[str, object]:
     """Prepare a claim for the template."""
     rest = claim.docstring.strip()
-    if rest.splitlines()[:1] == [claim.claim.strip()]:
+    # The sentence of a case ends in its brackets, which no docstring has.
+    if rest.splitlines()[:1] in ([claim.claim.strip()], [claim.claim.rpartition(" [")[0]]):
         rest = "\n".join(rest.splitlines()[1:]).strip()
+    found = [note for note in claim.notes if _HEALTH.match(note)]
     return {
         "role": role_of(claim.verdict),
         "anchor": anchor_of(claim),
@@ -228,10 +250,11 @@ def _view(claim: Claim, pieces: _Pieces) -> dict[str, object]:
         "headline": numbers.typeset(_headline(claim)),
         "expected": expectation(claim).capitalize(),
         "docstring": block(rest),
-        "notes": [*claim.notes, *_cluster_notes(claim, pieces.sets)],
+        "warnings": [*found, *_cluster_notes(claim, pieces.sets)],
+        "notes": [note for note in claim.notes if note not in found],
         "error": block(claim.error.strip()),
         "parts": [_part_view(part, claim, pieces) for part in claim.parts],
-        "edits": [_edit_view(edit) for edit in claim.edits],
+        "edits": _edit_rows(claim.edits),
         "source": source_code(claim.source) if claim.source.strip() else "",
         "place": f"{claim.file}:{claim.line}",
         "command": f"pytest {shlex.quote(claim.nodeid)}",
@@ -309,15 +332,29 @@ def _sizes(part: Part, sizes: Sizes) -> list[tuple[str, str]]:
     return [(name, numbers.typeset(value)) for name, value in rows]
 
 
-def _edit_view(edit: Edit) -> dict[str, object]:
-    """Prepare one edit for the template."""
-    return {
-        "intervention": edit.intervention,
-        "site": edit.site,
-        "module": edit.module,
-        "fired": f"{edit.fired:,}",
-        "rows": f"{edit.rows:,}",
-        "positions": f"{edit.positions:,}",
-        "dims": f"{edit.dims:,}",
-        "changed": f"{edit.changed:,} of {edit.rows:,}",
-    }
+def _edit_rows(edits: Sequence[Edit]) -> list[dict[str, object]]:
+    """Prepare edits for the template: one row for the sites that an intervention treated alike."""
+    alike: dict[tuple[object, ...], list[Edit]] = {}
+    for edit in edits:
+        counts = (edit.fired, edit.rows, edit.positions, edit.dims, edit.changed)
+        alike.setdefault((edit.intervention, *counts), []).append(edit)
+    return [
+        {
+            "intervention": members[0].intervention,
+            "sites": _some([edit.site for edit in members]),
+            "modules": _some([edit.module for edit in members]),
+            "fired": f"{members[0].fired:,}",
+            "rows": f"{members[0].rows:,}",
+            "positions": f"{members[0].positions:,}",
+            "dims": f"{members[0].dims:,}",
+            "changed": f"{members[0].changed:,} of {members[0].rows:,}",
+        }
+        for members in alike.values()
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """List the first names, each once, and say how many more there are."""
+    known = list(dict.fromkeys(names))
+    more = [f"and {len(known) - _MOST_SITES} more"] if len(known) > _MOST_SITES else []
+    return block("\n".join([*map(visible, known[:_MOST_SITES]), *more]))

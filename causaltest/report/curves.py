@@ -10,6 +10,8 @@ from causaltest.report.drawing import Figure, figure_of, number, rows_of
 from causaltest.report.palette import LIGHT
 from causaltest.report.text import visible
 
+_MOST_TICKS = 9
+
 
 def curve_figure(curve: DoseCurve) -> Figure:
     """Draw a dose-response curve.
@@ -28,7 +30,10 @@ def curve_figure(curve: DoseCurve) -> Figure:
         level = numbers.percent(curve.level)
         caption += f" Band: limits that hold for all doses at once ({level})."
     if curve.isotonic:
-        caption += " Dashed: the best curve that never falls; where dots leave it, the curve falls."
+        turn = "rises" if curve.isotonic[-1] < curve.isotonic[0] else "falls"
+        caption += (
+            f" Dashed: the best curve that never {turn}; where dots leave it, the curve {turn}."
+        )
     first, last = number(curve.means[0]), number(curve.means[-1])
     description = numbers.typeset(
         f"{numbers.plural(len(curve.doses), 'dose')} from {curve.doses[0]:g} to "
@@ -55,7 +60,12 @@ def _chart(curve: DoseCurve) -> Any:
         for row, value in zip(rows, getattr(curve, name), strict=False):
             row[name] = value
     scale = visible(curve.scale) or "effect"
-    base = altair.Chart(altair.Data(values=rows)).encode(x=altair.X("dose:Q", title="dose"))
+    # Ticks at the doses themselves, where they are few.
+    few = list(curve.doses) if len(curve.doses) <= _MOST_TICKS else altair.Undefined
+    axis = altair.Axis(values=few, tickCount=6, format="~g")
+    base = altair.Chart(altair.Data(values=rows)).encode(
+        x=altair.X("dose:Q", title="dose", axis=axis)
+    )
     y: dict[str, Any] = {"title": scale}
     layers: list[Any] = [
         altair.Chart(altair.Data(values=[{"at": 0}]))

@@ -9,7 +9,7 @@ Facts = list[tuple[str, str]]
 
 
 def environment_of(results: Results) -> list[tuple[str, Facts]]:
-    """List models, pair sets, settings and software of a run.
+    """List models, settings and software of a run.
 
     Parameters
     ----------
@@ -24,7 +24,6 @@ def environment_of(results: Results) -> list[tuple[str, Facts]]:
     run = results.run
     sections: list[tuple[str, Facts]] = []
     sections.extend((f"Model: {model.name}", _model(model)) for model in run.models)
-    sections.extend((f"Pairs: {pair_set.name}", _pair_set(pair_set)) for pair_set in run.pair_sets)
     settings = [
         ("α", numbers.plain(run.alpha)),
         ("correction", run.correction),
@@ -60,18 +59,28 @@ def _model(model: ModelRecord) -> Facts:
     )
 
 
-def _pair_set(pair_set: PairSetRecord) -> Facts:
+def pair_sets_of(results: Results) -> list[tuple[str, str, str, str]]:
+    """List the pair sets of a run.
+
+    Parameters
+    ----------
+    results
+        The run's results.
+
+    Returns
+    -------
+    list of (str, str, str, str)
+        Name, number of pairs, units, and hash of the content.
+    """
+    return [_pair_set(pair_set) for pair_set in results.run.pair_sets]
+
+
+def _pair_set(pair_set: PairSetRecord) -> tuple[str, str, str, str]:
     """List the facts of a pair set."""
-    cluster = f"{numbers.plural(pair_set.n_units, 'unit')}, by {pair_set.cluster}"
+    units = f"{numbers.plural(pair_set.n_units, 'unit')}, by {pair_set.cluster}"
     if pair_set.cluster is None:
-        cluster = "cluster=None: each pair counts as its own unit"
-    return _known(
-        [
-            ("pairs", f"{pair_set.n_pairs:,}"),
-            ("units", cluster),
-            ("content, SHA-256", pair_set.sha256),
-        ]
-    )
+        units = "cluster=None: each pair counts as its own unit"
+    return pair_set.name, f"{pair_set.n_pairs:,}", units, pair_set.sha256
 
 
 def _software(environment: Environment) -> Facts:

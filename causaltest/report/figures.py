@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,18 @@ from causaltest.report.axes import axis_range
 from causaltest.report.drawing import FONT, Figure, described, rendered
 from causaltest.report.palette import LIGHT, colour_of
 from causaltest.report.parts import deciding_part, scale_of
+from causaltest.report.standing import p_shown
 from causaltest.report.summary import count_phrases
 from causaltest.report.text import cut, visible
 
 if TYPE_CHECKING:
     import altair
 
-_LABELS, _PLOT, _NUMBERS, _STEP = 340, 360, 330, 25
+_LABELS, _PLOT, _NUMBERS, _STEP = 340, 360, 440, 31
+_COLUMNS = {"estimate_text": 14, "counts": 208, "p": 282, "verdict": 352}
+"""How far right of the plot each column of numbers begins."""
+_LINE, _LINES, _LEADING = 56, 2, 13
+"""Characters of a line of a claim's sentence, lines that a row has room for, and their height."""
 _CROSS = "M-1-.55L-.55-1L0-.45L.55-1L1-.55L.45,0L1,.55L.55,1L0,.45L-.55,1L-1,.55L-.45,0Z"
 SHAPES = {"supported": "circle", "refuted": _CROSS, "inconclusive": "diamond"}
 
@@ -130,16 +136,28 @@ def _rows(
             "row": 0,
             "estimate_text": f"estimate [{level} interval]",
             "verdict": "verdict",
-            "label": "claim",
+            "counts": "pairs / units",
+            "p": "p, adj.",
+            "label": ["claim"],
         }
     ]
     file = ""
+    models = {claim.model for claim in results.claims if claim.model}
     for claim in claims:
         if several and claim.file != file:
             file = claim.file
-            rows.append({"kind": "file", "row": len(rows), "label": cut(visible(file), 48)})
-        rows.append(_row(claim, len(rows), low, high))
+            rows.append({"kind": "file", "row": len(rows), "label": [cut(visible(file), 48)]})
+        label = _label(claim, several_models=len(models) > 1)
+        rows.append({**_row(claim, len(rows), low, high), "label": label})
     return rows
+
+
+def _label(claim: Claim, *, several_models: bool) -> list[str]:
+    """Break a claim's sentence into lines, the last with its model where there are several."""
+    model = f" ({cut(visible(claim.model), 24)})" if several_models and claim.model else ""
+    room = _LINE * _LINES - len(model) - 8
+    text = cut(visible(claim.claim), room) + model
+    return textwrap.wrap(text, _LINE, max_lines=_LINES, placeholder=" …") or [""]
 
 
 def _row(claim: Claim, index: int, low: float, high: float) -> dict[str, object]:
@@ -153,7 +171,6 @@ def _row(claim: Claim, index: int, low: float, high: float) -> dict[str, object]
     return {
         "kind": "claim",
         "row": index,
-        "label": cut(visible(claim.claim), 48),
         "estimate": estimate,
         "low": interval.low,
         "high": interval.high,
@@ -164,6 +181,8 @@ def _row(claim: Claim, index: int, low: float, high: float) -> dict[str, object]
         "region_low": -bound if within else bound if claim.relation == ">" else low,
         "region_high": bound if claim.relation in ("within", "<") else high,
         "estimate_text": shown,
+        "counts": f"{claim.n_pairs:,} / {claim.n_units:,}",
+        "p": p_shown(claim),
         "verdict": claim.verdict,
         "colour": colour_of(claim.verdict),
         "shape": SHAPES.get(claim.verdict, "square"),
@@ -193,7 +212,7 @@ def _marks(base: altair.Chart, y: altair.Y, low: float, high: float, scale: str)
         return altair.X(f"{field}:Q", scale=domain, axis=axis)
 
     line: dict[str, Any] = {"y": y, "color": altair.Color("colour:N", scale=None)}
-    bound = claim.mark_tick(color=LIGHT["muted"], thickness=1.5, size=_STEP - 6)
+    bound = claim.mark_tick(color=LIGHT["muted"], thickness=1.5, size=_STEP - 9)
     return [
         claim.mark_rect(color=LIGHT["region"]).encode(x=x("region_low"), x2="region_high:Q", y=y),
         bound.encode(x=x("bound"), y=y),
@@ -215,18 +234,25 @@ def _texts(base: altair.Chart, y: altair.Y) -> list[Any]:
         "file": {"color": LIGHT["muted"], "fontSize": 12, "fontWeight": "bold"},
         "claim": {"color": LIGHT["text"], "fontSize": 12},
     }
-    places = (("label", -_LABELS + 4), ("estimate_text", _PLOT + 14), ("verdict", _PLOT + 240))
+    places = {"label": 4 - _LABELS} | {name: _PLOT + at for name, at in _COLUMNS.items()}
     layers: list[Any] = []
     for kind, style in kinds.items():
         rows = base.transform_filter(f"datum.kind == '{kind}'")
-        for field, place in places:
+        for field, place in places.items():
             if kind == "file" and field != "label":
                 continue
             coloured = kind == "claim" and field == "verdict"
-            text = rows.mark_text(align="left", baseline="middle", **style).encode(
-                x=altair.value(place), y=y, text=f"{field}:N"
-            )
-            layers.append(
-                text.encode(color=altair.Color("colour:N", scale=None)) if coloured else text
-            )
+            # Lines hang from the first, whose middle is that of the row.
+            for lines in (1, 2) if field == "label" else (0,):
+                some = rows.transform_filter(f"length(datum.label) == {lines}") if lines else rows
+                text = some.mark_text(
+                    align="left",
+                    baseline="middle",
+                    lineHeight=_LEADING,
+                    dy=-_LEADING / 2 if lines == 2 else 0,
+                    **style,
+                ).encode(x=altair.value(place), y=y, text=f"{field}:N")
+                layers.append(
+                    text.encode(color=altair.Color("colour:N", scale=None)) if coloured else text
+                )
     return layers

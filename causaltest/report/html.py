@@ -17,13 +17,13 @@ from causaltest.report import figures, numbers
 from causaltest.report.cards import Card, anchor_of, cards_of
 from causaltest.report.claim_figures import figure_html
 from causaltest.report.drift import Past, drift_figures
-from causaltest.report.environment import environment_of
+from causaltest.report.environment import environment_of, pair_sets_of
 from causaltest.report.health import health_figure, too_few
 from causaltest.report.methods import methods
 from causaltest.report.palette import DARK, LIGHT, role_of, themed, variables
 from causaltest.report.parts import deciding_part, scale_of
 from causaltest.report.specifications import specification_figures
-from causaltest.report.standing import MARKS
+from causaltest.report.standing import MARKS, p_shown
 from causaltest.report.summary import few_for_level, outcome, summary, unadjusted_only
 from causaltest.report.templating import asset, fill
 from causaltest.report.text import short_name, shortened, visible
@@ -178,6 +178,7 @@ def _frame(results: Results, decided: Sequence[Claim]) -> dict[str, object]:
         "numbers": _sort_keys(decided),
         "methods": " ".join(methods(results)),
         "environment": environment_of(results),
+        "data": pair_sets_of(results),
         "style": Markup(style),  # noqa: S704 (our own file)
         "style_hash": _hash(style),
         "script": Markup(script),  # noqa: S704 (our own file)
@@ -305,15 +306,8 @@ def _row(claim: Claim, results: Results) -> dict[str, str]:
         "interval": interval,
         "bound": "–" if claim.bound is None else _bound(claim.relation, claim.bound),
         "counts": f"{claim.n_pairs:,} / {claim.n_units:,}",
-        "p": _p(claim),
+        "p": p_shown(claim),
     }
-
-
-def _p(claim: Claim) -> str:
-    """Write the adjusted p of a claim, or the q of an exploratory one."""
-    if claim.q_value is not None:
-        return f"q {numbers.p_text(claim.q_value)}"
-    return "–" if claim.p_adjusted is None else numbers.p_text(claim.p_adjusted)
 
 
 def _bound(relation: str, bound: float) -> str:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MOST_DRAWN = 2_000
 """Cells up to which a page draws a map."""
 _STEP, _NARROWEST, _WIDTH = 32, 9, 760
+_ROOMY = 44
+"""Width of a cell of a small map."""
+_SMALL = 12
+"""Cells across up to which a map is small."""
 _MOST_NUMBERS = 240
 """Cells up to which each has its number written in."""
 _WIDEST = 30
@@ -210,7 +214,7 @@ def _interval(shown: Map, index: int) -> str:
 
 def _step(columns: int) -> int:
     """Choose the width of a cell."""
-    return max(_NARROWEST, min(_STEP, _WIDTH // columns))
+    return max(_NARROWEST, min(_ROOMY if columns <= _SMALL else _STEP, _WIDTH // columns))
 
 
 def _axis(kind: Any, field: str, axis: Axis) -> Any:
@@ -253,7 +257,7 @@ def _marks(base: altair.Chart, shown: Map, most: float, step: int) -> list[Any]:
     if len(shown.estimates) <= _MOST_NUMBERS and step >= _STEP - 4:
         dark = f"abs(datum.estimate) > {0.6 * most}"
         marks.append(
-            base.mark_text(fontSize=9).encode(
+            base.mark_text(fontSize=9 if step <= _STEP else 11).encode(
                 text=altair.Text("estimate:Q", format=".2f"),
                 color=altair.condition(dark, altair.value("white"), altair.value(INK)),
             )

@@ -33,18 +33,23 @@ def specification_figures(results: Results) -> list[Figure]:
             continue
         key = (claim.specification.of, claim.model, scale_of(part))
         groups.setdefault(key, []).append(claim)
+    several = len({claim.model for claim in results.claims if claim.model}) > 1
     return [
-        _figure(claims, scale) for (_, _, scale), claims in groups.items() if len(claims) >= FEWEST
+        _figure(claims, scale, model if several else "")
+        for (_, model, scale), claims in groups.items()
+        if len(claims) >= FEWEST
     ]
 
 
-def _figure(claims: Sequence[Claim], scale: str) -> Figure:
+def _figure(claims: Sequence[Claim], scale: str, model: str) -> Figure:
     shown = sorted(claims, key=lambda claim: (claim.estimate or 0.0, claim.id))[:_MOST]
     inside = sum(_inside(claim) for claim in claims)
     held = sum(claim.verdict == "supported" for claim in claims)
     first = claims[0]
-    sentence = visible(first.claim.partition(" [")[0])
+    sentence = visible(first.claim.partition(" [")[0]).rstrip(".")
+    on = f", on {visible(model)}" if model else ""
     registered = [claim for claim in claims if _is_registered(claim)]
+    verb = "is" if held == 1 else "are"
     named = (
         "The registered specification is ringed and stands on a dotted line."
         if registered
@@ -55,8 +60,8 @@ def _figure(claims: Sequence[Claim], scale: str) -> Figure:
     caption = (
         f"{len(claims)} specifications of the same hypothesis, by effect; below each, what was "
         f"chosen. {inside} of {len(claims)} estimates ({share}) lie where the claim is true "
-        f"({bound}), {held} are supported. {named} Specifications share their data, so that they "
-        "are no independent replications."
+        f"({bound}), {held} {verb} supported. {named} Specifications share their data, so that "
+        "they are no independent replications."
     )
     rows = [
         [
@@ -69,7 +74,7 @@ def _figure(claims: Sequence[Claim], scale: str) -> Figure:
     heads = [*_choices(first), "estimate", "interval", "verdict"]
     return figure_of(
         _chart(shown, scale),
-        f"Specification curve: {sentence}",
+        f"Specification curve: {sentence}{on}",
         f"{inside} of {len(claims)} specifications lie in the claimed region.",
         caption=numbers.typeset(caption),
         numbers=rows_of(heads, rows),

@@ -56,3 +56,21 @@ def standing(claim: Claim) -> str:
     if claim.q_value is None:
         return "exploratory"
     return f"exploratory, q = {p_text(claim.q_value)}".replace("= <", "<")
+
+
+def p_shown(claim: Claim) -> str:
+    """Write the adjusted p of a claim, or the q of an exploratory one.
+
+    Parameters
+    ----------
+    claim
+        The claim.
+
+    Returns
+    -------
+    str
+        A dash where it has neither.
+    """
+    if claim.q_value is not None:
+        return f"q {p_text(claim.q_value)}"
+    return "–" if claim.p_adjusted is None else p_text(claim.p_adjusted)

@@ -19,6 +19,8 @@ from causaltest.report.text import cut, visible
 _WIDTH, _LABELS, _RIGHT = 640.0, 214.0, 14.0
 _TOP, _ROW, _AXIS, _DOT = 22.0, 17.0, 38.0, 3.6
 _MOST_ROWS = 30
+_ROOM = 4.0
+"""How far single pairs may stretch the axis, in ranges of what has to be on it."""
 
 
 def strip(part: Part) -> Figure | None:
@@ -56,6 +58,9 @@ def strip(part: Part) -> Figure | None:
         f"Mean and interval {shown}; the claim is true in the shaded part, "
         f"{numbers.bound_text(part.relation, part.bound)}."
     )
+    if canvas.beyond:
+        outside = numbers.plural(canvas.beyond, noun)
+        description += f" {outside} beyond the axis stand at its edge."
     if part.sizes.prediction is not None:
         within = numbers.interval_text(part.sizes.prediction)
         description += f" The mean of a new {part.unit or 'unit'} would lie in {within}."
@@ -76,7 +81,8 @@ class _Canvas:
         low, high = part.interval.low, part.interval.high
         new = part.sizes.prediction
         may = [*values, *((new.low, new.high) if new else ())]
-        self.low, self.high = axis_range([part.estimate, low, high, *bounds], may)
+        self.low, self.high = axis_range([part.estimate, low, high, *bounds], may, room=_ROOM)
+        self.beyond = sum(not self.low <= value <= self.high for value in values)
         self.marks: list[str] = []
         self.bottom = _TOP
 
@@ -191,6 +197,10 @@ class _Canvas:
         )
         behind.append(f'<path d="{lines}" stroke="{LIGHT["control"]}"/>')
         behind.append(f'<g text-anchor="middle" fill="{LIGHT["muted"]}">{names}</g>')
+        if self.beyond:
+            verb = "lies" if self.beyond == 1 else "lie"
+            note = f"{self.beyond:,} {verb} beyond the axis, drawn at its edge"
+            behind.append(self.text(_LABELS - 12, floor + 32, note, "end", "muted"))
         total = floor + _AXIS
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH:g}" height="{total:g}" '

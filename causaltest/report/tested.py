@@ -74,6 +74,17 @@ def how_tested(part: Part, claim: Claim, run: Run, pair_set: PairSetRecord | Non
         )
     verb = "Shown" if part.verdict == "exploratory" else "Decided"
     sentences.append(f"{verb} at α = {part.alpha:.3g}{shared}, two-sided.")
+    if claim.edits:
+        sentences.append(_controls(claim))
     if part.floor:
         sentences.append(f"Numeric floor: effects up to {part.floor:.2g} count as zero.")
     return sentences
+
+
+def _controls(claim: Claim) -> str:
+    """Say what the claim was compared with, or that it was compared with nothing."""
+    strips = claim.shown.controls if claim.shown is not None else ()
+    if not strips:
+        return "No matched controls were run."
+    told = " and ".join(f"{len(each.controls):,} {visible(each.kind)}" for each in strips)
+    return f"Compared with {told}."

@@ -56,6 +56,28 @@ def test_the_forest_has_the_numbers_and_verdicts(sample):
     )
 
 
+def test_a_row_of_the_forest_has_pairs_units_and_p(sample):
+    """What stands in the table stands beside the row: pairs, units, and the adjusted p."""
+    claim = msgspec.structs.replace(sample.claims[0], p_adjusted=0.0123)
+    (drawn,) = figures.forest(msgspec.structs.replace(sample, claims=(claim,)))
+    assert {"24 / 12", "0.0123", "pairs / units", "p, adj."} <= set(texts(drawn))
+
+
+def test_long_sentences_take_two_lines_and_name_their_model(sample):
+    """No sentence that two lines can hold is cut; with several models each row says which."""
+    sentence = "The head that was found on other pairs brings all of the gender to the last token."
+    claims = tuple(
+        msgspec.structs.replace(sample.claims[0], id=f"a.py::{i}", claim=sentence, model=model)
+        for i, model in enumerate(("small", "large"))
+    )
+    (both,) = figures.forest(msgspec.structs.replace(sample, claims=claims))
+    (alone,) = figures.forest(msgspec.structs.replace(sample, claims=claims[:1]))
+    assert " ".join(texts(alone)).count("…") == 0
+    lines = [text for text in texts(both) if "token." in text]
+    assert sorted(line.rpartition(" ")[2] for line in lines) == ["(large)", "(small)"]
+    assert sentence in " ".join(re.findall(r"[^<>]+(?=</t)", alone.svg)).replace("  ", " ")
+
+
 def test_large_runs_draw_what_is_not_supported_first(sample):
     """With too many claims the figure leaves supported ones out, and says so."""
     drawn = figures.forest(sample, limit=4)
@@ -107,6 +129,17 @@ def test_many_units_are_piled_up(sample):
     alone = msgspec.structs.replace(part, units=tuple(str(i) for i in range(24)), n_units=24)
     places = dots(strip(alone))
     assert len(places) == len(set(places)) == 24
+
+
+def test_pairs_beyond_the_axis_are_counted(sample):
+    """Pairs a few ranges away stretch the axis; what lies farther stands at its edge, said so."""
+    part = sample.claims[0].parts[0]
+    near = msgspec.structs.replace(part, values=(*part.values[:-1], 2.0))
+    assert "beyond" not in strip(near).svg
+    assert max(x for x, _ in dots(strip(near))) < 640 - 14
+    far = msgspec.structs.replace(part, values=(*part.values[:-1], 2000.0))
+    assert "1 lies beyond the axis, drawn at its edge" in texts(strip(far))
+    assert "1 pair beyond the axis stand at its edge" in strip(far).description
 
 
 def test_no_values_no_strip(sample):

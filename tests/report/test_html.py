@@ -11,7 +11,7 @@ import pytest
 
 from causaltest import records
 from causaltest.errors import RecordError
-from causaltest.records import PairSetRecord
+from causaltest.records import ControlStrip, PairSetRecord, Shown
 from causaltest.report import html
 from causaltest.report.cards import anchor_of
 
@@ -209,6 +209,58 @@ def test_a_card_has_everything_needed_to_check_the_claim(root, sample):
     assert values == pytest.approx(sorted(part.values), abs=0.0006)
     prompts = {pair.base for pair in sample.run.pair_sets[0].pairs}
     assert prompts <= {td.text for td in found.all("td", class_="q")}
+
+
+def test_sites_that_were_edited_alike_share_a_row(sample):
+    """One row for an intervention's sites; what differs in a count stands apart; many rows fold."""
+    edit = sample.claims[0].edits[0]
+    replace = msgspec.structs.replace
+    alike = [replace(edit, site=f"head[0.{i}]", module=f"h.{i % 2}") for i in range(6)]
+    found = card(page(changed(sample, edits=(*alike, replace(edit, changed=3)))), sample.claims[0])
+    (table,) = found.all("table", class_="edits")
+    rows = [tr.text for tr in table.one("tbody").all("tr")]
+    assert len(rows) == 2
+    assert "head[0.0]\nhead[0.1]\nhead[0.2]\nhead[0.3]\nand 2 more" in rows[0]
+    assert "h.0\nh.1" in rows[0]
+    assert "3 of 24" in rows[1]
+    several = tuple(replace(edit, changed=count) for count in range(9))
+    folded = card(page(changed(sample, edits=several)), sample.claims[0])
+    (inner,) = [d for d in folded.all("details") if list(d.all("table", class_="edits"))][-1:]
+    assert "The edits that were made, in 9 rows" in inner.text
+
+
+def test_controls_are_said_to_be_run_or_not(sample):
+    """A claim with edits says what it was compared with; one without says nothing of it."""
+    bare = card(page(sample), sample.claims[0]).text
+    assert "No matched controls were run." in bare
+    strip = ControlStrip("recovery", "random sites", 0.8, 0.7, 0.9, 0.95, (0.1, 0.2))
+    compared = changed(sample, shown=Shown(controls=(strip,)))
+    assert "Compared with 2 random sites." in card(page(compared), sample.claims[0]).text
+    unedited = card(page(changed(sample, edits=())), sample.claims[0]).text
+    assert "controls were run" not in unedited
+
+
+def test_what_a_health_check_found_stands_before_the_verdict(sample):
+    """Findings are set off and come first; other notes are listed after how it was tested."""
+    notes = ("weak_baseline: it fails at the task", "sweep of heads: growing")
+    found = card(page(changed(sample, notes=notes)), sample.claims[0])
+    assert [p.text for p in found.all("p", class_="note")] == [notes[0]]
+    assert [li.text for li in found.all("li")] == [notes[1]]
+    assert (
+        found.text.index(notes[0]) < found.text.index("Why, and what") < found.text.index(notes[1])
+    )
+
+
+def test_the_parts_of_a_claim_are_named(sample):
+    """Where a claim has several parts, text and dots say which is which."""
+    part = sample.claims[0].parts[0]
+    parts = tuple(
+        msgspec.structs.replace(part, statement=name, source_text="") for name in ("a > 1", "b > 1")
+    )
+    found = card(page(changed(sample, parts=parts)), sample.claims[0])
+    assert [each.text.strip() for each in found.all("figcaption")][:2] == ["a > 1", "b > 1"]
+    heads = [each.text for each in found.all("h3")]
+    assert ["a > 1" in heads[0], "b > 1" in heads[1]] == [True, True]
 
 
 def test_what_would_change_a_verdict_follows_from_its_interval(root, sample):
@@ -558,7 +610,7 @@ def test_exploratory_claims_stand_apart(sample):
     page = html.render(msgspec.structs.replace(sample, claims=explored))
     assert "2 exploratory claims on" in page
     assert "and none that decides" in page
-    assert page.count(">q 0.0310<") == 2
+    assert page.count(">q 0.0310<") == 4, "in the table and in the figure"
     assert "it suggests what to test on fresh data and decides nothing" in page
     assert "Benjamini-Hochberg" in page
 

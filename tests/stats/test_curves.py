@@ -93,6 +93,12 @@ def test_isotonic_fit():
     assert fit.isotonic == pytest.approx([0.0, 0.8, 16 / 15, 16 / 15, 16 / 15])
 
 
+def test_a_falling_curve_has_a_falling_fit():
+    """The approximation goes the way of the means: -2 and 0, which rise, become their mean."""
+    values = np.tile([3.0, -2.0, 0.0, -4.0, -5.0], (12, 1))
+    assert curve_of(values).isotonic.isotonic == pytest.approx([3.0, -1.0, -1.0, -4.0, -5.0])
+
+
 @pytest.mark.parametrize(
     "make, error, message",
     [

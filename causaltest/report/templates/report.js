@@ -50,10 +50,10 @@
     card.addEventListener("toggle", () => { if (card.open) equip(card); });
   }
 
-  // Printing: what is not supported is printed in full; the table says what is.
+  // Printing: claims that are not supported unfold, without their single pairs and long tables.
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = all("details:not([open],.supported)").filter((one) => !one.closest(".drawn"));
+    folded = all("details.c:not([open],.supported)");
     for (const one of folded) one.open = true;
   });
   addEventListener("afterprint", () => { for (const one of folded) one.open = false; });
@@ -104,7 +104,7 @@
     for (const head of all("tr.file", table)) {
       head.hidden = !all("tr:not(.file)", head.parentElement).some((row) => !row.hidden);
     }
-    for (const head of all("#details h3")) {
+    for (const head of all("#details > h3")) {
       let next = head.nextElementSibling;
       while (next && next.matches("details.c") && next.hidden) next = next.nextElementSibling;
       head.hidden = !(next && next.matches("details.c"));

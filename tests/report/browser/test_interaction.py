@@ -78,6 +78,14 @@ def test_writing_searches_and_the_link_remembers(browse):
     assert tab.run(f"{seen}.map((one) => one.textContent)") == ["hypotheses/test_pronouns.py"]
 
 
+def test_the_names_of_parts_stay_in_sight(browse):
+    """Filtering hides the names of files without claims, and nothing inside of cards."""
+    tab = browse()
+    inside = "[...document.querySelectorAll('#details details h3')]"
+    assert tab.run(f"{inside}.length") > 0
+    assert tab.run(f"{inside}.every((one) => !one.hidden)")
+
+
 def test_boxes_filter_and_the_link_remembers(browse):
     """Unticking a verdict hides its claims; the link holds the verdicts that are left."""
     tab = browse()
@@ -194,14 +202,19 @@ def test_refused_storage_is_no_obstacle(browse, report, tab):
 
 
 def test_printing_unfolds_what_is_not_supported_and_folds_it_again(browse):
-    """Claims that do not hold are on paper in full, those that do as a line each."""
+    """Claims that do not hold are on paper, those that do as a line each; long tables are not."""
     tab = browse()
     folded = "document.querySelectorAll('details:not([open])').length"
     before = tab.run(folded)
     assert before
     tab.run("dispatchEvent(new Event('beforeprint'))")
-    supported = "document.querySelectorAll('details.supported').length"
-    inside = "document.querySelectorAll('.supported details:not([open])').length"
-    assert tab.run(folded) == tab.run(supported) + tab.run(inside) > 0
+    assert tab.run("document.querySelectorAll('details.c:not(.supported, [open])').length") == 0
+    assert tab.run("document.querySelectorAll('details.supported[open]').length") == 0
+    assert tab.run("document.querySelectorAll('.body details[open]').length") == 0
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    seen = "[...document.querySelectorAll('.body details')].filter((one) => one.checkVisibility())"
+    assert tab.run(f"{seen}.length") == 0
+    tab.call("Emulation.setEmulatedMedia", media="")
+    assert tab.run(f"{seen}.length") > 0
     tab.run("dispatchEvent(new Event('afterprint'))")
     assert tab.run(folded) == before
