@@ -25,6 +25,14 @@ REPRESENTATIVE = {
     },
     Subject(CAUSAL, "mamba", "MambaForCausalLM"): {"mixer_input", "mixer_output"},
     Subject(CAUSAL, "jamba", "JambaForCausalLM"): {"mixer_output", "head_key_output"},
+    # Its tokens stand before its rows.
+    Subject(CAUSAL, "xlnet", "XLNetLMHeadModel"): {"block_output", "mlp_activation"},
+    # Its residual stream is several, side by side.
+    Subject(CAUSAL, "hy_v4", "HYV4ForCausalLM"): {
+        "block_output", "head_attention_pattern", "expert_output",
+    },
+    # It is a decoder, and other classes of its family are not.
+    Subject(CAUSAL, "reformer", "ReformerModelWithLMHead"): {"head_attention_value_output"},
     Subject(ENCODERS, "esm", "EsmForMaskedLM"): {"head_query_output"},
     Subject(PAIRS, "t5", "T5ForConditionalGeneration"): {"head_value_output", "mlp_activation"},
     # Its decoder has more tokens than were given, and heads that only its modules count.
@@ -39,6 +47,8 @@ REPRESENTATIVE = {
     Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"): {
         "mlp_activation", "cross_attention_pattern",
     },
+    # It is measured on text alone.
+    Subject(SPEECH, "voxtral", "VoxtralForConditionalGeneration"): {"head_key_output"},
     Subject(SEEING, "blip", "BlipForConditionalGeneration"): {"attention_value_output"},
     # Its text stands behind tokens that stand for the image.
     Subject(SEEING, "blip-2", "Blip2ForConditionalGeneration"): {"block_output"},
