@@ -179,14 +179,14 @@ def inert_intervention(edit: str, site: str, changed: int, rows: int) -> Finding
 
 
 def leaky_split(edit: str, pairs: Pairs, looked: Sequence[Pairs]) -> Finding | None:
-    """Look whether an edit is judged on pairs on which places were looked at in the same test."""
+    """Look whether an edit is judged on pairs on which places were looked at for the same test."""
     contents = {(pair.base, pair.source) for pair in pairs}
     for seen in looked:
         shared = sum((pair.base, pair.source) in contents for pair in seen)
         if shared:
             return Finding(
                 "leaky_split",
-                f"the test mapped {seen.name} before it measured {edit} on {pairs.name}, and they "
+                f"{seen.name} was mapped before {edit} was measured on {pairs.name}, and they "
                 f"have {shared} pairs in common; a place chosen by its effect looks stronger on "
                 "the pairs that chose it",
                 "split the pairs (pairs.split(by=..., test=...)), look at one part and claim on "

@@ -51,6 +51,22 @@ class Trail:
         self.findings.clear()
         self.mapped.clear()
 
+    def take(self) -> Trail:
+        """Return what is there, and start afresh; what subjects are counted in stays."""
+        taken = Trail(
+            [*self.edits], {**self.pair_sets}, {**self.notes}, {**self.findings}, {**self.mapped}
+        )
+        self.clear()
+        return taken
+
+    def add(self, other: Trail) -> None:
+        """Add what another trail holds, as if it had been done here."""
+        self.edits.extend(other.edits)
+        self.pair_sets.update(other.pair_sets)
+        self.notes.update(other.notes)
+        self.findings.update(other.findings)
+        self.mapped.update(other.mapped)
+
     def find(self, *found: health.Finding | None) -> None:
         """Note what health checks found, if anything."""
         self.findings.update(dict.fromkeys(each for each in found if each is not None))

@@ -84,7 +84,7 @@ LAYERS = {
     "plugin": layer(
         RUN
         | {"experiment", "health", "baseline", "registration", "report", "progress"}
-        | {"cache", "model_names", PACKAGE_ITSELF},
+        | {"cache", "measuring", "model_names", PACKAGE_ITSELF},
         TORCH | {"pytest", "_pytest", "pluggy", "xdist", "msgspec", "tqdm", "hypothesis"},
     ),
     "__main__": layer({"cli"}, set()),

@@ -51,8 +51,10 @@ def misused(item: pytest.Item, hearing: Hearing, error: BaseException | None) ->
         What its body ended with.
     """
     assert isinstance(item, pytest.Function)
-    written = source.alternatives(item.function)
-    if written and len(hearing.verdicts) > 0:
+    written = [
+        text for text, lines in source.alternatives(item.function) if hearing.asked_in(lines)
+    ]
+    if written:
         return (
             f"{written[0].splitlines()[0]}\n"
             "holds if either comparison does, which is no claim with a verdict: each alternative "

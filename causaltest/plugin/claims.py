@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import traceback
 import types
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ class Hearing:
         How many times larger its level is than without what its gates passed on.
     causal
         The instrument it measures with; None where a suite brings its own.
+    code
+        The body of its test; None where it is not known.
     verdicts
         Verdicts whose truth was asked, in order.
     """
@@ -69,12 +72,28 @@ class Hearing:
     family_size: int
     causal: Causal | None
     passed_on: float = 1.0
+    code: types.CodeType | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     name: VerdictName = "not run"
     deciding: int | None = None
     error: str = ""
     status: Status | None = None
     """How the claim stands to the lock file, where there is one."""
+
+    _lines: list[int | None] = field(default_factory=list)
+    """Of the test, from which each verdict was asked; None where the test did not ask itself."""
+
+    def hear(self, verdict: Verdict) -> None:
+        """Take in a verdict whose truth is asked."""
+        self.verdicts.append(verdict)
+        frame = sys._getframe(1)  # noqa: SLF001 - as logging finds who called
+        while frame is not None and frame.f_code is not self.code:
+            frame = frame.f_back
+        self._lines.append(None if frame is None else frame.f_lineno)
+
+    def asked_in(self, lines: range) -> bool:
+        """Whether a verdict was asked from some lines of the test, or may have been."""
+        return any(line is None or line in lines for line in self._lines)
 
     @property
     def parts(self) -> int:

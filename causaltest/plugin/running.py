@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what a gate keeps closed; let `causal` follow a `model` that another file overrides."""
     item.config.stash[STATE].check_gates(item)
     models.follow_override(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Keep what a fixture measures for the hypotheses that ask for it."""
+    with request.config.stash[STATE].prepared.noted(fixturedef, request):
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -31,6 +31,7 @@ from causaltest.plugin import (
 )
 from causaltest.plugin.claims import Hearing, claim_not_run
 from causaltest.plugin.environment import describe_environment
+from causaltest.plugin.prepared import Prepared
 from causaltest.plugin.refusals import Refusals
 from causaltest.plugin.streaming import Stream
 
@@ -60,6 +61,7 @@ class Session:
         self.families = families.Families()
         self.refusals = Refusals(config)
         self.hearing: Hearing | None = None
+        self.prepared = Prepared()
         self.verdicts: dict[str, str] = {}
         entries = config.getoption("causal_entries", None)
         self.collecting = registered.Collecting(Path(entries)) if entries else None
@@ -212,7 +214,7 @@ class Session:
             alpha_claim=hearing.alpha,
             parts=hearing.parts,
             seed=hearing.seed,
-            observe=hearing.verdicts.append,
+            observe=hearing.hear,
         )
 
     def open(self, item: pytest.Item) -> Hearing:
@@ -226,10 +228,12 @@ class Session:
             seed=_seed(self.settings.seed, item),
             family_size=families.size(self.families, item),
             causal=causal if hasattr(causal, "trail") else None,
+            code=source.code_of(item.function),
             passed_on=self._passed_on(item),
         )
         if self.hearing.causal is not None:
             self.hearing.causal.trail.clear()
+            self.prepared.lay(item, self.hearing.causal)
         return self.hearing
 
     def _passed_on(self, item: pytest.Function) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+import types
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,11 @@ def source_of(function: Callable[..., Any]) -> str:
         return textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
     except (OSError, TypeError):
         return ""
+
+
+def code_of(function: Callable[..., Any]) -> types.CodeType | None:
+    """Return the code that runs as the body of a function; None where there is none in Python."""
+    return getattr(inspect.unwrap(function), "__code__", None)
 
 
 def asserts(function: Callable[..., Any]) -> list[tuple[int, str]]:
@@ -78,18 +84,25 @@ def has_loop(function: Callable[..., Any]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def alternatives(function: Callable[..., Any]) -> tuple[str, ...]:
-    """List the asserts of a function in which one comparison may stand in for another.
+def alternatives(function: Callable[..., Any]) -> tuple[tuple[str, range], ...]:
+    """List the asserts in which one comparison may stand in for another, with the lines of it.
 
-    `assert a > 1 or b > 1` and `assert any(effect > 1 for effect in effects)` are such.
+    `assert a > 1 or b > 1` and `assert any(effect > 1 for effect in effects)` are such. Whether it
+    compares effects or plain numbers shows when it is asked: a verdict comes from those lines.
     """
     text = source_of(function)
     try:
         tree = ast.parse(text)
     except SyntaxError:
         return ()
+    code = code_of(function)
+    start = 0 if code is None else code.co_firstlineno - 1
     return tuple(
-        ast.get_source_segment(text, each) or "assert"
+        (
+            ast.get_source_segment(text, each) or "assert",
+            # The whole assert: pytest rewrites it, and asks every truth in it from its first line.
+            range(start + each.lineno, start + (each.end_lineno or each.lineno) + 1),
+        )
         for each in _asserts(tree)
         if any(_is_alternative(node) for node in ast.walk(each.test))
     )

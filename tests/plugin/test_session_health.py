@@ -75,7 +75,7 @@ def test_claim(causal, strong, mixed):
             "leaky_split",
             "causal.sweep({'embedding': module('0', pos=-1)}, on=strong, metric=written)\n"
             "assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5",
-            "leaky_split: the test mapped strong before it measured interchange(0.output@-1) on "
+            "leaky_split: strong was mapped before interchange(0.output@-1) was measured on "
             "strong, and they have 24 pairs in common*\n  split the pairs*",
         ),
         (

@@ -308,15 +308,29 @@ def test_any(causal, strong):
     effect = causal.effect(EMBEDDING, on=strong, metric=written)
     assert any(effect > bound for bound in (2, 0.5))
 
+def test_over_lines(causal, strong):
+    effect = causal.effect(EMBEDDING, on=strong, metric=written)
+    assert (
+        effect.n_pairs < 3
+        or effect > 0.5
+    )
+
 def test_plain_or(causal, strong):
     assert len(strong) == 24 or strong.name == "weak"
     assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+
+def test_plain_bounds(causal, strong):
+    assert len(strong) > 30 or len(strong.name) > 3
+    assert any(len(name) > 3 for name in [strong.name])
+    assert causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
 """)
     result = suite.run("-vv")
-    result.assert_outcomes(passed=1, failed=2)
+    result.assert_outcomes(passed=2, failed=3)
     claims = suite.claims()
-    assert claims["test_or"]["verdict"] == claims["test_any"]["verdict"] == "error"
+    for name in ("test_or", "test_any", "test_over_lines"):
+        assert claims[name]["verdict"] == "error"
     assert claims["test_plain_or"]["verdict"] == "supported"
+    assert claims["test_plain_bounds"]["verdict"] == "supported"
     result.stdout.fnmatch_lines(
         [
             "assert effect > 2 or effect > 0.5",
