@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+import causaltest.plugin
+from causaltest.records import Run
 from causaltest.records.checks import check
 
 _FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -105,3 +107,75 @@ def test_the_words_to_align_on_are_not_those_to_judge_on(load):
     last = align._FIRST_WORD + max(max(each) for each in words.values())
     assert last < align._FIRST_ANSWER
     assert align._FILLERS[0] >= align._FIRST_ANSWER + align._KINDS**2
+
+
+@pytest.fixture
+def probe(load, monkeypatch):
+    """The probe of idle suites, with a clock that goes on only where told."""
+    monkeypatch.delenv("IDLE_PROBE", raising=False)
+    probe = load("idle_probe")
+    probe.now = 0
+    monkeypatch.setattr(probe, "_now", lambda: probe.now)
+    return probe
+
+
+def test_the_probe_counts_what_is_inside_once(probe):
+    """A hook that calls another is one call, and its time is counted once."""
+    clock = probe.Clock()
+
+    def spend(amount):
+        probe.now += amount
+
+    inner = probe.timed(spend, clock)
+
+    def outer():
+        spend(3)
+        inner(4)
+
+    probe.timed(outer, clock)()
+    spend(100)
+    assert (clock.spent, clock.calls) == (7, 1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_probe_leaves_out_what_a_wrapper_waits_for(probe, fails):
+    """Time before and after the hook counts, the hook's own does not; results pass through."""
+    clock, seen = probe.Clock(), []
+
+    def wrapper():
+        probe.now += 2
+        try:
+            result = yield
+        except ValueError as error:
+            seen.append(error)
+            result = "mended"
+        probe.now += 5
+        return result
+
+    around = probe.timed_around(wrapper, clock)()
+    next(around)
+    probe.now += 1000
+    with pytest.raises(StopIteration) as ended:
+        around.throw(ValueError("broken")) if fails else around.send("whole")
+    assert ended.value.value == ("mended" if fails else "whole")
+    assert bool(seen) == fails
+    assert (clock.spent, clock.calls) == (7, 2)
+
+
+def test_the_probe_knows_the_plugin(probe):
+    """Modules and objects of the package are its own, others are not."""
+    assert probe.is_ours(causaltest.plugin)
+    assert probe.is_ours(Run(alpha=0.05, correction="none", seed=0))
+    assert not probe.is_ours(pytest)
+    assert not probe.is_ours(object())
+
+
+def test_an_idle_suite_is_measured(load, tmp_path):
+    """A suite of plain tests runs under the probe, and each part of the cost is a number."""
+    idle = load("idle")
+    idle.write_suite(tmp_path, 4)
+    found = idle.probed(tmp_path)
+    assert found["imports"] > 0
+    assert found["modules"] > 10
+    assert found["calls"] >= 4
+    assert idle.together(found) < found["total"]
