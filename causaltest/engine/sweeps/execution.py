@@ -20,7 +20,7 @@ from causaltest.engine.sweeps.fast import Fast
 from causaltest.engine.sweeps.keeping import Finished, Keeper, packed
 from causaltest.engine.sweeps.known import known_cells
 from causaltest.engine.sweeps.plan import Choice, Job, Plan
-from causaltest.engine.sweeps.planning import Strip
+from causaltest.engine.sweeps.planning import BASE_RUNS, Strip, portions, tokens_worth_keeping
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task
 from causaltest.errors import InterventionError
@@ -188,9 +188,8 @@ def _grow(task: Task, done: _Done) -> tuple[int, ...]:
 
 def _batch(task: Task, cells: tuple[int, ...], done: _Done) -> None:
     """Run cells by the batched plan."""
-    size = task.most_rows(max(map(len, task.ids)), answers=0)
-    for pairs in _read_together(task, cells, size):
-        job = Job(pairs, cells, "batched")
+    for pairs, some in _portions(task, cells):
+        job = Job(pairs, some, "batched")
         done.jobs.append(job)
         finished = done.known(job)
         if finished is not None:
@@ -200,24 +199,30 @@ def _batch(task: Task, cells: tuple[int, ...], done: _Done) -> None:
         away = _known(task, job, tally)
         strips = [
             Strip(cell, draw, tuple(pair for pair in job.pairs if cell not in away[pair]))
-            for cell in cells
+            for cell in some
             for draw in range(task.cells[cell].draws)
         ]
-        run_batched(task, strips, Sources(task, tally, job.pairs, cells), tally)
+        run_batched(task, strips, Sources(task, tally, job.pairs, some), tally)
         if done.keeper is not None:
             done.keeper.put(job, tally.finished(job))
         done.tally.absorb(tally)
 
 
-def _read_together(task: Task, cells: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
-    """Yield the pairs of each job; of one length each where numbers belong to keys."""
+def _portions(
+    task: Task, cells: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield the pairs and cells of each job; pairs of one length where numbers belong to keys."""
     groups: dict[int, list[int]] = {}
     keyed = any(site.component in KEYED for cell in cells for site in task.cells[cell].sites)
     for pair, ids in enumerate(task.ids):
         groups.setdefault(len(ids) if keyed else 0, []).append(pair)
+    longest = max(map(len, task.ids))
+    numbers = sum(each.numel() for each in task.model.network.parameters())
+    worth = tokens_worth_keeping(numbers, task.model.device.type) / longest
+    works = {cell: float(task.cells[cell].draws) for cell in cells}
+    most = task.most_rows(longest, answers=0)
     for group in groups.values():
-        for start in range(0, len(group), size):
-            yield tuple(group[start : start + size])
+        yield from portions(works, group, most=most, enough=max(BASE_RUNS, worth))
 
 
 def _known(task: Task, job: Job, tally: Tally) -> dict[int, frozenset[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -37,7 +38,14 @@ from causaltest.engine.sweeps.packing import best_length
 from causaltest.engine.sweeps.pieces import in_pieces, out_of_memory
 from causaltest.engine.sweeps.placing import Places
 from causaltest.engine.sweeps.plan import Job
-from causaltest.engine.sweeps.planning import Strip, buckets, by_pairs
+from causaltest.engine.sweeps.planning import (
+    BASE_RUNS,
+    Strip,
+    buckets,
+    by_pairs,
+    portions,
+    tokens_worth_keeping,
+)
 from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
@@ -164,12 +172,34 @@ class Fast:
             by_length.setdefault(len(ids), []).append(pair)
         found: list[Job] = []
         for length, pairs in sorted(by_length.items()):
-            size = self._pairs_of_job(length)
+            works = {
+                cell: length * self._blocks(cell) * self.task.cells[cell].draws
+                for cell in sorted(cells, key=self._join)
+            }
+            most, enough = self._pairs_of_job(length), self._enough(length)
+            if self.probing:
+                enough = math.inf
             found += [
-                Job(tuple(pairs[start : start + size]), cells, "growing")
-                for start in range(0, len(pairs), size)
+                Job(*portion, "growing")
+                for portion in portions(works, pairs, most=most, enough=enough)
             ]
         return found
+
+    def _blocks(self, cell: int) -> int:
+        """Return through how many blocks rows of a cell run."""
+        return self.task.model.n_layers - (self._join(cell) + 1) // 2
+
+    def _enough(self, length: int) -> float:
+        """Return how many tokens through a block are worth base runs of their own: seconds."""
+        layers, device = self.task.model.n_layers, self.task.model.device.type
+        numbers = sum(
+            parameter.numel()
+            for block in self.task.model.architecture.blocks
+            for parameter in self.task.model.network.get_submodule(block).parameters()
+        )
+        at_once = min(self.task.most_tokens, length * self.task.most_rows(length, answers=1))
+        some = tokens_worth_keeping(numbers, device)
+        return layers * max(at_once, some, BASE_RUNS * length)
 
     def _pairs_of_job(self, length: int) -> int:
         """Return how many base runs may be held at once."""
@@ -327,7 +357,7 @@ class Fast:
         weights: dict[int, float] = {}
         away = {pair: frozenset(cells) for pair, cells in known.items()}
         for cell in sorted(job.cells, key=self._join):
-            blocks = layers - (self._join(cell) + 1) // 2
+            blocks = self._blocks(cell)
             for pair in (pair for pair in job.pairs if cell not in away[pair]):
                 place = 0 if self.way == _WHOLE else first_edit(self.task, pair, cell)
                 first.setdefault(cell, {}).setdefault(place, []).append(pair)

@@ -11,6 +11,14 @@ Key = TypeVar("Key", bound=Hashable)
 OVERHEAD = 18.0
 """What one more pass through a block costs, in tokens: its weights are read once more."""
 
+WORTH_KEEPING = {"cpu": 1e12}
+ACCELERATED_WORTH_KEEPING = 3e14
+"""Floating point operations of some seconds: what an interrupt may lose of any sweep."""
+BASE_RUNS = 50
+"""Beside so many forward passes a base run and its sources are little."""
+_PORTIONS = 20
+"""How many portions a sweep is cut into at most, but for what memory asks."""
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -67,6 +75,70 @@ def cut(strips: Iterable[Strip], most: int) -> Iterator[list[Strip]]:
                 piece, room = [], most
     if piece:
         yield piece
+
+
+def tokens_worth_keeping(numbers: int, device: str) -> float:
+    """Return how many tokens are some seconds of work.
+
+    Parameters
+    ----------
+    numbers
+        Parameters that each token runs through.
+    device
+        Kind of device.
+
+    Examples
+    --------
+    >>> tokens_worth_keeping(500_000_000, "cpu")
+    1000.0
+    """
+    return WORTH_KEEPING.get(device, ACCELERATED_WORTH_KEEPING) / (2 * max(1, numbers))
+
+
+def portions(
+    works: Mapping[int, float], pairs: Sequence[int], *, most: int, enough: float
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Cut pairs and cells into portions, so that not much is lost where a sweep is interrupted.
+
+    A portion is `enough`, or a twentieth of the whole where that is more.
+
+    Parameters
+    ----------
+    works
+        Cell to the work that it is on one pair, in any unit, in the order in which cells are cut.
+    pairs
+        The pairs.
+    most
+        Pairs of a portion.
+    enough
+        Work that is worth a base run of its own, in the same unit.
+
+    Yields
+    ------
+    tuple of tuples
+        Pairs and cells.
+
+    Examples
+    --------
+    >>> list(portions({0: 1, 1: 1}, (4, 5, 6), most=9, enough=4))
+    [((4, 5), (0, 1)), ((6,), (0, 1))]
+    >>> list(portions({0: 1, 1: 1}, (4,), most=9, enough=1))
+    [((4,), (0,)), ((4,), (1,))]
+    """
+    each = sum(works.values())
+    size = max(enough, each * len(pairs) / _PORTIONS)
+    held = int(max(1, min(most, size / each))) if each else most
+    held = -(-len(pairs) // -(-len(pairs) // held))  # as many in each
+    parts = max(1, round(each / size)) if size else 1
+    groups: list[list[int]] = [[] for _ in range(parts)]
+    done = 0.0
+    for cell, work in works.items():
+        groups[min(parts - 1, int(parts * done / each)) if each else 0].append(cell)
+        done += work
+    for start in range(0, len(pairs), held):
+        for group in groups:
+            if group:
+                yield tuple(pairs[start : start + held]), tuple(sorted(group))
 
 
 def by_pairs(strips: Sequence[Strip], length: int, most: int) -> Iterator[list[Strip]]:

@@ -16,6 +16,7 @@ from causaltest.engine.sweeps.planning import (
     buckets,
     by_pairs,
     cut,
+    portions,
     rows_of,
     runs,
     same_so_far,
@@ -148,3 +149,26 @@ def test_a_plan_shortens_a_long_list_of_inert_cells():
     assert str(plan).splitlines()[-1] == (
         "  10 cells changed nothing in any pair: 0, 1, 2, 3, 4, 5, 6, 7, ..."
     )
+
+
+@given(
+    works=st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    pairs=st.integers(1, 30),
+    most=st.integers(1, 40),
+    enough=st.floats(0.5, 300),
+)
+def test_portions_hold_each_pair_and_cell_once(works, pairs, most, enough):
+    """Nothing is left out or twice, and no portion is more than is worth keeping."""
+    found = list(
+        portions(dict(enumerate(works)), range(pairs), most=most, enough=enough)
+    )  # fmt: skip
+    held = sorted((pair, cell) for group, cells in found for pair in group for cell in cells)
+    assert held == [(pair, cell) for pair in range(pairs) for cell in range(len(works))]
+    size = max(enough, sum(works) * pairs / 20)
+    for group, cells in found:
+        assert len(group) <= most
+        work = len(group) * sum(works[cell] for cell in cells)
+        # Cells cannot be cut, and parts are as even as they can be.
+        assert work <= 1.5 * size + max(works)
+    if sum(works) * pairs <= enough and pairs <= most:
+        assert len(found) == 1
