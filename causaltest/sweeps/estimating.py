@@ -15,7 +15,8 @@ from causaltest.pairs import Pairs
 from causaltest.progress import progress
 from causaltest.sweeps import edges, estimates
 from causaltest.sweeps.cells import Edit, Labels, cells_of
-from causaltest.sweeps.graphs import Edge, EdgeScores
+from causaltest.sweeps.components import Edge
+from causaltest.sweeps.graphs import EdgeScores
 from causaltest.sweeps.mapping import Choice, Mapped, Places, Scoring, raw, verb_of
 
 
