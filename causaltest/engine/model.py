@@ -23,6 +23,7 @@ from causaltest.engine.placement import Placement
 from causaltest.engine.prompts import Batch, Prompts, Row, batch
 from causaltest.engine.reading import read_batch
 from causaltest.engine.rows import as_row
+from causaltest.engine.turns import turn
 from causaltest.errors import ModelError
 from causaltest.pairs import Pair, Prompt
 from causaltest.sites import Site
@@ -31,6 +32,28 @@ if TYPE_CHECKING:
     from causaltest.interventions import Intervention
 
 _MOST_KNOWN = 256
+
+
+if TYPE_CHECKING:
+    _found_in_turn = cached_property
+else:
+
+    class _found_in_turn(cached_property):  # noqa: N801 - a decorator
+        """A cached property that is found while no other thread runs the model's network.
+
+        The turn comes first: a thread that has one may ask for the property while another, which
+        is to find it, waits for that turn.
+        """
+
+        def __get__(self, instance: Model | None, owner: type | None = None) -> Any:
+            """Return what was found."""
+            if instance is None:
+                return self
+            known = vars(instance)
+            with turn(instance.network):
+                if self.attrname not in known:
+                    known[self.attrname] = self.func(instance)
+            return known[self.attrname]
 
 
 class Model(Asking):
@@ -118,7 +141,7 @@ class Model(Asking):
     def __repr__(self) -> str:
         return f"<Model {self.name}: {type(self.network).__name__}>"
 
-    @cached_property
+    @_found_in_turn
     def architecture(self) -> Architecture:
         """Components and where they live, found and verified on first use."""
         return discover(

@@ -16,6 +16,7 @@ from causaltest.engine.calls import module_of, unrolled
 from causaltest.engine.layouts import Layout
 from causaltest.engine.softmax import Act, Kind, Soft, Softmax, eager, listen
 from causaltest.engine.survey import Place, Seen, survey
+from causaltest.engine.turns import turn
 from causaltest.errors import CausaltestError
 from causaltest.sites import KEYED, LAYER_COMPONENTS
 
@@ -256,16 +257,17 @@ def _mute(heard: _Heard, *, crossing: bool) -> tuple[Act, Callable[[], None]]:
 def _run(probe: Probe, acts: Mapping[str, tuple[Act, Callable[[], None]]]) -> Mapping[Place, Seen]:
     """Run eagerly, with every softmax in some attention modules done by another function."""
     handles: list[Any] = []
-    try:
-        for path, (act, done) in acts.items():
-            layout = of_attention(path, probe.layouts)
-            handles.extend(listen(probe.network.get_submodule(path), act, done, layout))
-        with eager(probe.network):
-            seen = survey(probe.network, probe.forward, probe.ids, every=True)
-        return turned(seen, probe.layouts)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with turn(probe.network):  # else another thread's run would have these functions too
+        try:
+            for path, (act, done) in acts.items():
+                layout = of_attention(path, probe.layouts)
+                handles.extend(listen(probe.network.get_submodule(path), act, done, layout))
+            with eager(probe.network):
+                seen = survey(probe.network, probe.forward, probe.ids, every=True)
+            return turned(seen, probe.layouts)
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def _agree(one: Mapping[Place, Seen], other: Mapping[Place, Seen], blocks: tuple[str, ...]) -> bool:
