@@ -9,6 +9,7 @@ from typing import Any
 from causaltest.records import Claim
 from causaltest.records.history import History, PastClaim, PastRun, changes, course
 from causaltest.report import numbers
+from causaltest.report.axes import axis_range
 from causaltest.report.drawing import Figure, figure_of, number, rows_of
 from causaltest.report.figures import SHAPES
 from causaltest.report.palette import LIGHT, colour_of
@@ -19,6 +20,7 @@ FEWEST = 2
 MOST = 12
 """Claims whose course a page shows, those that moved most first."""
 _MOST_RUNS = 60
+_MOST_TICKS = 12
 
 Course = Sequence[tuple[PastRun, PastClaim]]
 
@@ -80,7 +82,7 @@ def _moved(found: Course) -> float:
 def _figure(found: Course, claim: Claim, band: tuple[float, float] | None) -> Figure:
     sentence = visible(claim.claim)
     count = numbers.plural(len(found), "run")
-    caption = f"{sentence} Estimates and intervals of {count}, from old to new; dashed: the bound."
+    caption = f"Estimates and intervals of {count}, from old to new; dashed: the bound."
     if band is not None:
         caption += " Band: the baseline's estimate, less and more what matters."
     if any(_changed(found, index) for index in range(len(found))):
@@ -147,12 +149,18 @@ def _chart(found: Course, band: tuple[float, float] | None) -> Any:
     x = altair.X(
         "run:Q",
         title="run",
-        axis=altair.Axis(tickMinStep=1, grid=False),
+        axis=altair.Axis(
+            values=list(range(1, len(rows) + 1, 1 + len(rows) // _MOST_TICKS)), grid=False
+        ),
         scale=altair.Scale(domain=[0.5, len(rows) + 0.5], nice=False),
     )
 
+    needed = [row[name] for row in rows for name in ("low", "high", "bound", "other")]
+    low, high = axis_range([each for each in (*needed, *(band or ())) if each is not None])
+    domain = altair.Scale(domain=[low, high], nice=False, zero=False)
+
     def y(name: str) -> altair.Y:
-        return altair.Y(f"{name}:Q", title=title, scale=altair.Scale(zero=False))
+        return altair.Y(f"{name}:Q", title=title, scale=domain)
 
     colour = altair.Color("colour:N", scale=None)
     base = altair.Chart(altair.Data(values=rows)).encode(x=x)

@@ -103,3 +103,14 @@ def test_the_command_shows_history_and_baseline(sample, tmp_path):
     refused = CliRunner().invoke(main, list(map(str, [*given, *known[2:]])))
     assert refused.exit_code == 2
     assert "--baseline marks the runs of a history: give it" in refused.output
+
+
+def test_runs_are_counted_in_whole_numbers(sample):
+    """Ticks are runs, and the name of the claim is told once."""
+    made = runs(sample, (0.8, 0.4))
+    (figure,), _ = drift_figures(past_of(made), made[-1].claims)
+    shown = ["".join(node.itertext()) for node in ET.fromstring(figure.svg).iter(f"{SVG}text")]
+    assert {"1", "2"} <= set(shown)
+    assert not {"1.5", "2.5"} & set(shown)
+    assert figure.caption.startswith("Estimates and intervals of 2 runs")
+    assert sample.claims[0].claim in figure.title
