@@ -109,6 +109,9 @@ def find_readout(model: Model) -> Readout:
     states, logits = tensor_of(seen, last), said[0]
     unembedding = _unembedding(model.network, seen, logits)
     norm = None if not unembedding else _norm(seen, last, states, unembedding)
+    if norm is None:
+        found = _head(model.network, seen, last, states, logits)
+        unembedding, norm = found or (unembedding, None)
     if not unembedding or norm is None:
         what = f"{unembedding} takes" if unembedding else "a module that gives the logits takes"
         raise ModelError(
@@ -134,6 +137,30 @@ def _unembedding(network: nn.Module, seen: Mapping[Place, Seen], logits: Tensor)
         if module is table or (table is None and _same(given.tensor, logits)):
             return path
     return ""
+
+
+def _head(
+    network: nn.Module, seen: Mapping[Place, Seen], last: Access, states: Tensor, logits: Tensor
+) -> tuple[str, str] | None:
+    """Return a module of several layers that gives the logits of each token, and the norm before.
+
+    Masked language models have one: a dense layer, a norm and the output embeddings.
+    """
+    if logits.ndim != 3:
+        return None
+    for path, _ in network.named_modules():
+        given = seen.get((path, "output"))
+        if not path or given is None or given.tensor is None or given.calls != 1:
+            continue
+        if not _same(given.tensor, logits):
+            continue
+        norm = _norm(seen, last, states, path)
+        if norm is None:
+            continue
+        alone = Readout(norm, path).logits(network, states[:, 1:2])
+        if agree(alone, logits[:, 1:2]):
+            return path, norm
+    return None
 
 
 def _norm(seen: Mapping[Place, Seen], last: Access, states: Tensor, unembedding: str) -> str | None:
