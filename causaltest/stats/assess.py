@@ -100,8 +100,9 @@ def assess_rate_difference(data: Columns, judge: Judge, subject: str) -> Found:
         flips = PairedFlips(int((data.values > 0).sum()), int((data.values < 0).sum()), n)
         return Found(
             flips,
-            f"Agresti-Min interval with McNemar's exact test at 0, on {n} {data.unit}s",
-            f"Agresti-Min and McNemar over {n} {data.unit}s",
+            "the farther limit of Agresti-Min and of Clopper-Pearson's added, with McNemar's exact "
+            f"test at 0, on {n} {data.unit}s",
+            f"Agresti-Min, Clopper-Pearson and McNemar over {n} {data.unit}s",
             _few(data),
         )
     differences = data.means(data.values)

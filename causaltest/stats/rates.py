@@ -1,4 +1,4 @@
-"""Intervals and tests for rates: Wilson, Clopper-Pearson, McNemar and Agresti-Min."""
+"""Intervals and tests for rates, and for differences of two rates on the same pairs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from causaltest.stats.distributions import (
     normal_survival,
 )
 from causaltest.stats.hull import Hull
+
+_BISECTIONS = 70
 
 
 def wilson(successes: float, n: int, alpha: float) -> tuple[float, float]:
@@ -126,12 +128,16 @@ class UnitRates:
 class PairedFlips:
     """Evidence about the difference of two rates on the same independent pairs.
 
-    `gained` counts pairs right under the first only, `lost` under the second only. The interval
-    is that of Agresti and Min (half a pair added to each discordant cell, two to n), widened to
-    include 0 where McNemar's exact test does not reject 0; the p-value is its dual.
+    `gained` counts pairs right under the first only, `lost` under the second only. Each limit is
+    the farther of two: that of Agresti and Min (half a pair added to each discordant cell, two to
+    n), which is too near where flips of one kind are rare and at small levels; and the limits of
+    Clopper and Pearson of both kinds of flips, squared and added. It is widened to include 0
+    where McNemar's exact test does not reject 0; the p-value is its dual.
 
     Sources: McNemar (1947), Psychometrika 12; Agresti and Min (2005), Simple improved
-    confidence intervals for comparing matched proportions, Statistics in Medicine 24.
+    confidence intervals for comparing matched proportions, Statistics in Medicine 24; Newcombe
+    (1998), Improved confidence intervals for the difference between binomial proportions based on
+    paired data, Statistics in Medicine 17; Zou and Donner (2008), Statistics in Medicine 27.
     """
 
     gained: int
@@ -145,7 +151,7 @@ class PairedFlips:
 
     def p_above(self, bound: float) -> float:
         """One-sided p-value of the claim that the difference lies above the bound."""
-        p = normal_survival((self._centre - bound) / self._error)
+        p = max(normal_survival((self._centre - bound) / self._error), self._added_p(bound))
         return max(p, mcnemar(self.gained, self.lost) if bound >= 0.0 else 0.0, SMALLEST)
 
     def p_below(self, bound: float) -> float:
@@ -155,12 +161,34 @@ class PairedFlips:
     def limits(self, alpha: float) -> tuple[float, float]:
         """Confidence limits inside [-1, 1], dual to the p-values."""
         reach = normal_quantile(alpha / 2.0) * self._error
-        low, high = self._centre - reach, self._centre + reach
+        swapped = PairedFlips(self.lost, self.gained, self.n)
+        low = min(self._centre - reach, self._added(alpha / 2.0))
+        high = max(self._centre + reach, -swapped._added(alpha / 2.0))
         if low > 0.0 and mcnemar(self.gained, self.lost) > alpha / 2.0:
             low = 0.0
         if high < 0.0 and mcnemar(self.lost, self.gained) > alpha / 2.0:
             high = 0.0
         return max(low, -1.0), min(high, 1.0)
+
+    def _added(self, tail: float) -> float:
+        """Lower limit from those of the two kinds of flips, which exclude each other."""
+        more, fewer = self.gained / self.n, self.lost / self.n
+        least = clopper_pearson(self.gained, self.n, 2.0 * tail)[0]
+        most = clopper_pearson(self.lost, self.n, 2.0 * tail)[1]
+        # At the estimates and at the limits: either alone is at times too small.
+        together = max(_exclusion(more, fewer), _exclusion(least, most))
+        down, up = more - least, most - fewer
+        return more - fewer - math.sqrt(down**2 + up**2 + 2.0 * together * down * up)
+
+    def _added_p(self, bound: float) -> float:
+        """The level at which that limit reaches the bound, up to a half."""
+        if self._added(0.5) <= bound:
+            return 0.5
+        low, high = math.log(SMALLEST), math.log(0.5)
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if self._added(math.exp(middle)) > bound else (middle, high)
+        return math.exp(high)
 
     @property
     def _centre(self) -> float:
@@ -170,6 +198,13 @@ class PairedFlips:
     def _error(self) -> float:
         discordant = (self.gained + self.lost + 1) / (self.n + 2)
         return math.sqrt((discordant - self._centre**2) / (self.n + 2))
+
+
+def _exclusion(one: float, other: float) -> float:
+    """Correlation, without its sign, of the shares of two outcomes that exclude each other."""
+    if one >= 1.0 or other >= 1.0:
+        return 1.0
+    return min(1.0, math.sqrt(one * other / ((1.0 - one) * (1.0 - other))))
 
 
 def mcnemar(gained: int, lost: int) -> float:

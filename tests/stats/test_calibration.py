@@ -585,6 +585,49 @@ def test_c20_catches_wald(calibration):
     assert wrong < 0.94
 
 
+def wrong_side(limits, p10, p01, n, alpha):
+    """Return how often, exactly, the lower limit lies above p10 - p01, over alpha / 2."""
+    gained, lost = (each.ravel() for each in np.mgrid[: n + 1, : n + 1])
+    possible = gained + lost <= n
+    gained, lost = gained[possible], lost[possible]
+    counts = np.column_stack([gained, lost, n - gained - lost])
+    above = [limits(b, c, n, alpha)[0] > p10 - p01 + 1e-12 for b, c in counts[:, :2].tolist()]
+    return stats.multinomial.pmf(counts[above], n, [p10, p01, 1 - p10 - p01]).sum() / (alpha / 2)
+
+
+def agresti_min(gained, lost, n, alpha):
+    """Return the limits of Agresti and Min alone."""
+    centre, flips = (gained - lost) / (n + 2), (gained + lost + 1) / (n + 2)
+    reach = stats.norm.isf(alpha / 2) * math.sqrt((flips - centre**2) / (n + 2))
+    return centre - reach, centre + reach
+
+
+FLIPS = [(0.005, 0.2), (0.02, 0.3), (0.05, 0.4), (0.1, 0.5), (0.5, 0.3), (0.7, 0.2), (0.95, 0.005)]
+
+
+@pytest.mark.parametrize("level, times", [(0.05, 1.0), (0.01, 1.0), (0.0025, 1.2)])
+@pytest.mark.parametrize("n", [15, 30])
+def test_c20_either_side_at_any_level(level, times, n, calibration):
+    """`a - b > c` with the truth at c: rare flips of one kind and small levels, exactly."""
+    for p10, p01 in FLIPS:
+        found = wrong_side(lambda b, c, n, a: PairedFlips(b, c, n).limits(a), p10, p01, n, level)
+        calibration.record(
+            "C20", f"rates {p10} and {p01}, n = {n}, level {level}", found, bound=times, runs=1,
+            nominal=1.0, quantity="false support, in shares of the level",
+        )  # fmt: skip
+        assert found <= times, (p10, p01)
+
+
+def test_c20_catches_agresti_min_alone(calibration):
+    """Mutant: of 15 pairs without any flip it knows, at .0025, that fewer than a fifth flip."""
+    wrong = wrong_side(agresti_min, 0.005, 0.2, 15, 0.0025)
+    calibration.mutant(
+        "C20", "Agresti-Min alone", wrong, bound=1.2, runs=1,
+        quantity="false support, in shares of the level",
+    )  # fmt: skip
+    assert wrong > 20
+
+
 # Degenerate data: C33
 
 

@@ -261,7 +261,7 @@ def evidence(kind, rng):
     if kind == "binomial":
         return Binomial(int(rng.integers(0, n + 1)), n), 0.2
     a, b, c = rng.multinomial(n, [0.3, 0.1, 0.6])
-    return PairedFlips(int(a), int(b), int(a + b + c)), 0.2
+    return PairedFlips(int(a), int(b), int(a + b + c)), 0.3
 
 
 @pytest.mark.calibration("C16")

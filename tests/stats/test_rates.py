@@ -59,13 +59,23 @@ def test_mcnemar_is_a_sign_test_on_discordant_pairs(gained, lost):
     assert mcnemar(gained, lost) == pytest.approx(expected, rel=1e-9)
 
 
+def test_differences_by_hand():
+    """20 gained, 5 lost of 100: limits of both rates, squared and added with their correlation."""
+    least, most = stats.beta.ppf([0.025, 0.975], [20, 6], [81, 95])
+    down, up = 0.2 - least, most - 0.05
+    at_estimates = math.sqrt(0.2 * 0.05 / (0.8 * 0.95))
+    at_limits = math.sqrt(least * most / ((1 - least) * (1 - most)))
+    assert at_limits > at_estimates
+    low = 0.15 - math.sqrt(down**2 + up**2 + 2 * at_limits * down * up)
+    assert PairedFlips(20, 5, 100).limits(0.05)[0] == pytest.approx(low, rel=1e-8)
+
+
 def test_agresti_min_by_hand():
-    """20 gained, 5 lost of 100: (15 / 102) -+ 1.96 sqrt((26/102 - (15/102)^2) / 102)."""
-    centre = 15 / 102
-    reach = 1.959963985 * math.sqrt((26 / 102 - centre**2) / 102)
-    assert PairedFlips(20, 5, 100).limits(0.05) == pytest.approx(
-        (centre - reach, centre + reach), rel=1e-8
-    )
+    """5 gained, 45 lost of 60 at .01: (-40 / 62) - 2.58 sqrt((51/62 - (40/62)^2) / 62)."""
+    centre = -40 / 62
+    low = centre - 2.5758293035 * math.sqrt((51 / 62 - centre**2) / 62)
+    assert PairedFlips(5, 45, 60).limits(0.01)[0] == pytest.approx(low, rel=1e-8)
+    assert PairedFlips(5, 45, 60)._added(0.005) > low
 
 
 def test_the_difference_interval_keeps_zero_unless_mcnemar_rejects_it():
