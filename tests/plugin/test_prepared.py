@@ -108,3 +108,37 @@ def test_a_selection_changes_nothing(suite):
     suite.run("-k", "test_second")
     alone = suite.claims()["test_second"]
     assert (together["verdict"], together["error"]) == (alone["verdict"], alone["error"])
+
+
+def test_a_model_that_is_done_with_is_let_go(suite):
+    """What fixtures measured on it keeps no model in memory while the next one is tested."""
+    suite.write(
+        """
+import gc
+import weakref
+
+import torch
+from causaltest import Model
+
+ALIVE = []
+
+@pytest.fixture(scope="session", params=["one", "two"])
+def model(request):
+    network = torch.nn.Sequential(torch.nn.Embedding(8, 8), torch.nn.Linear(8, 8, bias=False))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.eye(8))
+        network[1].weight.copy_(torch.eye(8))
+    gc.collect()
+    assert [each() for each in ALIVE] == [None] * len(ALIVE)
+    ALIVE.append(weakref.ref(network))
+    return Model(network, name=request.param)
+
+@pytest.fixture(scope="session")
+def effect(causal, strong):
+    return causal.effect(EMBEDDING, on=strong, metric=written)
+
+def test_claim(causal, effect):
+    assert effect > 0.5
+"""
+    )
+    suite.run_apart().assert_outcomes(passed=2)
