@@ -177,7 +177,13 @@ def cards_of(results: Results, claims: Sequence[Claim], budget: int) -> Cards:
         cards = _all_that_fit(pieces, claims, budget)
         if cards is not None:
             return cards
-    return _as_many_as_fit(_Pieces(results, opened, _LAST_PLAN, figures), claims, budget)
+    # Figures give way: every claim is to have a card.
+    bare = _Pieces(results, opened, _LAST_PLAN, ClaimFigures({}))
+    least = sum(len(bare.card(claim, pairs=False).html.encode()) for claim in claims)
+    room = budget - len(prompt_tables(results.run.pair_sets).encode()) - least
+    return _as_many_as_fit(
+        _Pieces(results, opened, _LAST_PLAN, figures.within(room)), claims, budget
+    )
 
 
 def _all_that_fit(pieces: _Pieces, claims: Sequence[Claim], budget: int) -> Cards | None:

@@ -19,15 +19,38 @@ from causaltest.report.templating import fill
 MOST_FIGURES, MOST_OF_MANY, FEW_CLAIMS = 60, 12, 200
 """Different figures that a page draws of few claims, of many, and how many are few: a figure takes
 a tenth of a second and more, and a page of 2,000 claims is to be there within ten."""
+_TOO_LARGE = "left out, to keep this page small and quick"
 HOW_TO_DRAW = "`causaltest report results.json --figures FOLDER` draws every figure."
 
 
 @dataclass(frozen=True)
 class ClaimFigures:
-    """The figures of claims, by claim id, and what was left out of them."""
+    """The figures of claims, by claim id, those that matter most first, and how many are absent."""
 
     html: dict[str, Markup]
-    note: str = ""
+    left_out: int = 0
+
+    @property
+    def note(self) -> str:
+        """Say what was left out; empty where nothing was."""
+        if not self.left_out:
+            return ""
+        verb = "is" if self.left_out == 1 else "are"
+        count = numbers.plural(self.left_out, "figure")
+        return f"{count} of claims {verb} left out. {HOW_TO_DRAW}"
+
+    def within(self, room: int) -> ClaimFigures:
+        """Leave out the figures of the last claims until the rest takes no more than some bytes."""
+        kept, left_out, size = dict(self.html), self.left_out, self.size
+        for name, html in reversed(self.html.items()):
+            if size <= room:
+                break
+            if "<svg" not in html:
+                continue
+            kept[name] = _absent(_TOO_LARGE)
+            left_out += html.count("<figure")
+            size += len(kept[name].encode()) - len(html.encode())
+        return ClaimFigures(kept, left_out)
 
     @property
     def size(self) -> int:
@@ -90,18 +113,13 @@ def claim_figures(claims: Sequence[Claim], budget: int) -> ClaimFigures:
                 # What is drawn and found too large takes its time as well.
                 most -= piece is not None
                 left_out += 1
-                pieces.append(_absent("left out, to keep this page small and quick"))
+                pieces.append(_absent(_TOO_LARGE))
                 continue
             shown[picture] = shown.get(picture, 0) + 1
             budget -= len(piece.encode())
             pieces.append(piece)
         html[claim.id] = Markup("").join(pieces)
-    if not left_out:
-        return ClaimFigures(html)
-    verb = "is" if left_out == 1 else "are"
-    return ClaimFigures(
-        html, f"{numbers.plural(left_out, 'figure')} of claims {verb} left out. {HOW_TO_DRAW}"
-    )
+    return ClaimFigures(html, left_out)
 
 
 def _piece(picture: Picture, number: int) -> Markup:

@@ -18,6 +18,7 @@ from causaltest.records import (
     Map,
     Shown,
 )
+from causaltest.report import html
 from causaltest.report.circuit_graphs import MOST_EDGES
 from causaltest.report.claim_figures import MOST_OF_MANY, claim_figures
 from causaltest.report.gallery import drawn, figures_of, save_figures
@@ -329,6 +330,26 @@ def test_claims_that_are_not_supported_are_drawn_first(sample):
     assert claim_figures(claims, 10**7).note == ""
 
 
+def test_figures_give_way_from_the_last(sample):
+    """Made to take less, figures of supported claims go first; what is left out is counted."""
+    claims = [
+        msgspec.structs.replace(
+            sample.claims[place],
+            id=f"a.py::test_{index}",
+            shown=Shown(maps=(msgspec.structs.replace(MAP, subject=f"sweep {index}"),)),
+        )
+        for index, place in enumerate((0, 5, 0))
+    ]
+    whole = claim_figures(claims, 10**7)
+    assert whole.within(whole.size) == whole
+    fewer = whole.within(whole.size // 2)
+    assert fewer.size <= whole.size // 2
+    drawn_still = [name for name, each in fewer.html.items() if "<svg" in each]
+    assert drawn_still == ["a.py::test_1"]
+    assert fewer.note.startswith("2 figures of claims are left out. `causaltest report")
+    assert not any("<svg" in each for each in whole.within(0).html.values())
+
+
 def test_figures_keep_within_their_bytes(sample):
     """Whatever is left over does not grow the page."""
     claims = [
@@ -387,3 +408,25 @@ def test_figures_are_files_in_three_formats(sample, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match=r"file cannot be made: .*\nChoose another folder"):
         save_figures(few, tmp_path / "file", "svg")
+
+
+def test_a_page_full_of_figures_keeps_within_its_bytes(sample):
+    """Where the briefest cards leave no room for their figures, figures are what gives way."""
+    claims = tuple(
+        msgspec.structs.replace(
+            sample.claims[index % 8],
+            id=f"a.py::test_{index}",
+            shown=Shown(maps=(MAP,)),
+            notes=(f"what is told of claim {index} " * 20,),
+        )
+        for index in range(60)
+    )
+    results = msgspec.structs.replace(sample, claims=claims)
+    bare = msgspec.structs.replace(
+        sample, claims=tuple(msgspec.structs.replace(each, shown=None) for each in claims)
+    )
+    # What the briefest cards need without figures, and a tenth.
+    budget = int(1.1 * len(html.render(bare, budget=1).encode()))
+    page = html.render(results, budget=budget)
+    assert len(page.encode()) <= budget
+    assert "figures of claims are left out" in page
