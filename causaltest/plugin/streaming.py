@@ -44,7 +44,10 @@ class Stream:
             self._ended = True
             if isinstance(error, RecordError):
                 raise
-            raise RecordError(f"cannot write {self._path}: {error}") from error
+            raise RecordError(
+                f"cannot write {self._path} ({error.strerror or error}), so claims are not kept "
+                "while the run goes"
+            ) from error
 
     def _append(self, record: Claim, run: Run) -> None:
         from causaltest.records import append_jsonl

@@ -31,6 +31,8 @@ def test_a_report_that_cannot_be_written_fails_the_run(blocked, workers):
         [
             "*strong*+1.02*",
             "1 claim: 1 supported, 0 refuted, 0 inconclusive",
+            "causaltest: cannot write *results.jsonl (Not a directory), so claims are not kept "
+            "while the run goes",
             "causaltest: cannot write to *blocked?reports: *results.json cannot be written: "
             "Not a directory.",
             "Choose another folder for the report, or make this one writable.",
