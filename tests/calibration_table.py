@@ -48,6 +48,7 @@ CHECKS = {
     "C37": "claims changed after registration",
     "C38": "a planted circuit and its weight-shuffled twin",
     "C39": "families of null claims on few units",
+    "C40": "contradiction by the pairs of one unit",
 }
 
 REMARKS = """\

@@ -26,7 +26,7 @@ def templated(effect_of, means, pairs=8, spread=0.5, seed=0, **more):
 
 def test_on_average_is_not_in_each(effect_of):
     """Twenty templates at 2 and four at -.8: positive on average, not in each."""
-    mixed = templated(effect_of, [2.0] * 20 + [-0.8] * 4)
+    mixed = templated(effect_of, [2.0] * 20 + [-0.8] * 4, pairs=20)
     even = templated(effect_of, [1.0] * 12)
     assert mixed > 0
     assert (Consistency(mixed) > 0).name == "refuted"
@@ -37,7 +37,7 @@ def test_on_average_is_not_in_each(effect_of):
 
 def test_one_template_refutes_by_itself(effect_of):
     """Nineteen templates near 1 and one clearly below 0: the note names it."""
-    effect = templated(effect_of, [1.0] * 19 + [-1.2], pairs=12)
+    effect = templated(effect_of, [1.0] * 19 + [-1.2], pairs=20)
     assert effect > 0
     verdict = Consistency(effect) > 0
     assert verdict.name == "refuted"
@@ -184,3 +184,39 @@ def test_prediction_covers_and_the_usual_one_does_not(tau, runs):
     if tau == 0.1:
         # What statistics.md 2.21 proposes: shown to miss its own target.
         assert usual > limit
+
+
+def refuted(effect_of, pairs, runs, seed=0):
+    """Return how often exponential pairs of twelve templates contradict what holds in each."""
+    rng = np.random.default_rng([40, pairs, seed])
+    units = [f"t{i // pairs:02d}" for i in range(12 * pairs)]
+    found = 0
+    for _ in range(runs):
+        values = 0.01 + rng.exponential(size=12 * pairs) - 1.0
+        found += (Consistency(effect_of(values, units)) > 0).name == "refuted"
+    return found / runs
+
+
+def test_c40_skewed_pairs_of_a_template(effect_of, calibration):
+    """Each template is above 0, its pairs mostly below: refuted in about the nominal rate."""
+    rate = refuted(effect_of, 20, 600)
+    calibration.record("C40", "exponential, 12 x 20", rate, bound=0.05, runs=600, nominal=0.025)
+    assert rate <= 0.05
+
+
+def test_c40_catches_a_t_test_in_each_template(effect_of, calibration, monkeypatch):
+    """Mutant: from three pairs on, and by t alone."""
+    monkeypatch.setattr("causaltest.stats.consistency._FEWEST_PAIRS", 3)
+    monkeypatch.setattr("causaltest.stats.consistency.skew_p", lambda _: 0.0)
+    rate = refuted(effect_of, 8, 200)
+    calibration.mutant("C40", "t from three pairs on", rate, bound=0.05, runs=200)
+    assert rate > 0.2
+
+
+def test_few_pairs_do_not_speak_for_their_template(effect_of):
+    """Nineteen pairs of a template below the bound are too few, twenty are enough."""
+    names = []
+    for pairs in (19, 20):
+        effect = templated(effect_of, [1.0] * 19 + [-1.2], pairs=pairs)
+        names.append((Consistency(effect) > 0).name)
+    assert names == ["inconclusive", "refuted"]
