@@ -188,7 +188,7 @@ def _finish(model: Model, plain: Readout, states: Tensor, logits: Tensor) -> Rea
     if found.shape == logits.shape:
         ratio = (found.double() * logits.double()).sum() / found.double().square().sum()
         options.append(Readout(plain.norm, plain.unembedding, factor=float(ratio)))
-    for name in ("final_logit_softcapping", "logits_soft_cap"):
+    for name in ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap"):
         cap = getattr(getattr(model.network, "config", None), name, None)
         if isinstance(cap, (int, float)) and cap > 0:
             options.append(Readout(plain.norm, plain.unembedding, cap=float(cap)))

@@ -95,3 +95,22 @@ def test_a_head_in_which_tokens_see_each_other_is_none():
     assert swept.plan.name == "batched"
     wanted = [score(mixed, cell, PAIRS, logit_diff, allow_inert=True).values for cell in cells]
     np.testing.assert_allclose(swept.values, np.array(wanted).T, rtol=0, atol=1e-5)
+
+
+def test_logits_that_are_capped_by_another_name_are_understood():
+    """The cap of xLSTM is that of Gemma-2 by another name."""
+    torch.manual_seed(0)
+    config = transformers.xLSTMConfig(
+        vocab_size=40, hidden_size=32, num_hidden_layers=2, num_blocks=2, num_heads=4,
+        output_logit_soft_cap=2.0,
+    )  # fmt: skip
+    network = transformers.xLSTMForCausalLM(config).eval()
+    with torch.no_grad():
+        network.lm_head.weight.mul_(20.0)
+    found = find_readout(Model(network, name="xlstm"))
+    assert found.cap == 2.0
+    states = torch.randn(1, 3, 32)
+    with torch.no_grad():
+        plain = network.lm_head(network.backbone.out_norm(states))
+    assert float(plain.abs().max()) > 2.0
+    torch.testing.assert_close(found.logits(network, states), 2.0 * torch.tanh(plain / 2.0))

@@ -267,7 +267,8 @@ class Fast:
         known = {pair: self._known(pair, job) for pair in job.pairs}
         planned = self._planned(job, known)
         tokens = len(self.task.ids[job.pairs[0]])
-        watched = () if tokens in self._lengths else self._to_check(planned)
+        # Jobs are small: one row of each further one, else few of a long pair set would be checked.
+        watched = self._to_check(planned)[: 1 if tokens in self._lengths else None]
         opening = self._opening(job, sources, watched)
         remember = self.way != _WHOLE
         base = base_runs(

@@ -122,6 +122,8 @@ def test_jobs_of_one_pair_set_give_what_one_job_gives(small, some_pairs, monkeyp
     monkeypatch.setattr(fast.Fast, "_enough", lambda *_: 1.0)
     many = sweep(model, cells, pairs, logit_diff)
     assert len(many.plan.jobs) > 12
+    # Rows of each job are checked, but for those whose cells are all behind the last block.
+    assert len(set(many.plan.checked)) > len(set(one.plan.checked))
     np.testing.assert_allclose(many.values, one.values, rtol=0, atol=1e-5)
     assert many.plan.known == one.plan.known
     assert {(e.site, e.changed, e.rows) for e in many.ledger} == {
