@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LABELS, _PLOT, _NUMBERS, _STEP = 340, 360, 440, 31
 _COLUMNS = {"estimate_text": 14, "counts": 208, "p": 282, "verdict": 352}
 """How far right of the plot each column of numbers begins."""
-_LINE, _LINES, _LEADING = 56, 2, 13
+_LINE, _LINES, _LEADING = 54, 2, 13
 """Characters of a line of a claim's sentence, lines that a row has room for, and their height."""
 _CROSS = "M-1-.55L-.55-1L0-.45L.55-1L1-.55L.45,0L1,.55L.55,1L0,.45L-.55,1L-1,.55L-.45,0Z"
 SHAPES = {"supported": "circle", "refuted": _CROSS, "inconclusive": "diamond"}
