@@ -61,7 +61,8 @@ LAYERS = {
     "completeness": layer(MEASURING, TORCH),
     "fitted": layer(DATA | {"stats"}, TORCH),
     "alignments": layer(
-        MEASURING | {"fitted", "grids", "progress", "sharing", "sweeps"}, TORCH | {"msgspec"}
+        MEASURING | {"fitted", "grids", "progress", "report", "sharing", "sweeps"},
+        TORCH | {"altair", "msgspec"},
     ),
     "doses": layer(MEASURING, TORCH),
     "looks": layer(MEASURING | {"controls"}, TORCH),

@@ -13,12 +13,14 @@ from causaltest.alignments.directions import drawn_like
 from causaltest.alignments.fitting import APART, Fitting, check_variables
 from causaltest.alignments.origin import Origin
 from causaltest.alignments.prepared import Prepared
+from causaltest.alignments.reading import DirectionMap, direction_map
 from causaltest.alignments.rowspace import row_space_part
 from causaltest.alignments.searching import Search, best_of
 from causaltest.errors import InterventionError, PairError
 from causaltest.interventions import Intervention
 from causaltest.pairs import Pairs
 from causaltest.progress import progress
+from causaltest.sites import Site
 from causaltest.spelling import did_you_mean, listed
 from causaltest.stats import Rate
 from causaltest.stats.controls import Controls, Test
@@ -204,6 +206,29 @@ class Alignment:
         self.check_unseen(on)
         part = row_space_part(self._causal.model, self.intervention)
         return self._causal.accuracy(part, on=on, at=self.origin.at)
+
+    def directions(self, site: Site | None = None, *, parts: int | None = None) -> DirectionMap:
+        """Say how much of each learned direction lies in every head or dim of its site.
+
+        Parameters
+        ----------
+        site
+            Which of the alignment's sites; None where there is one.
+        parts
+            Number of equal parts to cut the site into; None for heads, where the site has heads,
+            or dims, where it is narrow.
+
+        Returns
+        -------
+        DirectionMap
+            With the shares, and a picture of them.
+
+        Raises
+        ------
+        InterventionError
+            What was learned has no directions, as a mask, or the site has no such parts.
+        """
+        return direction_map(self._causal.model, self.intervention, site, parts)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Save to a folder that `load_alignment`, `sharing.load` and `causaltest judge` read.

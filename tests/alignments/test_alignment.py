@@ -225,6 +225,13 @@ def test_every_seed_is_reported(alignment, equality):
     assert f"seed {alignment.origin.kept} kept" in note
 
 
+def test_an_alignment_shows_what_its_directions_are_made_of(alignment):
+    """The map is that of the basis it exchanges."""
+    found = alignment.directions()
+    assert found.shares == (pytest.approx(_direction(alignment).square().tolist()),)
+    assert sum(found.together) == pytest.approx(1.0)
+
+
 def test_another_label_does_not_make_prompts_new(alignment, split):
     """Training prompts that the splitting label calls others are refused all the same."""
     train, _, test = split
