@@ -13,21 +13,20 @@ from causaltest.engine.axes import layouts_of, of_attention, turned
 from causaltest.engine.calls import inner_blocks, module_of, settled, unrolled
 from causaltest.engine.candidates import MLP, attention_of, block_candidates, no_module
 from causaltest.engine.experts import of_expert
+from causaltest.engine.fitting import fitting
 from causaltest.engine.heads import settle_attention, settle_crossing_heads, suppose_heads
 from causaltest.engine.hooks import Inside
 from causaltest.engine.layouts import Layout, Turned
 from causaltest.engine.loading import device_of
 from causaltest.engine.mixtures import Found, find_mixtures, with_experts
 from causaltest.engine.patterns import Probe, settle_patterns
-from causaltest.engine.residual import Findings, settle_crossing, settle_residual
+from causaltest.engine.residual import settle_crossing, settle_residual
 from causaltest.engine.softmax import Softmax
 from causaltest.engine.stacks import Stack, find_stacks, no_stack
-from causaltest.engine.survey import Place, Seen, survey, tensor_of
+from causaltest.engine.survey import Place, Seen, survey
 from causaltest.errors import CausaltestError, ModelError, SiteError
 from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, KEYED, LAYER_COMPONENTS, MODULE, Site
 from causaltest.spelling import did_you_mean
-
-_OF_ENCODER = ("cross_key_output", "cross_value_output")
 
 Forward = Callable[[Tensor], object]
 
@@ -269,7 +268,7 @@ def _of_stack(
         for component, access in block_candidates(probe.network, path).items():
             candidates[component, layer] = access
     one = single.get((blocks[0], "input"), Seen(0, None)).tensor
-    findings = _fitting(candidates, several, single, blocks[0])
+    findings = fitting(candidates, several, single, blocks[0])
     for layer, path in enumerate(blocks):
         settle_residual(findings, several, path, layer)
         settle_crossing(findings, several, path, layer)
@@ -301,47 +300,6 @@ def _as_it_is(access: Access, layouts: Mapping[Place, Layout]) -> Access:
     if layout is None or isinstance(side, Inside):
         return access
     return replace(access, side=Turned(side, layout))
-
-
-def _fitting(
-    candidates: Mapping[tuple[str, int | None], Access],
-    several: Mapping[Place, Seen],
-    single: Mapping[Place, Seen],
-    first: str,
-) -> Findings:
-    """Keep the candidates that carry one number of tokens or the other, as the first block does."""
-    stream, one = several[first, "input"].tensor, single.get((first, "input"), Seen(0, None)).tensor
-    assert stream is not None
-    rows, length = stream.shape[:2]
-    findings = Findings({})
-    for key, access in candidates.items():
-        place = (access.path, access.side)
-        lengths: tuple[int | None, int | None] = (length, length if one is None else one.shape[1])
-        if key[0] in _OF_ENCODER:  # which may be of frames or patches
-            lengths = (None, None)
-        unfit = _unfit(several.get(place), rows, lengths[0]) or _unfit(
-            single.get(place), None, lengths[1]
-        )
-        if unfit:
-            findings.missing[key[0]] = f"{access.path} {unfit}"
-        else:
-            width = tensor_of(several, access).shape[-1]
-            findings.accesses[key] = replace(access, width=width)
-    return findings
-
-
-def _unfit(seen: Seen | None, rows: int | None, tokens: int | None) -> str:
-    """Return why an activation cannot be a component, or an empty string."""
-    if seen is None:
-        return "did not run in a plain forward pass"
-    if seen.calls != 1:
-        return f"runs {seen.calls} times in one forward pass"
-    if seen.tensor is None:
-        return "takes or gives no tensor, or several of which none is known to be the activation"
-    shape = tuple(seen.tensor.shape)
-    if len(shape) != 3 or shape[1] != (tokens or shape[1]) or shape[0] != (rows or shape[0]):
-        return "is not of shape (rows, tokens, width)"
-    return ""
 
 
 def _embedding_path(network: nn.Module) -> str:
