@@ -59,14 +59,16 @@ def asymptotic_sequence(values: Floats, alpha: float) -> tuple[Floats, Floats]:
             "can pass, or wait"
         )
     n = np.arange(FEWEST_ASYMPTOTIC, count + 1, dtype=np.float64)
-    sums, squares = np.cumsum(values), np.cumsum(values**2)
+    away = values - values[0]  # sums of squares of what lies far from 0 would lose the spread
+    sums, squares = np.cumsum(away), np.cumsum(away**2)
     mean = sums[FEWEST_ASYMPTOTIC - 1 :] / n
     spread = np.sqrt(np.maximum(squares[FEWEST_ASYMPTOTIC - 1 :] / n - mean**2, 0.0))
     tuned = 2.0 * math.log(1.0 / alpha)
     rho2 = (tuned + math.log(1.0 + tuned)) / FEWEST_ASYMPTOTIC
     inside = (n * rho2 + 1.0) / (n**2 * rho2) * np.log((n * rho2 + 1.0) / alpha**2)
-    reach = spread * np.sqrt(inside)
-    return mean - reach, mean + reach
+    rounding = 1e-12 * float(np.abs(values).max())
+    reach = spread * np.sqrt(inside) + rounding
+    return values[0] + mean - reach, values[0] + mean + reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +84,24 @@ class Asymptotic:
 
     def p_above(self, bound: float) -> float:
         """Anytime p-value of the claim that the mean lies above the bound."""
-        return self._p(lambda alpha: self.limits(alpha)[0] > bound)
+        return self._p(
+            lambda alpha: bool((asymptotic_sequence(self.values, alpha)[0] > bound).any())
+        )
 
     def p_below(self, bound: float) -> float:
         """Anytime p-value of the claim that the mean lies below the bound."""
-        return self._p(lambda alpha: self.limits(alpha)[1] < bound)
+        return self._p(
+            lambda alpha: bool((asymptotic_sequence(self.values, alpha)[1] < bound).any())
+        )
 
     def limits(self, alpha: float) -> tuple[float, float]:
-        """Limits of the confidence sequence at this time; all earlier ones hold as well."""
+        """Limits of the confidence sequence at this time; all earlier ones hold as well.
+
+        Values that drift may leave nothing that all of them hold: then the last limits count.
+        """
         low, high = asymptotic_sequence(self.values, alpha)
+        if low.max() > high.min():
+            return float(low[-1]), float(high[-1])
         return float(low.max()), float(high.min())
 
     def path(self, alpha: float) -> tuple[int, list[float], list[float]]:

@@ -74,7 +74,14 @@ class UnitTable:
         constant = constant_columns(z, self.floor)
         t = np.copysign(np.inf, z.mean(axis=0) - 1e-300)
         t[~constant] = t_values(z[:, ~constant])
-        return t
+        return np.clip(t, -self._most, self._most)
+
+    @property
+    def _most(self) -> float:
+        """No share of a total is surer than that the total is positive (Fieller)."""
+        if self.scale is None or constant_columns(self.scale[:, None], 0.0)[0]:
+            return math.inf
+        return float(t_values(self.scale[:, None])[0])
 
 
 def unit_table(
@@ -342,6 +349,8 @@ def _fieller(
     estimates: Floats, residuals: Floats, scale: Floats | None, scale_mean: float, quantile: float
 ) -> Floats:
     """Solve t(b) = quantile for b below the estimate; -infinity where the denominator is weak."""
+    if math.isinf(quantile):
+        return np.full_like(estimates, -np.inf)
     n = len(residuals)
     spread = residuals.std(axis=0, ddof=1)
     unit = quantile / (scale_mean * math.sqrt(n))

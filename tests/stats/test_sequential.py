@@ -290,3 +290,32 @@ def test_c29_values_without_limits(quarter, calibration):
     early = (np.abs(mean) > reach)[:, 4:].any(axis=1).mean()
     calibration.mutant("C29", "from the fifth value", early, bound=limit, runs=runs)
     assert early > limit
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1e9, -7.1])
+def test_values_without_limits_that_do_not_differ(value):
+    """Fifty times the same: the interval holds it, up to rounding, and the verdict can be told."""
+    stopper = Stopper(Region(value - 1.0, math.inf))
+    for i in range(60):
+        stopper.add(f"t{i}", value)
+    verdict = stopper.verdict()
+    assert verdict.name == "supported"
+    assert verdict.interval.low <= verdict.estimate <= verdict.interval.high
+    assert verdict.interval.high - verdict.interval.low <= 1e-11 * abs(value)
+    assert verdict.explain()
+
+
+def test_values_far_from_zero_keep_their_spread():
+    """A common offset moves the sequence and does not change its width."""
+    values = np.random.default_rng(0).normal(size=80)
+    here, there = asymptotic_sequence(values, 0.05), asymptotic_sequence(values + 1e8, 0.05)
+    for one, other in zip(here, there, strict=True):
+        assert other - 1e8 == pytest.approx(one, abs=1e-3)
+
+
+def test_values_that_drift_have_an_interval():
+    """No mean is compatible with all limits so far: the last ones are given, in order."""
+    drifting = np.concatenate([np.zeros(60) + 0.01 * np.arange(60) % 2, np.full(600, 5.0)])
+    low, high = asymptotic_sequence(drifting, 0.05)
+    assert low.max() > high.min()
+    assert Asymptotic(drifting).limits(0.05) == (low[-1], high[-1])

@@ -496,3 +496,24 @@ def test_the_largest_cell_counts_pairs_and_units():
     assert verdict.name == "inconclusive"
     assert verdict.pairs_needed is not None
     assert verdict.pairs_needed % 4 == 0
+
+
+def test_the_largest_share_of_a_weak_total_is_no_surer_than_the_total():
+    """No share of a total is shown that its interval does not show: the interval has no end."""
+    seen = set()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        names = [f"p{i}" for i in range(5)]
+        values = np.column_stack([rng.normal(size=(5, 3)), np.zeros(5), np.full(5, 0.5)])
+        grid = Grid(
+            values, axes={"layer": range(5)}, scale=np.abs(rng.normal(size=5)) + 0.1, units=names,
+            pair_ids=names,
+        )  # fmt: skip
+        try:
+            verdict = grid.largest > 0.2
+        except EvidenceError:
+            seen.add("weak")
+            continue
+        seen.add(verdict.name)
+        assert (verdict.name == "supported") == (verdict.adjusted_interval.low > 0.2), seed
+    assert seen >= {"inconclusive", "weak"}
