@@ -11,10 +11,12 @@ import torch
 from causaltest.engine.access import Access, Keys
 from causaltest.engine.architecture import Architecture
 from causaltest.engine.experts import ExpertPart, RouterScores
+from causaltest.engine.layouts import Layout
 from causaltest.engine.softmax import Softmax
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Architecture, Access, Keys, Softmax, RouterScores, ExpertPart)
+    kind.__name__: kind
+    for kind in (Architecture, Access, Keys, Layout, Softmax, RouterScores, ExpertPart)
 }
 
 
