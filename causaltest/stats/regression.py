@@ -165,7 +165,10 @@ class Change:
             subject=f"({new.subject}) - (its baseline)",
             method=f"Welch's t on {counts}, the baseline by its stored error",
             over=f"Welch's t over {counts}",
-            notes=("pairs could not be matched: the baseline holds a mean and an error only",),
+            notes=(
+                "pairs could not be matched: the baseline holds a mean and an error only",
+                "by t alone, which knows nothing of skewness: better keep per-pair values",
+            ),
         )
 
     def _check(self, margin: float) -> None:

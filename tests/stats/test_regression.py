@@ -59,6 +59,7 @@ def test_summaries_are_compared_by_welch(effect_of):
     assert verdict.interval.high == pytest.approx(interval.high)
     assert verdict.notes == (
         "pairs could not be matched: the baseline holds a mean and an error only",
+        "by t alone, which knows nothing of skewness: better keep per-pair values",
     )
     assert Change(effect_of(new), summary).unchanged(margin=5.0)
 
