@@ -290,7 +290,7 @@ class Model(Asking):
         several = len(rows.rows) > 1
         mask = rows.mask if several and self.company.pads and rows.ragged else None
         with attached(self.network, operations, evaluates=True):
-            logits = self.forward(rows.ids, mask)
+            logits = self._call(rows.ids, mask)
         shape = logits.shape
         per_token = len(shape) == 3
         fits = shape[:2] == rows.ids.shape if per_token else len(shape) == 2
