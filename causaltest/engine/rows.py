@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from operator import index
 
 from torch import Tensor
 
@@ -67,7 +68,10 @@ def more_than_tokens(where: str, shape: tuple[int, ...], tokens: int) -> str:
 def as_row(prompt: Prompt | Pair | Row) -> Row:
     """Return a prompt, or a pair's base, as a row."""
     if isinstance(prompt, (str, tuple)):
-        return _alone(prompt)
+        try:
+            return _alone(prompt)
+        except TypeError:  # what is no token id is refused by whoever runs it
+            return Row(prompt)
     if isinstance(prompt, Row):
         return prompt
     if isinstance(prompt, Pair):
@@ -78,7 +82,8 @@ def as_row(prompt: Prompt | Pair | Row) -> Row:
 @lru_cache(maxsize=256)
 def _alone(prompt: Prompt) -> Row:
     """Return the row of a prompt that is no part of a pair; loops ask for the same again."""
-    return Row(prompt)
+    # Whole numbers alone, since (1.0, 2) is found here where (1, 2) is asked for.
+    return Row(prompt if isinstance(prompt, str) else tuple(map(index, prompt)))
 
 
 def as_rows(prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row]) -> list[Row]:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import causaltest
 from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
+from causaltest.engine.rows import as_row
 from causaltest.errors import SiteError
 from causaltest.interventions import Intervention, zero_ablate
 from causaltest.sites import block_output
@@ -96,3 +98,12 @@ def test_gradients_are_off_within_a_run_alone(fresh, graded) -> None:
         with pytest.raises(SiteError, match="position 3 does not exist"):
             run(IDS[:2])
         assert torch.is_grad_enabled() == graded
+
+
+def test_rows_that_are_remembered_hold_token_ids_alone() -> None:
+    """Equal numbers of another kind, asked for before, do not come back in the place of ids."""
+    for before in ((901.0, 902), (np.int64(903), 904), (True, 905)):
+        as_row(before)  # pyright: ignore[reportArgumentType]
+        row = as_row(tuple(map(int, before)))
+        assert [type(each) for each in row.prompt] == [int, int]
+        assert as_row(tuple(map(int, before))) is row
