@@ -250,10 +250,13 @@ def take(tensor: Tensor, places: Places, access: Access, *, copies: bool = True)
 
 
 def _spanned(tensor: Tensor, span: int | slice) -> Tensor:
-    """Return a view of the positions of a span in the first row, (positions, ...)."""
-    if isinstance(span, slice):
-        return tensor[0, span]
-    return tensor.select(1, span) if tensor.shape[0] == 1 else tensor[0, span : span + 1]
+    """Return a view of the positions of a span in the only row, (positions, ...)."""
+    if tensor.shape[0] != 1:
+        raise InterventionError(
+            f"an activation of shape {tuple(tensor.shape)} has {tensor.shape[0]} rows where one "
+            "prompt is run; choose another site"
+        )
+    return tensor[0, span] if isinstance(span, slice) else tensor.select(1, span)
 
 
 def put(tensor: Tensor, places: Places, access: Access, values: Tensor) -> Tensor:

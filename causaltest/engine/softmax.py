@@ -36,6 +36,16 @@ def hidden_keys() -> Tensor | None:
 
 
 @contextmanager
+def hiding(hidden: Tensor) -> Iterator[None]:
+    """Let edits know which entries a mask hides, for the length of the context."""
+    token = _hidden.set(hidden)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
+@contextmanager
 def eager(network: nn.Module) -> Iterator[None]:
     """Compute attention eagerly for the length of the context, and as before afterwards."""
     before = [(config, getattr(config, _IMPLEMENTATION)) for config in _configs(network)]
@@ -152,11 +162,8 @@ def flat(heads: Tensor) -> Tensor:
 
 def _edited(whole: Tensor, hidden: Tensor, operation: Operation) -> Tensor:
     before = flat(whole)
-    token = _hidden.set(flat(hidden))
-    try:
+    with hiding(flat(hidden)):
         after = operation(before)
-    finally:
-        _hidden.reset(token)
     if after is None or after is before:
         return whole
     shape = whole.movedim(-2, 1).shape

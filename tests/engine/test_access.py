@@ -258,3 +258,13 @@ def test_places_are_remembered_within_bounds(monkeypatch) -> None:
     for token in range(2, 7):
         assert only_row((token,), 0, device).positions.tolist() == [token]
         assert len(known) <= 2
+
+
+def test_a_span_of_one_row_is_not_taken_of_several() -> None:
+    """Rows that nobody expects are refused, not left out."""
+    where = only_row((1, 2), 0, torch.device("cpu"))
+    with pytest.raises(InterventionError) as caught:
+        take(torch.zeros(2, 3, 4), where, Access("a", "output"))
+    assert str(caught.value) == (
+        "an activation of shape (2, 3, 4) has 2 rows where one prompt is run; choose another site"
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.prompts import Batch
 from causaltest.engine.rows import for_each_row
+from causaltest.engine.softmax import hidden_keys, hiding
 from causaltest.engine.sweeps.capture import Unfit
 from causaltest.errors import InterventionError
 
@@ -64,7 +65,7 @@ def _together(chain: Sequence[Placed], whole: Batch) -> Operation:
             if isinstance(each.own, tuple) and given.shape[:2] != whole.ids.shape:
                 raise Unfit(f"{each.path}.{each.side} has no axis of tokens")
             mine = result[each.own]
-            new = each.operation(mine)
+            new = _done(each, mine, whole)
             if new is None or new is mine:
                 continue
             if result is given:
@@ -73,3 +74,12 @@ def _together(chain: Sequence[Placed], whole: Batch) -> Operation:
         return tensor if result is given else result
 
     return operation
+
+
+def _done(each: Placed, mine: Tensor, whole: Batch) -> Tensor | None:
+    """Let an operation work on its rows, and see what a mask hides in these."""
+    hidden = hidden_keys()
+    if hidden is None:
+        return each.operation(mine)
+    with hiding(for_each_row(hidden, whole)[each.own]):
+        return each.operation(mine)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from causaltest.engine.prompts import Batch, Row
+from causaltest.engine.softmax import hidden_keys, hiding
 from causaltest.engine.sweeps.strips import Placed, merged
 from causaltest.errors import InterventionError
 
@@ -47,6 +48,24 @@ def test_what_a_network_computes_once_for_all_rows_is_edited_row_by_row():
     ((_, _, operation),) = merged(placed, THREE)
     found = operation(torch.zeros(1, 2, 1))
     assert found[:, 0, 0].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_each_operation_sees_what_a_mask_hides_in_its_own_rows():
+    """What is hidden in one row says nothing of another."""
+    seen: list[list[bool]] = []
+
+    def look(_: torch.Tensor) -> None:
+        hidden = hidden_keys()
+        assert hidden is not None
+        seen.extend(hidden[:, 0].tolist())
+
+    placed = [Placed(slice(1, 2), "a", "output", look), Placed(slice(0, 1), "a", "output", look)]
+    ((_, _, operation),) = merged(placed, THREE)
+    hidden = torch.tensor([[[True, False]], [[False, True]], [[True, True]]]).expand(3, 2, 2)
+    with hiding(hidden):
+        operation(torch.zeros(3, 2, 2))
+    assert seen == [[False, True], [True, False]]
+    assert hidden_keys() is None
 
 
 def test_an_activation_without_an_axis_of_rows_is_refused():
