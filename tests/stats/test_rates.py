@@ -61,7 +61,7 @@ def test_mcnemar_is_a_sign_test_on_discordant_pairs(gained, lost):
 
 def test_differences_by_hand():
     """20 gained, 5 lost of 100: limits of both rates, squared and added with their correlation."""
-    least, most = stats.beta.ppf([0.025, 0.975], [20, 6], [81, 95])
+    least, most = float(stats.beta.ppf(0.025, 20, 81)), float(stats.beta.ppf(0.975, 6, 95))
     down, up = 0.2 - least, most - 0.05
     at_estimates = math.sqrt(0.2 * 0.05 / (0.8 * 0.95))
     at_limits = math.sqrt(least * most / ((1 - least) * (1 - most)))
