@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast, get_args
 
 from causaltest.errors import SiteError
 from causaltest.interventions import abbreviate
@@ -46,6 +46,14 @@ class CircuitEdge:
         return f"{self.sender}->{self.receiver}{read}"
 
 
+class ChosenOn(Protocol):
+    """Pairs on which the members of a circuit were chosen."""
+
+    def check(self, judged: Any, *, what: str) -> None:
+        """Refuse to judge the choice on them."""
+        ...
+
+
 @dataclass(frozen=True, init=False)
 class Circuit:
     """A set of sites, with union (`+`, `|`), difference (`-`) and membership.
@@ -59,6 +67,9 @@ class Circuit:
         `(sender, receiver, "q")` where the queries of a head read. A sender may be `"input"`, a
         receiver `"logits"`. Reports draw them; claims about circuits ablate members and do not
         test them.
+    chosen_on
+        Pairs on which the members were chosen; claims about the circuit on these are refused.
+        `EdgeScores.circuit` and `read_circuit` say so of what they give.
 
     Raises
     ------
@@ -77,8 +88,14 @@ class Circuit:
 
     sites: tuple[Site, ...]
     edges: tuple[CircuitEdge, ...]
+    chosen_on: tuple[ChosenOn, ...] = field(compare=False, repr=False)
 
-    def __init__(self, *sites: Site, edges: Iterable[CircuitEdge | Drawn] = ()) -> None:
+    def __init__(
+        self,
+        *sites: Site,
+        edges: Iterable[CircuitEdge | Drawn] = (),
+        chosen_on: Iterable[ChosenOn] = (),
+    ) -> None:
         for site in sites:
             if not isinstance(site, Site):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise SiteError(
@@ -89,6 +106,7 @@ class Circuit:
         found = {_edge(each, members) for each in edges}
         object.__setattr__(self, "sites", members)
         object.__setattr__(self, "edges", tuple(sorted(found, key=str)))
+        object.__setattr__(self, "chosen_on", tuple(dict.fromkeys(chosen_on)))
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self.sites)
@@ -103,8 +121,13 @@ class Circuit:
         return abbreviate([str(site) for site in self.sites]) or "(empty circuit)"
 
     def __add__(self, other: Site | Iterable[Site]) -> Circuit:
-        others = other.edges if isinstance(other, Circuit) else ()
-        return Circuit(*self.sites, *_members(other), edges=(*self.edges, *others))
+        edges, chosen = (other.edges, other.chosen_on) if isinstance(other, Circuit) else ((), ())
+        return Circuit(
+            *self.sites,
+            *_members(other),
+            edges=(*self.edges, *edges),
+            chosen_on=(*self.chosen_on, *chosen),
+        )
 
     __or__ = __add__
 
@@ -118,6 +141,7 @@ class Circuit:
         return Circuit(
             *(site for site in self.sites if site not in removed),
             edges=(each for each in self.edges if removed.isdisjoint((each.sender, each.receiver))),
+            chosen_on=self.chosen_on,
         )
 
 

@@ -94,7 +94,7 @@ class CircuitParts(Measuring):
         """
         inside, everything = proper_part(circuit, among)
         taken = _subsets(inside, subsets, seed)
-        runs = Runs(self, everything, on, metric, ablation)
+        runs = Runs(self, inside, everything, on, metric=metric, ablation=ablation)
         outside = everything - inside
         values = [runs.without(outside + k) - runs.without(k) for k in taken]
         kind = f"incompleteness ({_name_of(ablation)}, {runs.metric})"
@@ -148,7 +148,7 @@ class CircuitParts(Measuring):
         """
         inside, everything = proper_part(circuit, among)
         first = _beside(inside, beside or {})
-        runs = Runs(self, everything, on, metric, ablation)
+        runs = Runs(self, inside, everything, on, metric=metric, ablation=ablation)
         outside = everything - inside
         values = [
             runs.without(outside + k) - runs.without(outside + k + site)
@@ -173,11 +173,15 @@ class Runs:
     def __init__(
         self,
         causal: CircuitParts,
+        inside: Circuit,
         everything: Circuit,
         on: Pairs,
+        *,
         metric: Metric | Callable[[Output, Pair], float],
         ablation: Ablation,
     ) -> None:
+        for chosen in inside.chosen_on:
+            chosen.check(on, what="a circuit")
         if causal._sequential:  # noqa: SLF001
             causal._note(  # noqa: SLF001
                 "not sequential: a circuit's share of the behaviour is a ratio of means, for which "

@@ -345,7 +345,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
     ) -> Ratio:
         """Score what a circuit keeps, or its loss costs, as a share of ablating everything."""
         inside, everything = proper_part(circuit, among)
-        runs = Runs(self, everything, on, metric, ablation)
+        runs = Runs(self, inside, everything, on, metric=metric, ablation=ablation)
 
         def score_of(other: Circuit) -> Ratio:
             kind = f"{name} ({_name_of(ablation)}, {runs.metric})"

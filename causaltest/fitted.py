@@ -91,6 +91,39 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Pairs on which something was chosen, such as the members of a circuit.
+
+    Parameters
+    ----------
+    seen
+        The pairs.
+    by
+        The label that keeps them apart from others, if there is one.
+    """
+
+    seen: Seen
+    by: str | None
+
+    @staticmethod
+    def of(pairs: Pairs) -> Chosen:
+        """Describe a pair set, kept apart by its cluster."""
+        return Chosen(Seen.of(pairs, pairs.cluster), pairs.cluster)
+
+    def check(self, judged: Pairs, *, what: str) -> None:
+        """Refuse to judge the choice on pairs that share a prompt or cluster with these.
+
+        Raises
+        ------
+        EvidenceError
+            They share one.
+        """
+        labelled = self.by is not None and all(self.by in pair.labels for pair in judged)
+        chosen = f"{what} chosen on {self.seen.name}"
+        self.seen.check(judged, what=chosen, by=self.by if labelled else None)
+
+
+@dataclass(frozen=True)
 class Known:
     """Numbers, and pairs that they were fitted to."""
 

@@ -72,7 +72,8 @@ LAYERS = {
     "plain_runs": layer(RUN | {"cache"}, set()),
     "measuring": layer(RUN | {"cache", "fitted", "health", "plain_runs"}, TORCH),
     "sweeps": layer(
-        MEASURING | {"cache", "controls", "grids", "plain_runs", "progress"}, TORCH | {"pandas"}
+        MEASURING | {"cache", "controls", "fitted", "grids", "plain_runs", "progress"},
+        TORCH | {"msgspec", "pandas"},
     ),
     "experiment": layer(
         MEASURING

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from causaltest.circuits import Channel, Circuit, CircuitEdge, End
+from causaltest.fitted import Chosen
 from causaltest.sites import Site
 
 Kind = Literal["input", "head", "mlp", "logits"]
@@ -69,7 +70,9 @@ class Edge:
         return Site(_READ[self.channel], layer=node.layer, head=node.head)
 
 
-def circuit_of(chosen: Sequence[Edge], every: Sequence[Edge]) -> Circuit:
+def circuit_of(
+    chosen: Sequence[Edge], every: Sequence[Edge], chosen_on: Chosen | None = None
+) -> Circuit:
     """Return the components that send along some edges, and those edges that join them.
 
     Parameters
@@ -78,6 +81,8 @@ def circuit_of(chosen: Sequence[Edge], every: Sequence[Edge]) -> Circuit:
         The edges.
     every
         All edges of the graph, which tell how many heads share keys and values.
+    chosen_on
+        The pairs that were scored, as far as that is known.
     """
     members = {e.sender_site: None for e in chosen if e.sender.kind != "input"}
     joined = (
@@ -86,7 +91,7 @@ def circuit_of(chosen: Sequence[Edge], every: Sequence[Edge]) -> Circuit:
         for end in _ends(e.receiver, every)
         if end == "logits" or end in members
     )
-    return Circuit(*members, edges=joined)
+    return Circuit(*members, edges=joined, chosen_on=() if chosen_on is None else (chosen_on,))
 
 
 def _ends(receiver: Node, every: Sequence[Edge]) -> Iterator[End]:

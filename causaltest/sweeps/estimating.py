@@ -8,6 +8,7 @@ import numpy as np
 
 from causaltest.engine.sweeps.keeping import packed, unpacked
 from causaltest.errors import InterventionError
+from causaltest.fitted import Chosen
 from causaltest.grids import EstimatedGrid
 from causaltest.interventions import interchange
 from causaltest.metrics import as_metric, logit_diff
@@ -193,6 +194,7 @@ class Estimating(Mapped):
             steps,
             (pairs.name, pairs.sha256),
             tuple(pair.id for pair in pairs),
+            chosen_on=Chosen.of(pairs),
         )
         if verify:
             strongest = found.top(min(verify, len(found.edges)))

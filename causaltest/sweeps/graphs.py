@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 
 from causaltest.circuits import Circuit
 from causaltest.errors import InterventionError, RecordError
+from causaltest.fitted import Chosen
 from causaltest.grids import Verification
 from causaltest.sweeps.components import Edge, Kind, Node, circuit_of
 
@@ -34,6 +36,8 @@ class EdgeScores:
         What was scored.
     exact
         Exact effects of some edges, by name.
+    chosen_on
+        The pairs, for what is chosen by these scores.
     """
 
     edges: tuple[Edge, ...]
@@ -44,6 +48,7 @@ class EdgeScores:
     pair_set: tuple[str, str]
     pair_ids: tuple[str, ...]
     exact: Mapping[str, np.ndarray] = field(default_factory=dict)
+    chosen_on: Chosen | None = None
 
     def __repr__(self) -> str:
         way = "EAP" if self.steps == 1 else f"EAP-IG, {self.steps} steps"
@@ -102,9 +107,9 @@ class EdgeScores:
         """Return the components that send along the strongest edges, for `faithfulness`.
 
         It carries those edges, as far as they lead to another of these components or the logits.
-        The choice rests on these pairs: claim it on others.
+        The choice rests on these pairs: claims about it on them are refused.
         """
-        return circuit_of(self.top(count), self.edges)
+        return circuit_of(self.top(count), self.edges, self.chosen_on)
 
     def to_pandas(self) -> Any:
         """Return one row for each edge: its ends, mean estimate, and exact effect where known.
@@ -153,6 +158,7 @@ class EdgeScores:
             "metric": self.metric,
             "steps": self.steps,
             "pair_set": list(self.pair_set),
+            "chosen_on": msgspec.to_builtins(self.chosen_on),
             "nodes": [
                 {"name": n.name, "kind": n.kind}
                 | ({"layer": n.layer} if n.layer >= 0 else {})
@@ -198,7 +204,8 @@ def read_circuit(path: str | Path, *, edges: int) -> Circuit:
     -------
     Circuit
         The components that send along them, and the edges between these; the same as
-        `EdgeScores.circuit`. The choice rests on the pairs of the graph: claim it on others.
+        `EdgeScores.circuit`. The choice rests on the pairs of the graph: claims on these are
+        refused.
 
     Raises
     ------
@@ -212,7 +219,8 @@ def read_circuit(path: str | Path, *, edges: int) -> Circuit:
     >>> import json, pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "edges.json"
     >>> edge = {"sender": "m0", "receiver": "logits", "channel": "", "estimate": 0.3}
-    >>> _ = path.write_text(json.dumps({"schema": "causaltest.edges/1", "edges": [edge]}))
+    >>> graph = {"schema": "causaltest.edges/1", "chosen_on": None, "edges": [edge]}
+    >>> _ = path.write_text(json.dumps(graph))
     >>> print(*read_circuit(path, edges=1).edges)
     mlp_output[0]->logits
     """
@@ -226,12 +234,13 @@ def read_circuit(path: str | Path, *, edges: int) -> Circuit:
             for row in made["edges"]
         ]
         estimates = np.array([row["estimate"] for row in made["edges"]], dtype=float)
-    except (ValueError, KeyError, TypeError) as error:
+        chosen_on = msgspec.convert(made["chosen_on"], Chosen | None)
+    except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
         raise RecordError(
             f"{path.name} is no graph of edges; expected what edge_attribution(...).save wrote "
             f"({type(error).__name__}: {error})"
         ) from error
-    return circuit_of([read[i] for i in _strongest(estimates, edges)], read)
+    return circuit_of([read[i] for i in _strongest(estimates, edges)], read, chosen_on)
 
 
 def _node(name: str) -> Node:

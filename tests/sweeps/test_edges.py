@@ -12,15 +12,18 @@ import transformers
 
 from causaltest import (
     Causal,
+    Circuit,
     Model,
     Pair,
     Pairs,
     apply_function,
     from_source,
+    head_attention_value_output,
     interchange,
+    mlp_output,
     read_circuit,
 )
-from causaltest.errors import InterventionError, ModelError, PairError, RecordError
+from causaltest.errors import EvidenceError, InterventionError, ModelError, PairError, RecordError
 from causaltest.sweeps.components import circuit_of
 
 STEP = 0.02
@@ -113,6 +116,31 @@ def test_a_circuit_carries_the_edges_between_its_components(scores, tmp_path):
     drawn = (f"{name(e.sender)}->{name(e.receiver)}{e.channel}" for e in circuit.edges)
     assert sorted(drawn) == told
     assert read_circuit(scores.save(tmp_path / "edges.json"), edges=10) == circuit
+
+
+@pytest.mark.parametrize("way", ["scores", "file", "more", "less"])
+def test_a_circuit_is_not_judged_on_the_pairs_it_was_chosen_on(
+    instrument, pronouns, scores, tmp_path, way
+):
+    """Whether it comes from the scores or their file, with members added or taken away."""
+    circuit = scores.circuit(10)
+    added = head_attention_value_output(0, 0)
+    circuit = {
+        "scores": lambda: circuit,
+        "file": lambda: read_circuit(scores.save(tmp_path / "edges.json"), edges=10),
+        "more": lambda: Circuit(added) + circuit,
+        "less": lambda: circuit - circuit.sites[0],
+    }[way]()
+    among = [head_attention_value_output(layer, head) for layer in range(3) for head in range(4)]
+    among += [mlp_output(layer) for layer in range(3)]
+    for claim in (
+        instrument.faithfulness, instrument.necessity, instrument.incompleteness,
+        instrument.minimality,
+    ):  # fmt: skip
+        with pytest.raises(EvidenceError, match=r"^a circuit chosen on .* cannot be judged on"):
+            claim(circuit, among=among, on=pronouns[2:5])
+    fresh = instrument.faithfulness(circuit, among=among, on=pronouns[3:])
+    assert len(fresh.values) == len(pronouns) - 3
 
 
 @pytest.mark.parametrize(
