@@ -188,6 +188,24 @@ def test_report_says_that_a_later_run_was_killed(results, tmp_path):
     assert f"note: {beside} lies beside it and cannot be read" in done.output
 
 
+def test_report_does_not_call_a_run_cut_that_ended(results, tmp_path):
+    """The running file of a run whose results lie beside it is refused, and its page is kept."""
+    found = records.read(results)
+    dated = msgspec.structs.replace(found.run, started="2026-03-02T10:00:00+00:00")
+    path, running = tmp_path / "dated" / "results.json", tmp_path / "dated" / "results.jsonl"
+    records.write(msgspec.structs.replace(found, run=dated), path)
+    records.append_jsonl(running, dated)
+    records.append_jsonl(running, found.claims[0])
+    done = run("report", running)
+    assert done.exit_code == 2
+    told = " ".join(done.output.split())
+    assert f"{running} was written while a run went, and that run ended: its results are in" in told
+    assert f"causaltest report {path}" in told
+    assert not (tmp_path / "dated" / "report.html").exists()
+    path.write_text("{")
+    assert run("report", running).exit_code == 0
+
+
 def test_plan_from_a_pilot_by_hand(results):
     """Spread, level and distance are those of the pilot; the count agrees with scipy."""
     (plan,) = json.loads(run("plan", "--pilot", results, "--json").output)

@@ -52,10 +52,10 @@ def report(
       causaltest report reports/results.json --figures figures --format pdf
       causaltest report reports/results.json --history hypotheses/history.jsonl
     """  # noqa: D301 - click reads \b
-    from causaltest.records import read, recover
+    from causaltest.records import read
     from causaltest.report import html
 
-    found = recover(results) if results.suffix == ".jsonl" else read(results)
+    found = _recovered(results) if results.suffix == ".jsonl" else read(results)
     page = output or results.with_name("report.html")
     html.write(found, page, past=_past(history, baseline))
     for note in (*found.run.notes, *_later_run(results, found)):
@@ -66,6 +66,28 @@ def report(
 
         saved = save_figures(found, figures, cast("Any", form))
         click.echo(f"figures: {len(saved)} in {figures}")
+
+
+def _recovered(path: Path) -> Results:
+    """Return what a killed run left; one that ended has results of its own."""
+    from causaltest.errors import RecordError
+    from causaltest.records import read, recover
+
+    found, beside = recover(path), path.with_suffix(".json")
+    try:
+        ended = beside.is_file() and _same_run(read(beside), found)
+    except RecordError:  # of another version, or damaged: what runs wrote as they went is left
+        ended = False
+    if ended:
+        raise click.UsageError(
+            f"{path} was written while a run went, and that run ended: its results are in "
+            f"{beside}\ncausaltest report {beside}"
+        )
+    return found
+
+
+def _same_run(one: Results, other: Results) -> bool:
+    return one.run.started == other.run.started != ""
 
 
 def _later_run(path: Path, found: Results) -> list[str]:
