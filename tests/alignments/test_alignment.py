@@ -220,9 +220,11 @@ def test_the_intervention_itself_is_not_judged_on_them_either(alignment, equalit
 def test_every_seed_is_reported(alignment, equality):
     """The trail tells the dev accuracy of each seed and which was kept."""
     assert [fit.seed for fit in alignment.origin.fits] == [0, 1]
-    note = next(note for note in equality.trail.notes if note.startswith("alignment of left"))
-    assert "learned from 120 pairs of train, kept apart by 'entities'" in note
-    assert f"seed {alignment.origin.kept} kept" in note
+    # Other tests learn on the same trail, in any order.
+    told = [note for note in equality.trail.notes if note.startswith("alignment of left")]
+    kept = f"seed {alignment.origin.kept} kept"
+    learned = "learned from 120 pairs of train, kept apart by 'entities'"
+    assert any(learned in note and kept in note for note in told)
 
 
 def test_an_alignment_shows_what_its_directions_are_made_of(alignment):
