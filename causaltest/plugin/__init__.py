@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import controller, families, models, options, running, sets
+from causaltest.plugin import controller, families, models, options, sets
 from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE, Session
 
@@ -95,6 +95,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             models.check(items, config)
     if any(families.uses_fixtures(item) for item in items):
         if not config.pluginmanager.has_plugin("causaltest-running"):
+            from causaltest.plugin import running
+
             config.pluginmanager.register(running, "causaltest-running")
         with session.refusals:
             if not session.refusals.told:
