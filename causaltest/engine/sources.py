@@ -41,6 +41,22 @@ class Stored(dict[Intervention, dict[Site, tuple[Tensor, list[int]]]]):
         self.ledger: list[Entry] = []
 
 
+def of_rows(flat: Tensor, counts: Sequence[int], rows: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """Return what was read of some rows, and how many entries each has.
+
+    Parameters
+    ----------
+    flat, counts
+        What was read of all rows, and the entries of each.
+    rows
+        Those that are wanted, in their order.
+    """
+    if list(rows) == list(range(len(counts))):
+        return flat, list(counts)
+    split = torch.split(flat, list(counts))
+    return torch.cat([split[row] for row in rows]), [counts[row] for row in rows]
+
+
 Known = dict[tuple[object, ...], dict[Site, tuple[Tensor, list[int]]]]
 """What was read for one batch and is the same in every draw."""
 

@@ -107,9 +107,15 @@ class Columns:
 
 
 class Paired:
-    """What is measured on pairs: which ones, and the units that they belong to."""
+    """What is measured on pairs: in words, on which ones, and the units that they belong to."""
 
     _columns: Columns
+    _subject: str
+
+    @property
+    def subject(self) -> str:
+        """What was measured, in words."""
+        return self._subject
 
     @property
     def columns(self) -> Columns:

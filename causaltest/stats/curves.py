@@ -126,11 +126,6 @@ class Curve(Paired):
         self._judge = judge
 
     @property
-    def subject(self) -> str:
-        """What was measured, in words."""
-        return self._subject
-
-    @property
     def doses(self) -> tuple[float, ...]:
         """The doses."""
         return tuple(self._doses.tolist())

@@ -82,11 +82,6 @@ class Gridded(Paired):
         return dict(self._axes)
 
     @property
-    def subject(self) -> str:
-        """What was measured, in words."""
-        return self._subject
-
-    @property
     def metric(self) -> str:
         """Name of the metric."""
         return self._metric

@@ -58,11 +58,6 @@ class Measured(Paired):
         return self._columns.values
 
     @property
-    def subject(self) -> str:
-        """What was measured, in words."""
-        return self._subject
-
-    @property
     def metric(self) -> str:
         """Name of the metric, e.g. `recovery`; empty where unknown."""
         return self._metric

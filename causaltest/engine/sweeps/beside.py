@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from causaltest.engine.access import take
@@ -17,7 +16,7 @@ from causaltest.engine.output import Output
 from causaltest.engine.prompts import Batch
 from causaltest.engine.rows import for_each_row
 from causaltest.engine.run import Score
-from causaltest.engine.sources import Stored
+from causaltest.engine.sources import Stored, of_rows
 from causaltest.engine.sweeps.planning import Strip
 from causaltest.errors import CausaltestError
 from causaltest.interventions import Interchange
@@ -70,7 +69,7 @@ class Reading:
         self._model = model
         self._sites = tuple(dict.fromkeys(sites))
         self._rows = rows
-        self._read: dict[Site, tuple[tuple[Tensor, ...], Tensor]] = {}
+        self._read: dict[Site, tuple[Tensor, list[int]]] = {}
         self._again = False
 
     @property
@@ -91,8 +90,7 @@ class Reading:
                 self._again |= site in self._read
                 tensor = for_each_row(tensor, self._rows)
                 where, counts = self._model.places(site, access, tensor, self._rows)
-                flat = take(tensor, where, access)
-                self._read[site] = torch.split(flat, list(counts)), flat
+                self._read[site] = take(tensor, where, access), counts
 
         return operation
 
@@ -103,13 +101,7 @@ class Reading:
 
     def of(self, site: Site, rows: Sequence[int]) -> tuple[Tensor, list[int]] | None:
         """Return what was read of some rows, and how many entries each has; None if nothing."""
-        if site not in self._read:
-            return None
-        split, flat = self._read[site]
-        if list(rows) == list(range(len(split))):
-            return flat, [len(each) for each in split]
-        chosen = [split[row] for row in rows]
-        return torch.cat(chosen), [len(each) for each in chosen]
+        return of_rows(*self._read[site], rows) if site in self._read else None
 
 
 class Own:

@@ -59,7 +59,6 @@ class Opening:
         self._given = sources.rows_beside(len(task.ids[pairs[0]]))
         self._reading: Reading | None = None
         self._own: Own | None = None
-        self._strips = [Strip(cell, draw, (pair,)) for pair, cell, draw in watched]
         self.watched = tuple(watched)
         self.sample = tuple(sample)
         self._edits: list[Applied] = []
@@ -85,7 +84,7 @@ class Opening:
             own, first = slice(first, first + len(self._given)), first + len(self._given)
             self._reading = Reading(self._task.model, self._sources.sites, _part(batch, own))
             placed += [Placed(own, *each) for each in self._reading.operations]
-        strips = list(self._strips)
+        strips = [Strip(cell, draw, (pair,)) for pair, cell, draw in self.watched]
         task = self._task
         if self.sample:
             own = slice(0, len(self._pairs))
@@ -100,7 +99,7 @@ class Opening:
         return [*merged(placed, batch), end]
 
     def _placed(self, task: Task, strip: Strip, own: slice, rows: Batch) -> list[Placed]:
-        reading, place = self._reading, {pair: row for row, pair in enumerate(self._pairs)}
+        reading = self._reading
         if strip.cell == len(self._task.cells):
             assert self._own is not None
             reading = self._own.reading
@@ -110,7 +109,7 @@ class Opening:
             draw=strip.draw, stored=stored, means=task.means,
         )  # fmt: skip
         self._edits += edits
-        chosen = [place[pair] for pair in strip.pairs]
+        chosen = [self._pairs.index(pair) for pair in strip.pairs]
         found: list[Placed] = []
         for path, side, operation in operations:
             if isinstance(operation, Applied) and reading is not None:
@@ -191,14 +190,12 @@ class _Filled:
         self._edit, self._reading, self._rows = edit, reading, rows
 
     def __call__(self, tensor: Tensor) -> Tensor | None:
-        found = self._reading.of(self._edit.site, self._rows) if self._reads else None
+        found = None
+        if self._edit.part.needs_source:
+            found = self._reading.of(self._edit.site, self._rows)
         if found is not None:
             self._edit.values, self._edit.value_counts = found
         return self._edit(tensor)
-
-    @property
-    def _reads(self) -> bool:
-        return self._edit.part.needs_source
 
 
 def _part(batch: Batch, own: slice) -> Batch:

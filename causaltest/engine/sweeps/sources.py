@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from causaltest.engine.apply import donors, has_source
 from causaltest.engine.prompts import Row
-from causaltest.engine.sources import Stored, drawn, means_for, reads_for
+from causaltest.engine.sources import Stored, drawn, means_for, of_rows, reads_for
 from causaltest.engine.sweeps.beside import Reading
 from causaltest.engine.sweeps.edited import EditedRuns
 from causaltest.engine.sweeps.planning import Strip
@@ -123,11 +122,11 @@ class Sources:
         return all(has_source(self._task.pairs[index], part.source) for index in self._pairs)
 
     def _given(self, cell: Intervention, pairs: Sequence[int], draw: int) -> Stored:
-        found = Stored()
+        found, rows = Stored(), [self._place[pair] for pair in pairs]
         for part in cell.parts:
             if part in self._parts or part in self._plain:
                 read = self._of(draw if drawn(part) else 0, edited=part in self._shared)[part]
-                found[part] = {site: self._chosen(*read[site], pairs) for site in part.sites}
+                found[part] = {site: of_rows(*read[site], rows) for site in part.sites}
         return found
 
     def _of(self, draw: int, *, edited: bool) -> Stored:
@@ -155,15 +154,6 @@ class Sources:
         """What edits of source runs put in at mean-ablated sites."""
         parts = dict.fromkeys(part for under in self._shared.values() for part in under.parts)
         return means_for(self._task.model, together(list(parts)), self._task.pairs)
-
-    def _chosen(
-        self, flat: Tensor, counts: Sequence[int], pairs: Sequence[int]
-    ) -> tuple[Tensor, list[int]]:
-        places = [self._place[pair] for pair in pairs]
-        if places == list(range(len(counts))):
-            return flat, list(counts)
-        split = torch.split(flat, list(counts))
-        return torch.cat([split[place] for place in places]), [counts[place] for place in places]
 
 
 def _prompt(part: Intervention) -> object:
