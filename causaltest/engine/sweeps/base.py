@@ -103,9 +103,9 @@ def base_runs(
         noting = Noting(output)
         values[pair] = task.metric(noting)
         plain[pair] = (values[pair], *beside.scored(output))
-        reads[pair] = None if everywhere or noting.read is None else tuple(sorted(noting.read))
+        reads[pair] = tuple(sorted(noting.read)) if noting.read and not everywhere else None
         noted.append(noting)
-    among = None if everywhere else _among(noted)
+    among = None if everywhere or None in reads.values() else _among(noted)
     logits: dict[int, Tensor] = {}
     largest: dict[int, float] = {}
     for pair, output in zip(pairs, outputs, strict=True):

@@ -410,6 +410,14 @@ def test_logits_of_classes_that_nobody_reads_are_not_computed(
     assert (sum(rows) == base) if not wrapped else (sum(rows) > base)
 
 
+def test_a_metric_may_read_no_logits(small, some_pairs):
+    """A metric of something else is taken in each cell, as in a loop."""
+    model, pairs = small("gpt2"), some_pairs(2, same=1)
+    found = sweep(model, grid(model, 9), pairs, lambda _output: 0.5)
+    assert (found.values == 0.5).all()
+    assert found.plan.name == "growing"
+
+
 def test_cells_before_the_first_other_token_take_no_arithmetic(small, some_pairs):
     """Such cells have exactly the base value, are listed, and their rows are not run."""
     model = small("gpt2")
