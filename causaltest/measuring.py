@@ -193,6 +193,11 @@ class Measuring(Fitted, ABC):
                 f"on= takes a pair set (Pairs); got {type(on).__name__}. "
                 "Wrap pairs as Pairs([...], name=..., cluster=...)"
             )
+        if self._runs.refresh():
+            self._note(
+                "the network was changed since earlier numbers were measured; its plain runs were "
+                "measured anew"
+            )
         self.trail.pair_sets[on.sha256] = on
         if on.cluster is None:
             _check_different(on)

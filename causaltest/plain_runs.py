@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from causaltest.cache import Recall, Recalled
+from causaltest.cache.identity import precision
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import score_identity
+from causaltest.engine.standing import standing
 from causaltest.metrics import Metric
 from causaltest.pairs import Pairs
 from causaltest.sites import Site
@@ -38,6 +40,30 @@ class PlainRuns:
         self._found: dict[tuple[str, Metric, Side], Recalled[tuple[float, ...]]] = {}
         self._floors: dict[tuple[tuple[Site, ...], str, Metric], Recalled[float]] = {}
         self._kept: dict[tuple[str, Side], list[Output]] = {}
+        self._standing: object = None
+
+    def refresh(self) -> bool:
+        """Forget what may not hold any more, before something is measured.
+
+        Those are all numbers where the network was changed, and what functions of the caller said,
+        which may depend on anything.
+
+        Returns
+        -------
+        bool
+            Whether numbers of another network were forgotten.
+        """
+        network = self._model.network
+        own = self._model.forwards_itself
+        now = (standing(network), precision(self._model)) if own else (object(), None)
+        changed = self._standing is not None and now != self._standing
+        self._standing = now
+        if changed:
+            changed = bool(self._found) and own
+            self._found, self._floors, self._kept = {}, {}, {}
+        self._found = {key: each for key, each in self._found.items() if key[1].is_known}
+        self._floors = {key: each for key, each in self._floors.items() if key[2].is_known}
+        return changed
 
     def scores(self, metric: Metric, pairs: Pairs, side: Side) -> Recalled[tuple[float, ...]]:
         """Score the base or source prompt of every pair."""
@@ -50,7 +76,7 @@ class PlainRuns:
 
     def _outputs(self, pairs: Pairs, side: Side) -> list[Output]:
         """Run prompts plainly; where outputs are small the last set's are kept for more metrics."""
-        key = (pairs.sha256, side)
+        key = (repr([pairs.sha256, *(pair.id for pair in pairs)]), side)
         if key not in self._kept:
             outputs = self._model.run([Row.of(pair, side) for pair in pairs])
             size = sum(each.logits.numel() * each.logits.element_size() for each in outputs)

@@ -112,7 +112,14 @@ def test_a_function_becomes_a_metric() -> None:
             lambda _output, _pair: "high",
             "metric <lambda> gave 'high' (str) for pair p; expected one",
         ),
-        (lambda output, _pair: output.at(), "(Tensor) for pair p; expected one number"),
+        (
+            lambda _output, _pair: "3.5",
+            "metric <lambda> gave '3.5' (str) for pair p; expected one",
+        ),
+        (
+            lambda output, _pair: output.at(),
+            "gave Tensor of shape (3,) for pair p; expected one number",
+        ),
         (lambda _output, _pair: [1.0], "metric <lambda> gave [1.0] (list) for pair p"),
     ],
 )

@@ -17,8 +17,8 @@ from torch import nn
 
 import causaltest
 from causaltest.cache.store import SCHEMA, digest
-from causaltest.engine.loading import fingerprint
 from causaltest.engine.model import Model
+from causaltest.engine.standing import weights
 from causaltest.engine.turns import callers_hooks
 from causaltest.errors import ModelError
 
@@ -60,14 +60,13 @@ class Identity:
         self._settings = self._described()
         self._weights = _stamps(model.network)
         try:
-            weights = fingerprint(model.network)
+            saved = model.sha256
         except ModelError as error:
             raise Unkeyed(str(error)) from error
-        vars(model).setdefault("sha256", weights)
         # The fingerprint leaves out buffers that are not saved with the model.
         buffers = [[name, _bytes(each)] for name, each in model.network.named_buffers()]
         words = _tokenizer(model.prompts.tokenizer)
-        self.sha256 = digest([self._settings, weights, buffers, words, _versions()])
+        self.sha256 = digest([self._settings, saved, buffers, words, _versions()])
 
     def check(self) -> None:
         """Make sure that the model is the same as in the beginning.
@@ -92,16 +91,17 @@ class Identity:
             [name, *describe.code(module), describe.settings(module)]
             for name, module in network.named_modules()
         ]
-        return [modules, _precision(self._model)]
+        return [modules, precision(self._model)]
 
 
-def _stamps(network: nn.Module) -> list[object]:
-    """Return what shows that weights changed: counts of changes, and sums of their bits."""
-    return [
-        [name, str(each.dtype), list(each.shape), each._version, _bits(each)]  # noqa: SLF001 - the count of changes
-        for kind in (network.named_parameters, network.named_buffers)
-        for name, each in kind()
-    ]
+def _stamps(network: nn.Module) -> tuple[object, ...]:
+    """Return what shows that weights changed."""
+    found = weights(network)
+    if any(each[-1] is None for each in found):
+        if any(each.is_meta for each in network.parameters()):
+            raise Unkeyed("some weights are on the meta device")
+        raise Unkeyed("some weights are of a kind that cannot be looked at")
+    return found
 
 
 class _Describing:
@@ -141,7 +141,7 @@ class _Describing:
         if isinstance(value, (torch.dtype, torch.device, slice, Enum)):
             return str(value)
         if isinstance(value, torch.Tensor):
-            return [str(value.dtype), list(value.shape), _bits(value), _bytes(value)]
+            return [str(value.dtype), list(value.shape), _bytes(value)]
         return self._code_or_configuration(value)
 
     def _code_or_configuration(self, value: Any) -> object:
@@ -182,26 +182,12 @@ def _check_known(code: Any) -> None:
         raise Unkeyed(f"{home}.{name} is code that is known by no version")
 
 
-def _bits(tensor: torch.Tensor) -> int:
-    """Return the sum of a tensor's bits, taken as whole numbers: any one change shows."""
-    if tensor.is_meta:
-        raise Unkeyed("some weights are on the meta device")
-    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    try:
-        found = tensor.detach().contiguous().flatten()
-        if found.dtype.itemsize not in kinds:
-            found = torch.view_as_real(found).contiguous().flatten()
-        return int(found.view(kinds[found.dtype.itemsize]).sum(dtype=torch.int64))
-    except (RuntimeError, KeyError) as error:
-        raise Unkeyed("some weights are of a kind that cannot be looked at") from error
-
-
 def _bytes(tensor: torch.Tensor) -> str:
     data = tensor.detach().to("cpu").contiguous().flatten().view(torch.uint8)
     return hashlib.sha256(data.numpy().data).hexdigest()
 
 
-def _precision(model: Model) -> list[object]:
+def precision(model: Model) -> list[object]:
     """Return what else numbers depend on that can change while a program runs."""
     device = model.device
     cuda = device.type == "cuda"

@@ -23,6 +23,7 @@ from causaltest.engine.placement import Placement
 from causaltest.engine.prompts import Batch, Prompts, Row, batch
 from causaltest.engine.reading import read_batch
 from causaltest.engine.rows import as_row
+from causaltest.engine.standing import weights
 from causaltest.engine.turns import turn
 from causaltest.errors import ModelError
 from causaltest.pairs import Pair, Prompt
@@ -105,6 +106,7 @@ class Model(Asking):
         self._forward = forward
         self._call = Call(network, forward, self.name)
         self._entrance = Entrance(network)
+        self._hashed: tuple[object, str] | None = None
         self._known: dict[Prompt, tuple[Tensor, tuple[int]]] = {}
         self.prepared: tuple[Intervention, bool, list[tuple[Intervention, Site, Access]]] | None
         self.prepared = None
@@ -150,10 +152,13 @@ class Model(Asking):
             self.name,
         )
 
-    @cached_property
+    @property
     def sha256(self) -> str:
-        """Hash of all weights."""
-        return fingerprint(self.network)
+        """Hash of all weights, as they are now."""
+        now = weights(self.network)
+        if self._hashed is None or self._hashed[0] != now:
+            self._hashed = now, fingerprint(self.network)
+        return self._hashed[1]
 
     @property
     def device(self) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -60,6 +60,10 @@ class Output:
         A sweep computes no others where a metric reads its logits by this alone.
         """
         return self.at(pos)[list(classes)]
+
+    def apart(self) -> Output:
+        """Return the same with logits that nobody else reads."""
+        return replace(self, logits=self.logits.clone())
 
     def answer_id(self, answer: str | int) -> int:
         """Return the class index of an answer: a token, or a class number."""

@@ -56,6 +56,11 @@ class Noting(Output):
             self.chosen.update(classes)
         return self._noted(pos)[list(classes)]
 
+    def apart(self) -> Noting:
+        """Return the same with logits that nobody else reads; it notes here what is read."""
+        object.__setattr__(self, "inner", self.inner.apart())
+        return self
+
     def _noted(self, pos: Pos) -> Tensor:
         found = self.inner.at(pos)
         if self.read is not None:
@@ -140,6 +145,11 @@ class Partial(Output):
         if not set(classes).issubset(self.among.chosen):
             raise Unread
         return self._computed(pos)[[self.among.chosen.index(each) for each in classes]]
+
+    def apart(self) -> Partial:
+        """Return the same with logits that nobody else reads."""
+        own = {place: each.clone() for place, each in self.computed.items()}
+        return Partial(self.row, self.model, own, self.among)
 
     def _computed(self, pos: Pos) -> Tensor:
         places = self.model.prompts.positions(self.row, pos)
