@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from causaltest.engine.conformance import Report, conformance
@@ -83,7 +84,7 @@ def small_config(config_class: Any, changes: Mapping[str, Any]) -> Any:
         Settings that win over the small ones: a mapping for a nested configuration, ... for
         what is to keep its default.
     """
-    default = config_class()
+    default = _default(config_class, changes)
     settings = {
         name: SMALL[name] for name, value in default.to_dict().items()
         if name in SMALL and not isinstance(value, (list, tuple, dict))
@@ -100,6 +101,14 @@ def small_config(config_class: Any, changes: Mapping[str, Any]) -> Any:
         elif name not in settings or not isinstance(value, Mapping):
             settings[name] = value
     return config_class(**settings)
+
+
+def _default(config_class: Any, changes: Mapping[str, Any]) -> Any:
+    """Return a configuration as it comes, or with some changes where it does not come without."""
+    try:
+        return config_class()
+    except (StrictDataclassError, ValueError):
+        return config_class(**{name: each for name, each in changes.items() if each is not ...})
 
 
 def small_network(subject: Subject) -> nn.Module:
@@ -168,6 +177,14 @@ def _image_and_text(network: Any, ids: Tensor, mask: Tensor) -> object:
     return logits[:, -ids.shape[1] :]  # what stands before the text is the image
 
 
+def _codebooks(network: Any, ids: Tensor, mask: Tensor) -> object:
+    """Give every codebook of a token the same code, and take the answers of all together."""
+    count = network.config.num_codebooks
+    codes = ids.repeat_interleave(count, 0)
+    logits = network(input_ids=codes, attention_mask=mask, use_cache=False).logits
+    return logits.unflatten(0, (len(ids), count)).movedim(1, 2).flatten(2)
+
+
 _FORWARDS: dict[str, Forward] = {
     "encoder-decoders": _seq2seq,
     "vision": _images,
@@ -176,6 +193,11 @@ _FORWARDS: dict[str, Forward] = {
 # Of the models of image and text those that read any prompt beside any image; the others want
 # tokens that stand for the image, and are measured on text alone.
 _SEEING = frozenset({"blip", "blip-2", "git", "kosmos-2"})
+# What families need beside token ids.
+_OF_FAMILY: dict[str, Forward] = {
+    "musicgen": _codebooks,
+    "musicgen_melody": _codebooks,
+}
 _PROMPTS: dict[str, tuple[Prompt, Prompt]] = {
     "vision": ((9,), (23,)),
     "speech": ((9, 12, 30, 41, 17, 25), (23, 33, 11, 19, 28, 40)),
@@ -192,7 +214,7 @@ def measure(subject: Subject) -> Report:
     True
     """
     network = small_network(subject)
-    forward = _FORWARDS.get(subject.kind)
+    forward = _OF_FAMILY.get(subject.model_type, _FORWARDS.get(subject.kind))
     if subject.kind == "image and text" and subject.model_type in _SEEING:
         forward = _image_and_text
     model = Model(network, name=subject.model_type, forward=forward)

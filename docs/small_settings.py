@@ -11,7 +11,7 @@ SMALL: Mapping[str, Any] = {
             "vocab_size", "hidden_size", "d_model", "n_embd", "dim", "embed_dim", "embedding_size",
             "emb_dim", "word_embed_proj_dim", "lru_width", "vocab_size_per_layer_input",
             "relation_vocab_size", "shared_intermediate_size", "max_source_positions",
-            "max_target_positions", "text_embed_dim",
+            "max_target_positions", "text_embed_dim", "hidden_size_global",
         ),
         64,
     ),
@@ -111,17 +111,32 @@ _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 
 TWEAKS: Mapping[str, Mapping[str, Any]] = {
     "axk1": _LATENT,
+    "blt": {"encoder_hash_byte_group_vocab": 64},
     "blip-2": {"image_token_index": 63, "num_query_tokens": 4},
     "axk2": _LATENT,
     "bamba": {"attn_layer_indices": [1]},
     "deepseek_v2": _LATENT,
     "deepseek_v3": _LATENT,
     "deepseek_v32": _LATENT,
+    "dots3_note": {
+        "text_config": _LATENT,
+        "vision_config": {
+            "mlp_layer_types": ["dense", "sparse"], "adapter_in_dim": 64, "adapter_out_dim": 64,
+        },
+        "audio_config": {"adapter_input_size": 64, "adapter_out_dim": 64},
+    },
     "dots3_note_text": _LATENT,
     "encoder-decoder": {"decoder": {"is_decoder": True, "add_cross_attention": True}},
     "esmc": {"num_key_value_heads": 4},
     "falcon_h1": {"mamba_d_ssm": 128},
     "gemma3n_text": {"num_kv_shared_layers": 0},
+    "gemma4_assistant": {
+        "text_config": {
+            "model_type": "gemma4_text", "hidden_size_per_layer_input": 0,
+            "vocab_size_per_layer_input": 0, "num_kv_shared_layers": 2, "num_hidden_layers": 2,
+            "layer_types": ["sliding_attention", "full_attention"],
+        }
+    },
     "glm4_moe_lite": _LATENT,
     "glm46v": _SECTIONS,
     "glm4v": _SECTIONS,

@@ -14,7 +14,12 @@ from causaltest.engine.calls import inner_blocks, module_of, settled, unrolled
 from causaltest.engine.candidates import MLP, attention_of, block_candidates, no_module
 from causaltest.engine.experts import of_expert
 from causaltest.engine.fitting import fitting
-from causaltest.engine.heads import settle_attention, settle_crossing_heads, suppose_heads
+from causaltest.engine.heads import (
+    drop_unmixed,
+    settle_attention,
+    settle_crossing_heads,
+    suppose_heads,
+)
 from causaltest.engine.hooks import Inside
 from causaltest.engine.layouts import Layout, Turned
 from causaltest.engine.loading import device_of
@@ -29,6 +34,9 @@ from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, KEYED, LAYER_COMPONENT
 from causaltest.spelling import did_you_mean
 
 Forward = Callable[[Tensor], object]
+
+# Lengths of the prompts of two probes. Networks that pool tokens take none of one or two.
+_TOKENS = ((2, 1), (8, 6))
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ def _head_of(access: Access, site: Site, name: str) -> Access:
 
 
 def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
-    """Find the components of a network by structure and check them with two small forward passes.
+    """Find the components of a network by structure and check them with a few small forward passes.
 
     Sizes are measured, not read from the configuration. The layout of fused projections and the
     split into heads are accepted only if, for a prompt of one token, where attention can only copy,
@@ -203,20 +211,19 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     vocabulary = _vocabulary(network, embedding)
     rows = min(8, vocabulary)
     try:
-        several = _probe(network, forward, _some_ids(1, 2, vocabulary), name)
-        single = _probe(network, forward, _some_ids(rows, 1, vocabulary), name)
+        several, single, tokens = _probes(network, forward, rows, vocabulary, name)
     except ModelError as error:
         if _has_attention(network):
             raise
         plain = not any(isinstance(module, nn.ModuleList) for module in network.modules())
         reason = no_stack(network, {}) if plain else str(error).splitlines()[0]
         return _without(vocabulary, reason)
-    layouts = layouts_of(several, single, rows)
+    layouts = layouts_of(several, single, rows, tokens)
     several, single = turned(several, layouts), turned(single, layouts)
     stacks = find_stacks(network, several, 1)
     if not stacks:
         return replace(_without(vocabulary, no_stack(network, several)), layouts=layouts)
-    ids = _some_ids(1, 2, vocabulary).to(device_of(network))
+    ids = _some_ids(1, tokens[0], vocabulary).to(device_of(network))
     blocks = [path for stack in stacks for path in stack.blocks]
     probe = Probe(network, forward, ids, layouts)
     mixtures = find_mixtures(network, lambda: forward(ids), blocks, MLP)
@@ -277,6 +284,7 @@ def _of_stack(
         settle_attention(probe.network, findings, single, len(blocks))
     else:
         suppose_heads(probe.network, findings, len(blocks))
+    drop_unmixed(findings, (several, single), len(blocks))
     settle_crossing_heads(probe.network, findings, single, len(blocks))
     accesses, missing = findings.accesses, findings.missing
     with_experts(accesses, blocks, mixtures, missing, probe.layouts)
@@ -317,6 +325,23 @@ def _vocabulary(network: nn.Module, embedding: str) -> int:
     table = network.get_submodule(embedding) if embedding else None
     weight = getattr(table, "weight", None)
     return int(weight.shape[0]) if isinstance(weight, Tensor) and weight.ndim == 2 else 2
+
+
+def _probes(
+    network: nn.Module, forward: Forward, rows: int, vocabulary: int, name: str
+) -> tuple[dict[Place, Seen], dict[Place, Seen], tuple[int, int]]:
+    """Run one row, and several rows of fewer tokens: as few tokens as the network takes."""
+    failed: ModelError | None = None
+    for most, fewest in _TOKENS:
+        try:
+            several = _probe(network, forward, _some_ids(1, most, vocabulary), name)
+            single = _probe(network, forward, _some_ids(rows, fewest, vocabulary), name)
+        except ModelError as error:
+            failed = failed or error
+        else:
+            return several, single, (most, fewest)
+    assert failed is not None
+    raise failed
 
 
 def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict[Place, Seen]:

@@ -11,17 +11,21 @@ from causaltest.engine.layouts import USUAL, Layout
 from causaltest.engine.survey import Place, Seen
 
 
-def told(several: Tensor, single: Tensor, rows: int) -> Layout | None:
+def told(
+    several: Tensor, single: Tensor, rows: int, tokens: tuple[int, int] = (2, 1)
+) -> Layout | None:
     """Tell the axes of an activation by how they grow with the rows and shrink with the tokens.
 
     Parameters
     ----------
     several
-        What a run of one row of two tokens carried.
+        What a run of one row of several tokens carried.
     single
-        What a run of `rows` rows of one token carried.
+        What a run of `rows` rows of fewer tokens carried.
     rows
         Two or more.
+    tokens
+        How many tokens the rows of the two runs had.
 
     Returns
     -------
@@ -39,14 +43,17 @@ def told(several: Tensor, single: Tensor, rows: int) -> Layout | None:
         return None
     differ = [axis for axis in range(len(one)) if one[axis] != many[axis]]
     first = [axis for axis in differ if (one[axis], many[axis]) == (1, rows)]
-    second = [axis for axis in differ if (one[axis], many[axis]) == (2, 1)]
+    second = [axis for axis in differ if (one[axis], many[axis]) == tokens]
     if len(first) != 1 or len(second) != 1 or len(differ) != 2:
         return None
     return Layout(first[0], second[0])
 
 
 def layouts_of(
-    several: Mapping[Place, Seen], single: Mapping[Place, Seen], rows: int
+    several: Mapping[Place, Seen],
+    single: Mapping[Place, Seen],
+    rows: int,
+    tokens: tuple[int, int] = (2, 1),
 ) -> dict[Place, Layout]:
     """Return the layouts of all places that have one, in every call, and not the usual.
 
@@ -54,7 +61,7 @@ def layouts_of(
     ----------
     several, single
         Runs as for `told`, in which every call was kept.
-    rows
+    rows, tokens
         As for `told`.
     """
     found: dict[Place, Layout] = {}
@@ -63,7 +70,7 @@ def layouts_of(
         if other is None or other.calls != seen.calls:
             continue
         pairs = zip(seen.tensors, other.tensors, strict=True)
-        layouts = {None if a is None or b is None else told(a, b, rows) for a, b in pairs}
+        layouts = {None if a is None or b is None else told(a, b, rows, tokens) for a, b in pairs}
         layout = layouts.pop()
         usual = layout == USUAL and seen.tensor is not None and seen.tensor.ndim == 3
         if not layouts and layout is not None and not usual:

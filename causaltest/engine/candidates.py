@@ -16,19 +16,20 @@ _ATTENTION = (
 _ATTENTION_PROJECTION = (
     "c_proj", "o_proj", "out_proj", "dense", "output.dense", "out_lin", "wo", "proj", "to_out",
     "o", "output", "attn_out", "dense_out", "projection_layer", "attention.out_proj", "o_b_proj",
-    "mixer.o_proj", "self_attn.o_proj", "attn.out_proj",
+    "mixer.o_proj", "self_attn.o_proj", "attn.out_proj", "post_proj",
 )  # fmt: skip
 _QUERY = (
     "q_proj", "query", "self.query", "q_lin", "wq", "to_q", "attention.query", "q", "q_b_proj",
     "self.query_proj", "query_proj", "attention.q_proj", "linear_q",
+    "q_head",
 )  # fmt: skip
 _KEY = (
     "k_proj", "key", "self.key", "k_lin", "wk", "to_k", "attention.key", "k", "self.key_proj",
-    "key_proj", "attention.k_proj", "linear_k",
+    "key_proj", "attention.k_proj", "linear_k", "k_head",
 )  # fmt: skip
 _VALUE = (
     "v_proj", "value", "self.value", "v_lin", "wv", "to_v", "attention.value", "v",
-    "self.value_proj", "value_proj", "attention.v_proj", "linear_v",
+    "self.value_proj", "value_proj", "attention.v_proj", "linear_v", "v_head",
 )  # fmt: skip
 _FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj", "att_proj")
 _MIXER = (
@@ -47,7 +48,7 @@ _MLP_PROJECTION = (
     "mlp_block.down_proj", "feed_forward.output_dense", "mlp.dense2", "mlp.wo", "mlp.Wo",
     "feed_forward.proj_down", "feedforward.down_proj", "mlp.proj_out", "mlp.output_linear",
     "output.dense", "ffn.down_proj", "mlp.c_proj", "feed_forward.fc2", "ffn.fc2", "mlp.proj",
-    "mlp.output", "ffn.down_linear", "ff.2", "ffn_output",
+    "mlp.output", "ffn.down_linear", "ff.2", "ffn_output", "ffn.linear_2",
 )  # fmt: skip
 _CROSS = ("cross", "encoder_attn", "encdec")
 

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from causaltest.engine.access import carried
+from causaltest.engine.hooks import watched
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.run import score, score_identity
@@ -331,6 +333,9 @@ def _effects(trial: _Trial) -> Iterator[Check]:
             elif not off and _attends_alone(trial, site):
                 reason = "one token runs there, which attends to itself alone whatever this is"
                 yield Check(name, str(site), "not applicable", reason)
+            elif not off and (moved := _moved_elsewhere(trial, site)):
+                reason = f"it moves {moved}, from which the network only decides something"
+                yield Check(name, str(site), "not applicable", reason)
             else:
                 status: Status = "passed" if off > 0 else "failed"
                 yield Check(name, str(site), status, f"{component} moves them by {off:.2g}")
@@ -342,6 +347,44 @@ def _attends_alone(trial: _Trial, site: Site) -> bool:
         return False
     stream = Site("block_output", layer=site.layer, stack=site.stack)
     return len(trial.model.read(stream, [trial.base])[stream][0]) == 1
+
+
+def _moved_elsewhere(trial: _Trial, site: Site) -> str:
+    """Return a module behind a further stack that an edit there moves, or an empty string.
+
+    Some networks only decide by it, as where patches of bytes begin, and so need not answer
+    otherwise.
+    """
+    stacks = trial.model.architecture.others
+    if site.stack not in stacks:
+        return ""
+    blocks = tuple(f"{path}." for path in stacks[site.stack].blocks)
+    plain, edited = dict[str, Tensor](), dict[str, Tensor]()
+    with watched(trial.model.network, _last(plain)):
+        trial.plain(trial.base)
+    with watched(trial.model.network, _last(edited)):
+        trial.edited(Interchange((site,)))
+    behind = list(plain)[list(plain).index(blocks[-1][:-1]) + 1 :]
+    return next(
+        (
+            path for path in behind
+            if not f"{path}.".startswith(blocks) and path in edited
+            and not torch.equal(plain[path], edited[path])
+        ),
+        "",
+    )  # fmt: skip
+
+
+def _last(found: dict[str, Tensor]) -> Callable[[str, object, object], None]:
+    """Return what keeps what each module gave in its last call, in the order of their ends."""
+
+    def note(path: str, _given: object, output: object) -> None:
+        tensor = carried(output)
+        if tensor is not None:
+            found.pop(path, None)
+            found[path] = tensor.detach().clone()
+
+    return note
 
 
 def _streams(trial: _Trial) -> Iterator[Check]:
@@ -434,7 +477,11 @@ def _padding(trial: _Trial) -> Iterator[Check]:
     if len(ids) < 3:
         yield Check(name, "model", "not applicable", "its prompts have one length")
         return
-    prompts: Sequence[Prompt] = (ids, other[: len(other) - 2])
+    shorter = next((other[:-less] for less in (2, 1) if _runs(trial, other[:-less])), None)
+    if shorter is None:
+        yield Check(name, "model", "not applicable", "it runs no shorter prompt, even alone")
+        return
+    prompts: Sequence[Prompt] = (ids, shorter)
     try:
         alone = [trial.plain(prompt) for prompt in prompts]
         together = [output.logits for output in trial.model.run(prompts)]
@@ -443,6 +490,15 @@ def _padding(trial: _Trial) -> Iterator[Check]:
         return
     for label, one, two in zip(("longer", "shorter"), together, alone, strict=True):
         yield trial.compare(name, f"the {label} prompt", one, two)
+
+
+def _runs(trial: _Trial, prompt: Prompt) -> bool:
+    """Return whether a network takes a prompt alone: some that pool tokens take no short ones."""
+    try:
+        trial.plain(prompt)
+    except (CausaltestError, RuntimeError, ValueError, IndexError):
+        return False
+    return True
 
 
 def _state(model: Model) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -33,6 +33,37 @@ def suppose_heads(network: nn.Module, found: Findings, layers: int) -> None:
         heads = _count(network, found.accesses, layer, _HEAD_COUNTS)
         if mixed is not None and heads and mixed.width and mixed.width % heads == 0:
             found.accesses["attention_value_output", layer] = replace(mixed, heads=heads)
+
+
+def drop_unmixed(found: Findings, runs: Sequence[Mapping[Place, Seen]], layers: int) -> None:
+    """Drop queries, keys and values of attention that mixes none of them.
+
+    So it is where a kernel computes attention and is not there, as in MRA without CUDA.
+
+    Parameters
+    ----------
+    found
+        Components of attention are dropped, with a reason; what they would mix has no heads.
+    runs
+        Forward passes, of several tokens and of one.
+    layers
+        Number of blocks.
+    """
+    for layer in range(layers):
+        value = found.accesses.get(("value_output", layer))
+        mixed = found.accesses.get(("attention_value_output", layer))
+        if value is None or mixed is None:
+            continue
+        values, sums = ([tensor_of(seen, each) for seen in runs] for each in (value, mixed))
+        if any(bool(each.any()) for each in sums) or not all(bool(each.any()) for each in values):
+            continue
+        found.accesses["attention_value_output", layer] = replace(mixed, heads=None)
+        for name in _QUERY_KEY_VALUE:
+            if found.accesses.pop((name, layer), None) is not None:
+                found.missing[name] = (
+                    f"{mixed.path} takes only zeros, whatever the values are: attention that mixes "
+                    "nothing, perhaps since a kernel of it is not installed"
+                )
 
 
 def settle_attention(

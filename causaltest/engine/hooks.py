@@ -279,9 +279,12 @@ def _input_hook(path: str, chain: list[Operation]) -> Callable[..., Any]:
         after = _run(chain, before)
         if after is before:
             return None
+        # Some modules take one activation as several arguments, as queries, keys and values.
+        others = tuple(after if each is before else each for each in args[1:])
+        named = {name: after if each is before else each for name, each in kwargs.items()}
         if key is None:
-            return (with_primary(args[0], after), *args[1:]), kwargs
-        return args, {**kwargs, key: with_primary(kwargs[key], after)}
+            return (with_primary(args[0], after), *others), named
+        return args, {**named, key: with_primary(kwargs[key], after)}
 
     return hook
 

@@ -89,7 +89,7 @@ def settle_crossing(found: Findings, seen: Mapping[Place, Seen], path: str, laye
         states = [start, *_states(seen, path, start, tensor_of(seen, after))]
         for option in _writers(access, seen, path):
             written = tensor_of(seen, option)
-            if any(_sum_is(later, state, written) for later in states for state in states):
+            if any(adds_up(later, state, written) for later in states for state in states):
                 accesses[name, layer] = replace(option, width=written.shape[-1])
                 return
     found.missing[name] = _UNVERIFIED
@@ -114,7 +114,7 @@ def _adding_up(
     """Return the writers with start + attention + mlp = end, as in blocks with norms before."""
     for attention in options["attention_output"]:
         for mlp in options["mlp_output"]:
-            if _sum_is(end, start, tensor_of(seen, attention), tensor_of(seen, mlp)):
+            if adds_up(end, start, tensor_of(seen, attention), tensor_of(seen, mlp)):
                 return {"attention_output": attention, "mlp_output": mlp}
     return {}
 
@@ -129,12 +129,12 @@ def _adding_up_apart(
     chosen: dict[str, Access] = {}
     for attention in options["attention_output"]:
         written = tensor_of(seen, attention)
-        if any(_sum_is(state, start, written) for state in states):
+        if any(adds_up(state, start, written) for state in states):
             chosen["attention_output"] = attention
             break
     for mlp in options["mlp_output"]:
         written = tensor_of(seen, mlp)
-        if any(_sum_is(later, state, written) for later in states for state in states):
+        if any(adds_up(later, state, written) for later in states for state in states):
             chosen["mlp_output"] = mlp
             break
     return chosen
@@ -160,7 +160,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.device == other.device and torch.equal(one, other)
 
 
-def _sum_is(total: Tensor, *parts: Tensor) -> bool:
+def adds_up(total: Tensor, *parts: Tensor) -> bool:
     """Return whether parts add up to a total, to within the rounding of their precision."""
     if any(part.shape != total.shape for part in parts):
         return False

@@ -20,8 +20,10 @@ from causaltest.errors import InterventionError
 _IMPLEMENTATION = "_attn_implementation"
 _SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
 _DIFFERENCES = (Tensor.sub, torch.sub)
-# exp underflows long before; masks add numbers from -1e4 to the smallest of their type.
+# exp underflows long before; masks add numbers from -1e4 to the smallest of their type, and scores
+# of networks without norms may lie as far apart, but in no head as far as the smallest numbers.
 _MASKED = -5e3
+_OUT_OF_REACH = -5e4
 
 Kind = Literal["scores", "pattern"]
 Soft = Callable[[Tensor], Tensor]
@@ -145,8 +147,30 @@ class Softmax(Inside):
 
 
 def hidden_from(scores: Tensor) -> Tensor:
-    """Return which scores a mask has put out of reach of any other score of their query."""
-    return scores <= scores.amax(dim=-1, keepdim=True).clamp(min=0) + _MASKED
+    """Return which scores a mask has put out of reach of any other score of their query.
+
+    Parameters
+    ----------
+    scores
+        (rows, heads, queries, keys), or with the heads in groups.
+
+    Returns
+    -------
+    Tensor
+        True where a score is lower than any that a network computes, or much lower than another of
+        its query in every head: what one head alone thinks little of is not hidden.
+
+    Examples
+    --------
+    >>> hidden_from(torch.tensor([[[[6e3, -3e3]], [[1.0, 2.0]]]])).any()
+    tensor(False)
+    """
+    top = scores.amax(dim=-1, keepdim=True).clamp(min=0)
+    low = scores <= top + _MASKED
+    everywhere = low.flatten(1, -3).all(dim=1)
+    while everywhere.ndim < scores.ndim:
+        everywhere = everywhere.unsqueeze(1)
+    return (low & everywhere) | (scores <= top + _OUT_OF_REACH)
 
 
 def flat(heads: Tensor) -> Tensor:

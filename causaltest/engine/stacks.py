@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from causaltest.engine.hooks import Side
+from causaltest.engine.residual import adds_up
 from causaltest.engine.survey import Place, Seen
 
 
@@ -119,19 +121,41 @@ def _keep_shape(blocks: Sequence[str], seen: Mapping[Place, Seen], rows: int) ->
 
 
 def _follow(blocks: Sequence[str], seen: Mapping[Place, Seen]) -> bool:
-    """Return whether any block takes what the one before it gave."""
+    """Return whether any block takes what the one before it gave, or that and what was added."""
     pairs = [
         (gave, took)
         for before, after in pairwise(blocks)
-        for gave in _every(seen[before, "output"])
-        for took in _every(seen[after, "input"])
+        for gave in _calls(seen, before, "output")
+        for took in _calls(seen, after, "input")
     ]
-    return not pairs or any(torch.equal(gave, took) for gave, took in pairs)
+    if not pairs or any(torch.equal(gave, took) for (_, gave), (_, took) in pairs):
+        return True
+    return any(
+        adds_up(took, gave, added)
+        for (start, gave), (end, took) in pairs
+        for added in _between(blocks, seen, start, end)
+    )
 
 
-def _every(seen: Seen) -> list[Tensor]:
-    """Return the activation of each call, as far as they were kept."""
-    return [each for each in (seen.tensors or (seen.tensor,)) if each is not None]
+def _between(
+    blocks: Sequence[str], seen: Mapping[Place, Seen], start: int, end: int
+) -> Iterator[Tensor]:
+    """Yield what modules beside the blocks gave after one call and before the end of another.
+
+    What was there before a block ran is no addition: a sublayer's output and the stream that it
+    read, which together are what the next reads, are no stack.
+    """
+    inside = tuple(f"{block}." for block in blocks)
+    for path, side in seen:
+        if side == "output" and not f"{path}.".startswith(inside):
+            yield from (each for when, each in _calls(seen, path, "output") if start < when < end)
+
+
+def _calls(seen: Mapping[Place, Seen], path: str, side: Side) -> list[tuple[int, Tensor]]:
+    """Return when each call of a module came to its end, and the activation, as far as kept."""
+    found = seen[path, side]
+    kept = zip(found.order or (0,), found.tensors or (found.tensor,), strict=True)
+    return [(when, each) for when, each in kept if each is not None]
 
 
 def _shape(seen: Mapping[Place, Seen], path: str, side: str) -> tuple[int, ...]:
