@@ -206,6 +206,7 @@ class Recall:
         *,
         plan: str,
         beside: Beside | None = None,
+        under: Intervention | None = None,
     ) -> Recalled[Swept]:
         """Return a sweep; one that was stopped goes on behind the last job that was finished."""
 
@@ -214,7 +215,8 @@ class Recall:
             also = beside or Beside()
             others = [self._keys.metric(cast("Metric", score)) for score in also.scores]
             wanted = [others, self._keys.sites(also.sites), sorted(also.sample)]
-            return [edits, self._keys.pairs(pairs), self._keys.metric(metric), plan, wanted]
+            first = None if under is None else self._keys.intervention(under)
+            return [edits, self._keys.pairs(pairs), self._keys.metric(metric), plan, wanted, first]
 
         key = self._key("sweep", asked)
         if key is None:

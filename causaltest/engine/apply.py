@@ -116,7 +116,7 @@ def _(part: Noise, old: Tensor, edit: Edit) -> Tensor:
     draws: list[np.ndarray] = []
     width = old.shape[1:]
     for row, count in zip(edit.rows, edit.counts, strict=True):
-        stream = random_stream(part.seed, _row_key(row), str(edit.site), edit.draw)
+        stream = random_stream(part.seed, _row_key(row), str(edit.site), edit.draw + row.draw)
         draws.append(stream.standard_normal((count, *width)))
     drawn = torch.from_numpy(np.concatenate(draws)).to(old)
     return old + part.sd * drawn

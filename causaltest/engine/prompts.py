@@ -24,11 +24,15 @@ _SPACES = "\u2581\u0120 "
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt to run; `pair` and `side` say whose named positions apply."""
+    """One prompt to run; `pair` and `side` say whose named positions apply.
+
+    `draw` is counted on top of that of a run, where rows of one run are to have other noise.
+    """
 
     prompt: Prompt
     pair: Pair | None = None
     side: Side = "base"
+    draw: int = 0
 
     @staticmethod
     def of(pair: Pair, side: Side) -> Row:

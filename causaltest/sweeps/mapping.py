@@ -78,8 +78,9 @@ class Mapped(Measuring):
         *,
         plan: Choice,
         beside: Beside | None = None,
+        under: Intervention | None = None,
     ) -> Swept:
-        for cell in cells:
+        for cell in (*cells, *([] if under is None else [under])):
             self.check_unseen(cell, pairs)
         beside = beside or Beside()
 
@@ -87,11 +88,11 @@ class Mapped(Measuring):
             with progress(f"sweep of {name}") as advance:
                 return run_sweep(
                     self.model, cells, pairs, metric,
-                    plan=plan, progress=advance, keeper=keeper, beside=beside,
+                    plan=plan, progress=advance, keeper=keeper, beside=beside, under=under,
                 )  # fmt: skip
 
         swept = self._told(
-            self._recall.sweep(cells, pairs, metric, measure, plan=plan, beside=beside)
+            self._recall.sweep(cells, pairs, metric, measure, plan=plan, beside=beside, under=under)
         )
         self._keep(swept.ledger)
         self.trail.mapped[pairs.sha256] = pairs
@@ -107,8 +108,11 @@ class Mapped(Measuring):
         *,
         plan: Choice,
         scores: tuple[Score, ...] = (),
+        under: Intervention | None = None,
     ) -> tuple[Swept, float]:
         """Run cells, plain base prompts and the identity control in the same passes.
+
+        All of them `under` what is done to the base runs, where something is.
 
         Returns
         -------
@@ -118,7 +122,7 @@ class Mapped(Measuring):
         sample = identity_sample(pairs)
         sites = dict.fromkeys(site for cell in cells for site in cell.sites)
         beside = Beside(scores, covering(sites), frozenset(sample))
-        swept = self._swept(cells, pairs, metric, name, plan=plan, beside=beside)
+        swept = self._swept(cells, pairs, metric, name, plan=plan, beside=beside, under=under)
         before = swept.plain[0].tolist()
         return swept, numeric_floor(before, {at: float(swept.identity[at]) for at in sample})
 

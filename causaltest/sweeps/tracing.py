@@ -210,11 +210,11 @@ class Tracing(Mapped):
 
             noisy = corruption(spread_of, corrupt, level=level, draws=draws, seed=seed)
             cells = cells_of(self.model, component, pairs, freeze, **asked)
-            both = [noisy + restored for restored in cells.interventions]
             swept, moved = self._with_identity(
-                [*both, noisy], pairs, score_of, cells.name, plan=plan
+                cells.interventions, pairs, score_of, cells.name, plan=plan, under=noisy
             )
-            values, before, clean = swept.values[:, :-1], swept.values[:, -1], swept.plain[0]
+            values, before = swept.values, swept.plain[0]
+            clean = np.asarray(self._scores(score_of, pairs, "base"))
             what = str(noisy)
             if score_of.normalised:  # it counts towards the source, the clean run is the base
                 before, clean, values = -before, -clean, -values

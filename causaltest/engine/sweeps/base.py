@@ -8,11 +8,13 @@ from functools import cached_property
 
 from torch import Tensor
 
+from causaltest.engine.ledger import Entry
 from causaltest.engine.sweeps.beside import Own
 from causaltest.engine.sweeps.capture import Track, capture
 from causaltest.engine.sweeps.opening import Opening
 from causaltest.engine.sweeps.outputs import Among, Noting, answers
 from causaltest.engine.sweeps.task import Task
+from causaltest.engine.sweeps.under import made_under
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Base:
         The largest logit of any class at these tokens, of each pair.
     own
         Activations to be put back, where the identity control is run in a pass of its own.
+    entries
+        What was done to the base runs themselves.
     """
 
     pairs: tuple[int, ...]
@@ -50,6 +54,7 @@ class Base:
     logits: Mapping[int, Tensor]
     largest: Mapping[int, float]
     own: Own | None = None
+    entries: tuple[Entry, ...] = ()
 
     @cached_property
     def place(self) -> dict[int, int]:
@@ -86,15 +91,18 @@ def base_runs(
     own = None
     if opening is None and not beside.sample.isdisjoint(pairs):
         own = Own(task.model, beside.sites, pairs, batch)
-    operations = own.reading.operations if own else ()
     if opening is not None:
-        operations = opening.operations(batch)
+        under, operations = opening.operations(batch)
+    else:
+        under, operations = made_under(task, batch)
+        operations += own.reading.operations if own else []
     track, outputs = capture(
         task.model, batch, remember=remember, operations=operations,
         first=None if opening is None else len(rows),
     )  # fmt: skip
     if opening is not None:
         opening.finish()
+    entries = tuple(edit.entry() for edit in under)
     values: dict[int, float] = {}
     plain: dict[int, tuple[float, ...]] = {}
     noted: list[Noting] = []
@@ -112,7 +120,7 @@ def base_runs(
         whole = answers(output, reads[pair], None)
         largest[pair] = float(whole.abs().max()) if whole.numel() else 0.0
         logits[pair] = whole if among is None else whole[..., list(among.chosen)]
-    return Base(tuple(pairs), track, values, plain, reads, among, logits, largest, own)
+    return Base(tuple(pairs), track, values, plain, reads, among, logits, largest, own, entries)
 
 
 def _among(noted: Sequence[Noting]) -> Among | None:

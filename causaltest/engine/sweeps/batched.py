@@ -13,6 +13,7 @@ from causaltest.engine.sweeps.planning import Strip, runs
 from causaltest.engine.sweeps.sources import Giver
 from causaltest.engine.sweeps.strips import Placed, merged
 from causaltest.engine.sweeps.task import Part, Tally, Task
+from causaltest.engine.sweeps.under import made_under
 
 Run = Callable[[Batch, Sequence[tuple[str, Side, Operation]]], list[Output]]
 """Runs a batch with operations in it."""
@@ -52,7 +53,8 @@ def _run(task: Task, piece: Sequence[Strip], sources: Giver, tally: Tally, run: 
     sites = [site for strip in piece for site in task.cells[strip.cell].sites]
     for indices, batch in task.model.batches(rows, sites):
         chosen = [items[index] for index in indices]
-        placed: list[Placed] = []
+        under, operations = made_under(task, batch)
+        placed = [Placed(slice(0, len(chosen)), *operation) for operation in operations]
         edits = []
         for (cell, draw), start, stop in runs([(cell, draw) for cell, draw, _ in chosen]):
             strip = Strip(cell, draw, tuple(pair for _, _, pair in chosen[start:stop]))
@@ -66,6 +68,8 @@ def _run(task: Task, piece: Sequence[Strip], sources: Giver, tally: Tally, run: 
             edits += [(cell, edit) for edit in made]
             placed += [Placed(slice(start, stop), *operation) for operation in operations]
         outputs = run(batch, merged(placed, batch))
+        for edit in under:
+            edit.did()
         for (cell, draw, pair), output in zip(chosen, outputs, strict=True):
             tally.score(part, (pair, cell, draw), output)
         part.entries += [(cell, edit.entry()) for cell, edit in edits]

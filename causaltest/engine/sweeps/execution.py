@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import numpy as np
@@ -72,6 +73,7 @@ def sweep(
     progress: Progress | None = None,
     keeper: Keeper | None = None,
     beside: Beside | None = None,
+    under: Intervention | None = None,
 ) -> Swept:
     """Run each of many interventions on the base prompt of every pair and score the outputs.
 
@@ -95,6 +97,9 @@ def sweep(
         Keeps each finished job, and knows those of an earlier run that was stopped.
     beside
         What else is wanted of the same pairs.
+    under
+        What is done to the base runs first, whatever the interventions do, e.g. noise: what is
+        said of plain runs is then of these, and random draws are averaged within each pair.
 
     Returns
     -------
@@ -107,25 +112,65 @@ def sweep(
     """
     cells = tuple(cells)
     _check_asked(cells, plan, memory)
+    task = Task(model, cells, pairs, metric, memory, beside or Beside(), under)
+    if under is not None:
+        return _swept_under(task, plan, progress, keeper)
     if plan == "loop":
-        return _loop(
-            Task(model, cells, pairs, metric, memory, beside or Beside()), progress, keeper
-        )
-    task = Task(model, cells, pairs, metric, memory, beside or Beside())
+        return _loop(task, progress, keeper)
     with torch.no_grad():
         done = _planned(task, progress, keeper, fast=plan != "batched")
-        tally = done.tally
-        _complete(task, tally)
+        _complete(task, done.tally)
+    return _swept(task, done)
+
+
+def _swept(task: Task, done: _Done) -> Swept:
+    """Return what came out of a sweep."""
+    tally = done.tally
     check_changed(total(tally.given), "what the cells do to their sources")
     inert = _inert(task, tally.changed)
     made = Plan(
-        name=done.jobs[0].plan, reasons=tuple(done.reasons), pairs=len(pairs), cells=len(cells),
-        jobs=tuple(done.jobs), rows=tally.rows, forward_equivalents=tally.work, known=tally.known,
+        name=done.jobs[0].plan, reasons=tuple(done.reasons), pairs=len(task.over),
+        cells=len(task.cells), draws=task.draws, jobs=tuple(done.jobs), rows=tally.rows,
+        forward_equivalents=tally.work, known=tally.known,
         checked=tuple(sorted(set(done.checked))), difference=done.difference,
         largest=done.largest, inert=inert,
     )  # fmt: skip
     ledger = total((*tally.entries, *tally.given))
     return Swept(tally.sums, ledger, made, tally.plain, tally.identity)
+
+
+def _swept_under(
+    task: Task, plan: Choice, progress: Progress | None, keeper: Keeper | None
+) -> Swept:
+    """Run on base runs that are edited first; where they cannot be run so, edit in every cell."""
+    assert task.under is not None
+    assert not task.beside.scores
+    beside = task.beside
+    if plan in ("auto", "growing"):
+        first = frozenset(pair * task.draws for pair in beside.sample)
+        runs = replace(task, beside=replace(beside, sample=first))
+        done = _Done(Tally(runs, progress), keeper)
+        with torch.no_grad(), suppress(Unfit):
+            if not _grow(runs, done):
+                return _averaged(_swept(runs, done), runs.draws)
+        keeper = None  # what it may hold by now is of other jobs
+    cells = (*(task.under + cell for cell in task.cells), task.under)
+    found = sweep(
+        task.model, cells, task.over, task.metric, plan=plan, memory=task.memory,
+        progress=progress, keeper=keeper, beside=beside,
+    )  # fmt: skip
+    edited = found.values[:, -1]
+    identity = edited + found.identity - found.plain[0]
+    return replace(found, values=found.values[:, :-1], plain=edited[None], identity=identity)
+
+
+def _averaged(swept: Swept, draws: int) -> Swept:
+    """Return what was measured on several base runs of each pair as one number for each."""
+    values = swept.values.reshape(-1, draws, swept.values.shape[1]).mean(axis=1)
+    plain = swept.plain.reshape(len(swept.plain), -1, draws)
+    moved = swept.identity.reshape(-1, draws)[:, 0] - plain[0, :, 0]
+    plain = plain.mean(axis=2)
+    return replace(swept, values=values, plain=plain, identity=plain[0] + moved)
 
 
 @dataclass
@@ -265,7 +310,7 @@ def _loop(task: Task, progress: Progress | None, keeper: Keeper | None) -> Swept
         job = Job(pairs, (index,), "loop")
         finished = None if keeper is None else keeper.get(job)
         if finished is None:
-            found = score(task.model, cell, task.pairs, task.metric, allow_inert=True)
+            found = score(task.model, cell, task.over, task.metric, allow_inert=True)
             column = np.array(found.values)[:, None]
             some = sum(entry.changed for entry in found.ledger)
             finished = Finished(packed(column), (some,), entries=found.ledger)

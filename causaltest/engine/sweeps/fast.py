@@ -49,6 +49,7 @@ from causaltest.engine.sweeps.planning import (
 from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.task import Tally, Task, Watched
+from causaltest.engine.sweeps.under import check_under
 from causaltest.interventions import interchange
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Site
@@ -140,6 +141,7 @@ class Fast:
         check_arguments(self.task.model, longest)
         self.causal = causal(self.task.model, longest)
         self.places = Places(self.task.model)
+        check_under(self.task, self.places)
         self.joins = [self.places.join(cell) for cell in self.task.cells]
         self.way: Way = _PACKED if self.causal else _WHOLE
         self.hindrance = "" if self.causal else "tokens see later ones"
@@ -278,6 +280,7 @@ class Fast:
             self.way, self.hindrance = _WHOLE, "keys and values are not to be had"
             planned = self._planned(job, known)
         tally.work += len(job.pairs)
+        tally.entries += base.entries
         tally.reads, tally.among = dict(base.reads), base.among
         check_readout(self.task, self.readout, base)
         for pair, plain in base.plain.items():

@@ -26,6 +26,7 @@ from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.strips import Placed, merged
 from causaltest.engine.sweeps.task import Part, Task
+from causaltest.engine.sweeps.under import made_under
 from causaltest.interventions import Intervention
 
 
@@ -264,7 +265,8 @@ class Walk:
         model = self.task.model
         rows = [self.task.rows[pair] for lane in lanes for pair in lane.strip.pairs]
         batch = model.batch(rows)
-        placed: list[Placed] = []
+        under, operations = made_under(self.task, batch)
+        placed = [Placed(slice(0, len(rows)), *operation) for operation in operations]
         first = 0
         for lane in lanes:
             own = slice(first, first := first + len(lane.strip.pairs))
@@ -278,6 +280,8 @@ class Walk:
         end: tuple[str, Side, Operation] = (model.architecture.blocks[0], "input", enter)
         with suppress(Reached):
             model.run_batch(batch, [*merged(placed, batch), end])
+        for edit in under:
+            edit.did()
         assert found[0].shape[1] == self.base.track.tokens
         return found[0]
 

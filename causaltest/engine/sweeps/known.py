@@ -31,6 +31,8 @@ def known_cells(task: Task, pair: int, cells: Sequence[int]) -> list[int]:
         Indices of the cells that are asked about.
     """
     whole = task.pairs[pair]
+    if task.under is not None:
+        return _before(task, pair, cells)
     if whole.source is None:
         return []
     locate, base = task.model.prompts.positions, task.rows[pair]
@@ -49,6 +51,23 @@ def known_cells(task: Task, pair: int, cells: Sequence[int]) -> list[int]:
     return [
         cell for cell in cells
         if all(takes_source(part) and unchanged(part) for part in task.cells[cell].parts)
+    ]  # fmt: skip
+
+
+def _before(task: Task, pair: int, cells: Sequence[int]) -> list[int]:
+    """Return the cells that restore tokens before all that is done to a base run."""
+    assert task.under is not None
+    locate, row = task.model.prompts.positions, task.rows[pair]
+    first = min(at for site in task.under.sites for at in locate(row, site.pos))
+
+    def restores(part: Intervention) -> bool:
+        if not isinstance(part, FromSource) or part.source != "base" or part.under is not None:
+            return False
+        return isinstance(part.taken, Interchange) and _keeps_error(part.taken.subspace)
+
+    return [
+        cell for cell in cells
+        if all(map(restores, task.cells[cell].parts)) and task.edited(pair, cell)[-1] < first
     ]  # fmt: skip
 
 

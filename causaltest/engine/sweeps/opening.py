@@ -22,6 +22,7 @@ from causaltest.engine.sweeps.planning import Strip
 from causaltest.engine.sweeps.sources import Sources
 from causaltest.engine.sweeps.strips import Placed, merged
 from causaltest.engine.sweeps.task import Task, Watched
+from causaltest.engine.sweeps.under import made_under
 
 
 class Opening:
@@ -70,8 +71,10 @@ class Opening:
         pairs = [*(pair for pair, _, _ in self.watched), *self.sample]
         return [*self._given, *(self._task.rows[pair] for pair in pairs)]
 
-    def operations(self, batch: Batch) -> list[tuple[str, Side, Operation]]:
-        """Return what reads and edits, and what keeps these rows from the unembedding.
+    def operations(self, batch: Batch) -> tuple[list[Applied], list[tuple[str, Side, Operation]]]:
+        """Return what is done to base runs, and all that reads and edits.
+
+        The rows beside the base runs are kept from the unembedding.
 
         Parameters
         ----------
@@ -79,7 +82,13 @@ class Opening:
             The prompts of the pairs, and `rows` behind them.
         """
         first = len(self._pairs)
+        under: list[Applied] = []
         placed: list[Placed] = []
+        for own in (slice(0, first), slice(first + len(self._given), len(batch.rows))):
+            rows = _part(batch, own)
+            made, operations = made_under(self._task, rows) if rows.rows else ([], [])
+            under += made
+            placed += [Placed(own, *each) for each in operations]
         if self._given:
             own, first = slice(first, first + len(self._given)), first + len(self._given)
             self._reading = Reading(self._task.model, self._sources.sites, _part(batch, own))
@@ -96,7 +105,7 @@ class Opening:
             own, first = slice(first, first + len(strip.pairs)), first + len(strip.pairs)
             placed += self._placed(task, strip, own, _part(batch, own))
         end: tuple[str, Side, Operation] = (self._readout.unembedding, "input", self._part_ways)
-        return [*merged(placed, batch), end]
+        return under, [*merged(placed, batch), end]
 
     def _placed(self, task: Task, strip: Strip, own: slice, rows: Batch) -> list[Placed]:
         reading = self._reading

@@ -61,6 +61,8 @@ class Plan:
         That logit, the largest of all that were checked.
     inert
         Cells that changed no activation in any pair.
+    draws
+        Base runs of each pair, where these are edited at random; a job's pairs are such runs.
     """
 
     name: Name
@@ -75,12 +77,14 @@ class Plan:
     difference: float | None = None
     largest: float = 0.0
     inert: tuple[int, ...] = ()
+    draws: int = 1
 
     def __str__(self) -> str:
-        values = self.pairs * self.cells
+        values = self.pairs * self.draws * self.cells
+        pairs = f"{self.pairs} pairs" + (f" x {self.draws} draws" if self.draws > 1 else "")
         lines = [f"{self.name}: {_WORDS[self.name]}", *(f"  {each}" for each in self.reasons[:2])]
         lines.append(
-            f"  {self.cells} cells on {self.pairs} pairs, {self.known} of {values} values known to "
+            f"  {self.cells} cells on {pairs}, {self.known} of {values} values known to "
             "be those of the base run"
         )
         lines.append(

@@ -50,8 +50,11 @@ class Sources:
     ) -> None:
         self._task = task
         self._tally = tally
-        self._pairs = tuple(pairs)
-        self._place = {pair: index for index, pair in enumerate(self._pairs)}
+        # Several base runs of one pair have the same sources.
+        same: dict[str, int] = {}
+        self._place = {index: same.setdefault(task.pairs[index].id, len(same)) for index in pairs}
+        first = {place: index for index, place in reversed(self._place.items())}
+        self._pairs = tuple(first[place] for place in range(len(first)))
         self._read: dict[tuple[int, bool], Stored] = {}
         self._parts = self._reading((cell, cell.draws) for cell in (task.cells[i] for i in cells))
         self._shared = {
@@ -84,10 +87,12 @@ class Sources:
         """
         if not self._plain or self._shared or {*map(_prompt, self._plain)} != {_SOURCE}:
             return ()
+        if self._task.draws > 1:  # not one for each base run
+            return ()
         if any(isinstance(part, FromSource) for part in self._plain):
             return ()
         chosen = [self._task.pairs[index] for index in self._pairs]
-        rows = donors(next(iter(self._plain)), chosen, self._task.pairs, 0) or ()
+        rows = donors(next(iter(self._plain)), chosen, self._task.over, 0) or ()
         ids = self._task.model.prompts.ids
         if any(row is None or len(ids(row.prompt)) != tokens for row in rows):
             return ()
@@ -114,7 +119,7 @@ class Sources:
         return {
             part: draws if drawn(part) else 1
             for part, draws in parts.items()
-            if donors(part, some, self._task.pairs, 0) is not None
+            if donors(part, some, self._task.over, 0) is not None
         }
 
     def _has(self, part: FromSource) -> bool:
@@ -137,7 +142,7 @@ class Sources:
     def _plainly(self, draw: int) -> Stored:
         due = [part for part, draws in self._plain.items() if draw < draws]
         chosen = [self._task.pairs[index] for index in self._pairs]
-        read = reads_for(self._task.model, together(due), chosen, self._task.pairs, draw)
+        read = reads_for(self._task.model, together(due), chosen, self._task.over, draw)
         self._tally.given.extend(read.ledger)
         self._tally.work += len(chosen) * len(set(map(_prompt, due)))
         return read
@@ -153,7 +158,7 @@ class Sources:
     def _means(self) -> dict[tuple[Intervention, Site], Tensor]:
         """What edits of source runs put in at mean-ablated sites."""
         parts = dict.fromkeys(part for under in self._shared.values() for part in under.parts)
-        return means_for(self._task.model, together(list(parts)), self._task.pairs)
+        return means_for(self._task.model, together(list(parts)), self._task.over)
 
 
 def _prompt(part: Intervention) -> object:

@@ -22,13 +22,16 @@ from causaltest.engine.sweeps.keeping import Finished, packed, unpacked
 from causaltest.engine.sweeps.outputs import Among, answers
 from causaltest.engine.sweeps.plan import Job
 from causaltest.interventions import Intervention, Joint
-from causaltest.pairs import Pairs
+from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Pos, Site
 
 _TOKENS = 1024
 """Fewer at once would read a model's weights too often."""
 _CACHED = 1 << 25
 """Bytes of the largest activation of a block, four times as wide as the stream."""
+
+_SAME = ("pairs", "rows", "ids", "means")
+"""What is the same with one more cell."""
 
 Watched = tuple[int, int, int]
 """(pair, cell, draw) of a row."""
@@ -40,27 +43,42 @@ class Task:
 
     Parameters
     ----------
-    model, cells, pairs, metric, memory, beside
+    model, cells, over, metric, memory, beside
         As given to `sweep`.
+    under
+        What is done to the base runs before the first block, whatever the cells do; it reads
+        nothing. Each of its random draws has base runs of its own.
     """
 
     model: Model
     cells: tuple[Intervention, ...]
-    pairs: Pairs
+    over: Pairs
     metric: Score
     memory: int
     beside: Beside = field(default_factory=Beside)
+    under: Intervention | None = None
 
     def with_cell(self, cell: Intervention) -> Task:
         """Return the task with one more cell, which takes no means."""
         more = replace(self, cells=(*self.cells, cell))
-        vars(more).update({name: getattr(self, name) for name in ("rows", "ids", "means")})
+        vars(more).update({name: getattr(self, name) for name in _SAME})
         return more
+
+    @property
+    def draws(self) -> int:
+        """How many base runs each pair has."""
+        return 1 if self.under is None else self.under.draws
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pair of each base run."""
+        return tuple(pair for pair in self.over for _ in range(self.draws))
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """The base prompt of each pair."""
-        return tuple(Row.of(pair, "base") for pair in self.pairs)
+        """The prompt of each base run."""
+        rows = (Row.of(pair, "base") for pair in self.over)
+        return tuple(replace(row, draw=draw) for row in rows for draw in range(self.draws))
 
     @cached_property
     def ids(self) -> tuple[tuple[int, ...], ...]:
@@ -71,7 +89,7 @@ class Task:
     def means(self) -> dict[tuple[Intervention, Site], Tensor]:
         """What mean-ablated sites of all cells become."""
         parts = dict.fromkeys(part for cell in self.cells for part in cell.parts)
-        return means_for(self.model, together(list(parts)), self.pairs)
+        return means_for(self.model, together(list(parts)), self.over)
 
     @property
     def width(self) -> int:
