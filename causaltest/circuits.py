@@ -49,7 +49,7 @@ class CircuitEdge:
 class ChosenOn(Protocol):
     """Pairs on which the members of a circuit were chosen."""
 
-    def check(self, judged: Any, *, what: str) -> None:
+    def check(self, judged: Any, *, what: str, ids: Any) -> None:
         """Refuse to judge the choice on them."""
         ...
 

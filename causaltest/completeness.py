@@ -181,7 +181,7 @@ class Runs:
         ablation: Ablation,
     ) -> None:
         for chosen in inside.chosen_on:
-            chosen.check(on, what="a circuit")
+            chosen.check(on, what="a circuit", ids=causal.model.prompts.ids)
         if causal._sequential:  # noqa: SLF001
             causal._note(  # noqa: SLF001
                 "not sequential: a circuit's share of the behaviour is a ratio of means, for which "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -21,6 +21,8 @@ from causaltest.spelling import did_you_mean, listed
 from causaltest.stats.splits import check_unseen
 
 Values = TypeVar("Values")
+Ids = Callable[[Prompt], tuple[int, ...]]
+"""What a model makes of a prompt: token ids."""
 
 _SAME = 1e-5
 """By how much the cosine of two directions that are the same may miss 1, in half precision too."""
@@ -40,7 +42,7 @@ class Seen:
     values
         The values of the label that keeps it apart from other pairs.
     prompts
-        Fingerprint of each prompt, base or source.
+        Fingerprints of each prompt, base or source: as it is written, and as the model reads it.
     """
 
     name: str
@@ -50,8 +52,10 @@ class Seen:
     prompts: tuple[str, ...]
 
     @staticmethod
-    def of(pairs: Pairs, by: str | None) -> Seen:
+    def of(pairs: Pairs, by: str | None, ids: Ids | None = None) -> Seen:
         """Describe a pair set, kept apart by a label or by its prompts alone.
+
+        With `ids`, what the model reads as the same tokens is the same prompt, however written.
 
         Raises
         ------
@@ -59,10 +63,15 @@ class Seen:
             A pair lacks the label.
         """
         values = () if by is None else _values(pairs, by)
-        prompts = {_fingerprint(each) for pair in pairs for _, each in _prompts(pair)}
+        prompts = {
+            told
+            for pair in pairs
+            for _, each in _prompts(pair)
+            for told in _fingerprints(each, ids)
+        }
         return Seen(pairs.name, pairs.sha256, len(pairs), values, tuple(sorted(prompts)))
 
-    def check(self, judged: Pairs, *, what: str, by: str | None) -> None:
+    def check(self, judged: Pairs, *, what: str, by: str | None, ids: Ids | None = None) -> None:
         """Refuse to judge something on pairs that share the label's values or a prompt with these.
 
         Also a prompt that stood on the other side counts: what was fitted to an activation knows it
@@ -80,7 +89,7 @@ class Seen:
         known = set(self.prompts)
         for pair in judged:
             for side, prompt in _prompts(pair):
-                if _fingerprint(prompt) in known:
+                if not known.isdisjoint(_fingerprints(prompt, ids)):
                     raise EvidenceError(
                         f"{what} cannot be judged on the data it rests on: the {side} prompt of "
                         f"pair {pair.id} of {judged.name} is also a prompt of {self.name}: "
@@ -106,11 +115,11 @@ class Chosen:
     by: str | None
 
     @staticmethod
-    def of(pairs: Pairs) -> Chosen:
+    def of(pairs: Pairs, ids: Ids | None = None) -> Chosen:
         """Describe a pair set, kept apart by its cluster."""
-        return Chosen(Seen.of(pairs, pairs.cluster), pairs.cluster)
+        return Chosen(Seen.of(pairs, pairs.cluster, ids), pairs.cluster)
 
-    def check(self, judged: Pairs, *, what: str) -> None:
+    def check(self, judged: Pairs, *, what: str, ids: Ids | None = None) -> None:
         """Refuse to judge the choice on pairs that share a prompt or cluster with these.
 
         Raises
@@ -120,7 +129,7 @@ class Chosen:
         """
         labelled = self.by is not None and all(self.by in pair.labels for pair in judged)
         chosen = f"{what} chosen on {self.seen.name}"
-        self.seen.check(judged, what=chosen, by=self.by if labelled else None)
+        self.seen.check(judged, what=chosen, by=self.by if labelled else None, ids=ids)
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,10 @@ class Fitted(ABC):
     """What measures effects remembers which numbers were fitted to which pairs."""
 
     _known: list[Known]
+
+    @abstractmethod
+    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the tokens of a prompt."""
 
     @abstractmethod
     def _note(self, text: str) -> None:
@@ -188,7 +201,7 @@ class Fitted(ABC):
                 "fitted() takes a vector, a matrix, a subspace or an intervention with numbers; "
                 f"got {values!r:.80} ({type(values).__name__})"
             )
-        seen = Seen.of(on, on.cluster)
+        seen = Seen.of(on, on.cluster, self._ids)
         self.remember(f"what was fitted to {on.name}", values, seen, by=on.cluster)
         self._note(f"numbers fitted to {len(on)} pairs of {on.name}, and judged on no pair of it")
         return values
@@ -230,7 +243,8 @@ class Fitted(ABC):
                 continue
             labelled = all(known.by in pair.labels for pair in on)
             try:
-                known.seen.check(on, what=known.what, by=known.by if labelled else None)
+                by = known.by if labelled else None
+                known.seen.check(on, what=known.what, by=by, ids=self._ids)
             except EvidenceError:
                 # Only now, as it takes long to compare large matrices.
                 if known.arrays is None or any(
@@ -259,6 +273,11 @@ def _prompts(pair: Pair) -> Iterator[tuple[str, Prompt]]:
 @lru_cache(maxsize=2**16)
 def _fingerprint(prompt: Prompt) -> str:
     return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
+
+
+def _fingerprints(prompt: Prompt, ids: Ids | None) -> set[str]:
+    """Return the fingerprint of a prompt as it is written, and as a model reads it."""
+    return {_fingerprint(each) for each in (prompt, *([] if ids is None else [ids(prompt)]))}
 
 
 def _shown(prompt: Prompt) -> str:

@@ -19,7 +19,7 @@ from causaltest.errors import CausaltestError, InterventionError, PairError
 from causaltest.fitted import Fitted
 from causaltest.interventions import Intervention
 from causaltest.metrics import Metric, correctness
-from causaltest.pairs import Pairs
+from causaltest.pairs import Pairs, Prompt
 from causaltest.plain_runs import PlainRuns
 from causaltest.sites import END, Pos, Site
 from causaltest.stats import Judge
@@ -95,6 +95,10 @@ class Measuring(Fitted, ABC):
         self.trail = Trail()
         self._known = []
         self._is_twin = False
+
+    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the tokens of a prompt."""
+        return self.model.prompts.ids(prompt)
 
     def _first_look(self, pairs: Pairs) -> Pairs:
         """Return the pairs on which the task is looked at."""

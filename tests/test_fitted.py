@@ -1,6 +1,7 @@
 """What was fitted to pairs is known again, and not judged on them."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from causaltest import (
     PairError,
     Pairs,
     add,
+    block_output,
     constant,
     interchange,
     logit_diff,
@@ -210,3 +212,59 @@ def test_pairs_are_described_by_their_prompts():
     assert not set(texts.prompts) & set(once.prompts)
     with pytest.raises(PairError, match=r"has no label 'kinds'; did you mean 'kind'\?"):
         Seen.of(TRAIN, "kinds")
+
+
+def _as_tokens(model: Model, prompt: str) -> tuple[int, ...]:
+    return tuple(model.prompts.tokenizer(prompt)["input_ids"])
+
+
+@pytest.mark.parametrize("rewritten", ["tokens", "space"])
+def test_the_same_tokens_are_the_same_prompt(rewritten):
+    """A prompt is known again where it is written otherwise and the model reads the same."""
+    model = Model.load(str(Path(__file__).parents[1] / "hypotheses" / "schoolbook"))
+
+    def written(text: str) -> str | tuple[int, ...]:
+        return _as_tokens(model, text) if rewritten == "tokens" else f"{text} "
+
+    texts = [("Lily went home early because", "Tim went home early because")]
+    train = Pairs([Pair(*each) for each in texts], name="train", cluster=None)
+    other = Pairs([Pair(*map(written, each)) for each in texts], name="other", cluster=None)
+    site = block_output(0, pos="end")
+    for fitted_to, judged in ((train, other), (other, train)):
+        causal = Causal(model)
+        vector = causal.mean_difference(site, on=fitted_to)
+        told = f"pair {judged.name}/0 of {judged.name} is also a prompt of {fitted_to.name}: "
+        with pytest.raises(EvidenceError, match=re.escape(told)):
+            causal.effect(add(site, vector), on=judged)
+
+
+def test_training_and_dev_pairs_of_the_same_tokens_are_refused():
+    """A dev pair is no training pair under another name and in token ids."""
+    model = Model.load(str(Path(__file__).parents[1] / "hypotheses" / "schoolbook"))
+    prompts = [f"{name} went home early because" for name in ("Lily", "Tim", "Anna", "Jack")]
+    made = [
+        Pair(one, other, base_answer=5, source_answer=7, labels={"kind": "a"})
+        for one, other in zip(prompts[::2], prompts[1::2], strict=True)
+    ]
+    again = [
+        Pair(
+            _as_tokens(model, str(each.base)),
+            _as_tokens(model, str(each.source)),
+            base_answer=5,
+            source_answer=7,
+            labels={"kind": "b"},
+        )
+        for each in made
+    ]
+    train = Pairs(made, name="train", cluster=None)
+    dev = Pairs(again, name="dev", cluster=None)
+    told = "pair dev/0 of dev is also a prompt of train: ("
+    site = block_output(0, pos="end")
+    with pytest.raises(EvidenceError, match=re.escape(told)):
+        Causal(model).align(site, variable="v", on=train, dev=dev, by="kind", width=1)
+    with pytest.raises(EvidenceError, match=re.escape(told)):
+        Causal(model).train_adapter(site, rank=1, on=train, dev=dev, by="kind")
+    with pytest.raises(EvidenceError, match=re.escape(told)):
+        Causal(model).train_by_interchange(
+            interchange(site), variable="v", on=train, dev=dev, by="kind"
+        )

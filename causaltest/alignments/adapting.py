@@ -111,8 +111,8 @@ class Adapting(Teaching):
         of the network stay as they are. Dropout is off.
         """
         how = recipe_of("train_adapter", seeds=(seed,), **recipe)
-        seen = train, held = Seen.of(on, by), Seen.of(dev, by)
-        train.check(dev, what="an adapter", by=by)
+        seen = train, held = Seen.of(on, by, self._ids), Seen.of(dev, by, self._ids)
+        train.check(dev, what="an adapter", by=by, ids=self._ids)
         given, found = _widths(self.model, site, on)
         weights = _Weights(given, found, rank, seed)
         task = _Task(self.model, site, weights, scale, on, dev, expect, at, how)

@@ -115,8 +115,8 @@ class Aligning(Measuring):
         sites = (site,) if isinstance(site, Site) else tuple(site)
         variables = (variable,) if isinstance(variable, str) else tuple(variable)
         how = recipe_of("align", method=method, seeds=tuple(seeds), loss=loss, **recipe)
-        train, held = Seen.of(on, by), Seen.of(dev, by)
-        train.check(dev, what="a fit", by=by)
+        train, held = Seen.of(on, by, self._ids), Seen.of(dev, by, self._ids)
+        train.check(dev, what="a fit", by=by, ids=self._ids)
         fitting = Fitting(self.model, sites, variables, width, on, dev, at, how)
         (found,) = Search(fitting, keep_in).run(f"alignment of {' and '.join(variables)}")
         fits = [fit for _, fit in found.values()]

@@ -273,7 +273,7 @@ class Alignment:
             raise PairError(f"on= takes a pair set (Pairs); got {type(on).__name__}")
         check_variables(self.origin.variables, on)
         for seen in (self.origin.train, self.origin.dev):
-            seen.check(on, what=self._what, by=self.origin.by)
+            seen.check(on, what=self._what, by=self.origin.by, ids=self._causal.model.prompts.ids)
 
     # What follows serves the methods above
 

@@ -18,7 +18,7 @@ from causaltest.engine.output import Output
 from causaltest.engine.prompts import Row
 from causaltest.engine.run import score
 from causaltest.errors import InterventionError, PairError
-from causaltest.fitted import Seen
+from causaltest.fitted import Ids, Seen
 from causaltest.interventions import Intervention
 from causaltest.metrics import correctness
 from causaltest.pairs import Pair, Pairs
@@ -76,7 +76,7 @@ def copied(model: Model, network: nn.Module | None = None) -> Model:
     )
 
 
-def check_task(task: Task, dev: Pairs, by: str) -> tuple[Seen, Seen]:
+def check_task(task: Task, dev: Pairs, by: str, ids: Ids) -> tuple[Seen, Seen]:
     """Refuse what cannot be trained; return the splits.
 
     Raises
@@ -98,8 +98,8 @@ def check_task(task: Task, dev: Pairs, by: str) -> tuple[Seen, Seen]:
         for side in ("base_answer", "source_answer"):
             if getattr(pair, side) is None:
                 raise PairError(f"pair {pair.id} has no {side}; training needs both answers")
-    train, held = Seen.of(task.pairs, by), Seen.of(dev, by)
-    train.check(dev, what="a training", by=by)
+    train, held = Seen.of(task.pairs, by, ids), Seen.of(dev, by, ids)
+    train.check(dev, what="a training", by=by, ids=ids)
     return train, held
 
 

@@ -107,7 +107,7 @@ class Teaching(Aligning):
         variables = (variable,) if isinstance(variable, str) else tuple(variable)
         for pairs in (on, dev):
             check_variables(variables, pairs)
-        train, held = check_task(task, dev, by)
+        train, held = check_task(task, dev, by, self._ids)
         model = copied(self.model)
         steps = how.epochs * -(-len(on) // how.batch)
         done = 0

@@ -194,7 +194,7 @@ class Estimating(Mapped):
             steps,
             (pairs.name, pairs.sha256),
             tuple(pair.id for pair in pairs),
-            chosen_on=Chosen.of(pairs),
+            chosen_on=Chosen.of(pairs, self._ids),
         )
         if verify:
             strongest = found.top(min(verify, len(found.edges)))
