@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,6 +14,7 @@ from causaltest.engine.calls import inner_blocks, module_of, settled, unrolled
 from causaltest.engine.candidates import MLP, attention_of, block_candidates, no_module
 from causaltest.engine.experts import of_expert
 from causaltest.engine.fitting import fitting
+from causaltest.engine.grids import grids_of
 from causaltest.engine.heads import (
     drop_unmixed,
     settle_attention,
@@ -222,10 +223,16 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     several, single = turned(several, layouts), turned(single, layouts)
     stacks = find_stacks(network, several, 1)
     if not stacks:
+        grids = grids_of(network, several)
+        layouts |= grids
+        several, single = turned(several, grids), turned(single, grids)
+        stacks = find_stacks(network, several, 1, stages=True)
+    if not stacks:
         return replace(_without(vocabulary, no_stack(network, several)), layouts=layouts)
     ids = _some_ids(1, tokens[0], vocabulary).to(device_of(network))
     blocks = [path for stack in stacks for path in stack.blocks]
     probe = Probe(network, forward, ids, layouts)
+    embedding = _that_runs(network, embedding, several)
     mixtures = find_mixtures(network, lambda: forward(ids), blocks, MLP)
     found = {
         stack.name: replace(
@@ -234,7 +241,7 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
         )
         for stack in stacks
     }
-    answering = found.pop(stacks[-1].name)
+    answering = _with_embedding(found.pop(stacks[-1].name), found.values())
     return replace(answering, stack=stacks[-1].name, others=found, layouts=layouts)
 
 
@@ -275,7 +282,7 @@ def _of_stack(
         for component, access in block_candidates(probe.network, path).items():
             candidates[component, layer] = access
     one = single.get((blocks[0], "input"), Seen(0, None)).tensor
-    findings = fitting(candidates, several, single, blocks[0])
+    findings = fitting(candidates, several, single, blocks)
     for layer, path in enumerate(blocks):
         settle_residual(findings, several, path, layer)
         settle_crossing(findings, several, path, layer)
@@ -319,6 +326,28 @@ def _embedding_path(network: nn.Module) -> str:
     if table is None:
         return ""
     return next((path for path, module in network.named_modules() if module is table), "")
+
+
+def _that_runs(network: nn.Module, embedding: str, several: Mapping[Place, Seen]) -> str:
+    """Return the table of embeddings, or the first that shares its weights and runs instead."""
+    if not embedding or (embedding, "output") in several:
+        return embedding
+    weight = getattr(network.get_submodule(embedding), "weight", None)
+    for path, side in several:
+        module = network.get_submodule(path) if side == "output" else None
+        if isinstance(module, nn.Embedding) and module.weight is weight:
+            return path
+    return embedding
+
+
+def _with_embedding(answering: Architecture, others: Iterable[Architecture]) -> Architecture:
+    """Return the answering stack with the embedding of the prompt, which an encoder may read."""
+    key = "embedding", None
+    given = [other.accesses[key] for other in others if key in other.accesses]
+    if key in answering.accesses or not given:
+        return answering
+    missing = {name: why for name, why in answering.missing.items() if name != "embedding"}
+    return replace(answering, accesses={key: given[0], **answering.accesses}, missing=missing)
 
 
 def _vocabulary(network: nn.Module, embedding: str) -> int:

@@ -11,9 +11,16 @@ from torch import nn
 from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
 from causaltest.errors import SiteError
-from causaltest.interventions import interchange
+from causaltest.interventions import interchange, zero_ablate
 from causaltest.pairs import Pair
-from causaltest.sites import Site, block_output, head_value_output, mixer_output, module
+from causaltest.sites import (
+    Site,
+    block_output,
+    embedding,
+    head_value_output,
+    mixer_output,
+    module,
+)
 
 BASE, SOURCE = (7, 3, 21, 9, 40), (5, 11, 2, 30, 17)
 
@@ -61,6 +68,47 @@ def test_an_edit_of_the_encoder_is_an_edit_of_the_encoder(t5) -> None:
         got = run(BASE).logits
     assert torch.allclose(got, expected, atol=1e-6)
     assert not torch.allclose(got, t5.run([BASE])[0].logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["T5", "Bart"])
+def test_the_embedding_of_an_encoder_decoder_is_that_of_the_prompt(kind) -> None:
+    """The table that the network names does not run itself; the encoder's has its weights."""
+    import transformers
+
+    torch.manual_seed(0)
+    settings = {"vocab_size": 50, "d_model": 32, "decoder_start_token_id": 0}
+    network = getattr(transformers, f"{kind}ForConditionalGeneration")(
+        getattr(transformers, f"{kind}Config")(**settings, **_SMALL[kind])
+    ).eval()
+    table = network.get_encoder().embed_tokens
+
+    def at_two(_module: nn.Module, _args: object, out: torch.Tensor) -> torch.Tensor:
+        out = out.clone()
+        out[0, 2] = 0
+        return out
+
+    ids = {"input_ids": torch.tensor([BASE]), "decoder_input_ids": torch.zeros(1, 1).long()}
+    handle = table.register_forward_hook(at_two)
+    try:
+        with torch.no_grad():
+            expected = network(**ids).logits[0]
+    finally:
+        handle.remove()
+    model = Model(network, name=kind)
+    with intervene(model, zero_ablate(embedding(pos=2)), Pair(BASE, SOURCE)) as run:
+        got = run(BASE).logits
+    assert torch.allclose(got, expected, atol=1e-6)
+    assert not torch.allclose(got, model.run([BASE])[0].logits, atol=1e-4)
+
+
+_SMALL = {
+    "T5": {"d_ff": 48, "d_kv": 8, "num_heads": 4, "num_layers": 2},
+    "Bart": {
+        "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40,
+        "init_std": 0.5,
+    },
+}  # fmt: skip
 
 
 def test_names_of_stacks_that_do_not_exist(t5, tiny) -> None:
