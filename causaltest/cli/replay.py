@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -117,17 +116,14 @@ def settings_of(run: Run, claims: Sequence[Claim], device: str | None = None) ->
     >>> settings_of(Run(alpha=0.05, correction="none", seed=3), [])
     ['--causal-alpha=0.05', '--causal-correction=none', '--causal-seed=3']
     """
+    from causaltest.report.again import options_of
+
     given = [
         f"--causal-alpha={run.alpha!r}",
         f"--causal-correction={run.correction}",
         f"--causal-seed={run.seed}",
     ]
-    words = _words(run.environment.command) if run.environment is not None else []
-    for i, word in enumerate(words):
-        if word.startswith("--causal-model="):
-            given.append(word)
-        elif word == "--causal-model" and i + 1 < len(words):
-            given.append(f"--causal-model={words[i + 1]}")
+    given += options_of(run, ["--causal-model"])
     used = {claim.model for claim in claims}
     models = [each for each in run.models if each.name in used]
     if len({(each.dtype, each.device) for each in models}) == 1:
@@ -138,13 +134,6 @@ def settings_of(run: Run, claims: Sequence[Claim], device: str | None = None) ->
     if any(part.n_available for claim in claims for part in claim.parts):
         given.append("--causal-sequential")
     return given
-
-
-def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError:  # edited: what it names cannot be known
-        return []
 
 
 def _run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from markupsafe import Markup
 
 from causaltest.records import Claim, Edit, PairSetRecord, Part, Results, Sizes, count, pair_set_of
 from causaltest.report import numbers
+from causaltest.report.again import command_of
 from causaltest.report.claim_figures import ClaimFigures, claim_figures
 from causaltest.report.pair_table import pair_tables, prompt_tables
 from causaltest.report.palette import role_of, themed
@@ -263,7 +263,7 @@ def _view(claim: Claim, pieces: _Pieces) -> dict[str, object]:
         "edits": _edit_rows(claim.edits),
         "source": source_code(claim.source) if claim.source.strip() else "",
         "place": f"{claim.file}:{claim.line}",
-        "command": f"pytest {shlex.quote(claim.nodeid)}",
+        "command": command_of(claim, pieces.results.run),
     }
 
 
