@@ -10,7 +10,7 @@ from causaltest.sites.site import Site
 
 
 def embedding(*, pos: Pos = None, dims: Dims = None) -> Site:
-    """Token embeddings, before position embeddings are added; of an encoder-decoder, its encoder's."""
+    """Token embeddings, before positions are added; an encoder-decoder's are its encoder's."""
     return Site("embedding", pos=pos, dims=normalise_dims(dims))
 
 
