@@ -9,7 +9,9 @@ import numpy as np
 
 from causaltest.circuits import Circuit
 from causaltest.engine.apply import random_stream
+from causaltest.engine.model import Model
 from causaltest.engine.output import Output
+from causaltest.engine.overlap import overlap
 from causaltest.errors import InterventionError, MetricError
 from causaltest.interventions import Intervention, mean_ablate
 from causaltest.measuring import Measuring
@@ -188,6 +190,7 @@ class Runs:
                 "there is no sequential procedure; all pairs were run"
             )
         found = causal._extremes(everything, on, metric, ablation)  # noqa: SLF001
+        _check_apart(causal.model, everything, on)
         self.metric, self.pairs, model, nothing = found
         self._causal = causal
         self._everything = everything
@@ -253,6 +256,24 @@ def proper_part(circuit: Sites, among: Sites) -> tuple[Circuit, Circuit]:
             "choose a proper part of among="
         )
     return inside, everything
+
+
+def _check_apart(model: Model, everything: Circuit, on: Pairs) -> None:
+    """Refuse sites that share numbers: with the one that is ablated a part of the other would be.
+
+    Raises
+    ------
+    InterventionError
+        Two of them do.
+    """
+    shared = overlap(model, everything.sites, on)
+    if shared is not None:
+        raise InterventionError(
+            f"{shared.one} and {shared.other} of among= are the same place in part, e.g. at token "
+            f"{shared.token} of the base prompt of pair {shared.pair.id}: where one is ablated and "
+            "the other left intact, neither would be\n"
+            "name each place by one site"
+        )
 
 
 def pictured(inside: Circuit, everything: Circuit, effects: tuple[float, ...] = ()) -> OfCircuit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from causaltest import Causal, Circuit, Model, Pairs, logit_diff, zero_ablate
 from causaltest.engine.run import score
 from causaltest.errors import EvidenceError, InterventionError
 from causaltest.sites import head_attention_value_output as head
+from causaltest.sites import mlp_output
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADS = [head(layer, index, pos="end") for layer in (1, 2) for index in range(4)]
@@ -139,3 +141,17 @@ def test_wrong_sets_beside_a_component_are_refused(instrument, pronouns):
         instrument.minimality(CIRCUIT, among=HEADS, on=pronouns, beside={mover: [mover]})
     with pytest.raises(InterventionError, match="the circuit is everything considered"):
         instrument.minimality(HEADS, among=HEADS, on=pronouns)
+
+
+@pytest.mark.parametrize("claim", ["faithfulness", "necessity", "minimality", "incompleteness"])
+def test_one_place_under_two_names_is_refused(instrument, pronouns, claim):
+    """A member is not left intact where another site takes a part of it with it."""
+    member = head(2, 3, pos="end")
+    among = [member, head(2, 3), mlp_output(0, pos="end")]
+    told = (
+        "head_attention_value_output[2.3] and head_attention_value_output[2.3]@end of among= are "
+        "the same place in part, e.g. at token 4 of the base prompt of pair pronouns/0: where one "
+        "is ablated and the other left intact, neither would be\nname each place by one site"
+    )
+    with pytest.raises(InterventionError, match=re.escape(told)):
+        getattr(instrument, claim)([member], among=among, on=pronouns)
