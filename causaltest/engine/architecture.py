@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from causaltest.engine.access import Access
 from causaltest.engine.axes import layouts_of, of_attention, turned
@@ -26,18 +25,21 @@ from causaltest.engine.layouts import Layout, Turned
 from causaltest.engine.loading import device_of
 from causaltest.engine.mixtures import Found, find_mixtures, with_experts
 from causaltest.engine.patterns import Probe, settle_patterns
+from causaltest.engine.probing import (
+    Forward,
+    embedding_path,
+    probes,
+    some_ids,
+    that_runs,
+    vocabulary_of,
+)
 from causaltest.engine.residual import settle_crossing, settle_residual
 from causaltest.engine.softmax import Softmax
 from causaltest.engine.stacks import Stack, find_stacks, no_stack
-from causaltest.engine.survey import Place, Seen, survey
-from causaltest.errors import CausaltestError, ModelError, SiteError
+from causaltest.engine.survey import Place, Seen
+from causaltest.errors import ModelError, SiteError
 from causaltest.sites import COMPONENTS, HEAD_COMPONENTS, KEYED, LAYER_COMPONENTS, MODULE, Site
 from causaltest.spelling import did_you_mean
-
-Forward = Callable[[Tensor], object]
-
-# Lengths of the prompts of two probes. Networks that pool tokens take none of one or two.
-_TOKENS = ((2, 1), (8, 6))
 
 
 @dataclass(frozen=True)
@@ -208,11 +210,11 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     Architecture
         Empty where no stack of blocks is recognised: modules are then addressed by path.
     """
-    embedding = _embedding_path(network)
-    vocabulary = _vocabulary(network, embedding)
+    embedding = embedding_path(network)
+    vocabulary = vocabulary_of(network, embedding)
     rows = min(8, vocabulary)
     try:
-        several, single, tokens = _probes(network, forward, rows, vocabulary, name)
+        several, single, tokens = probes(network, forward, rows, vocabulary, name)
     except ModelError as error:
         if _has_attention(network):
             raise
@@ -223,16 +225,16 @@ def discover(network: nn.Module, forward: Forward, name: str) -> Architecture:
     several, single = turned(several, layouts), turned(single, layouts)
     stacks = find_stacks(network, several, 1)
     if not stacks:
-        grids = grids_of(network, several)
-        layouts |= grids
+        grids, reason = grids_of(network, several), no_stack(network, several)
         several, single = turned(several, grids), turned(single, grids)
         stacks = find_stacks(network, several, 1, stages=True)
-    if not stacks:
-        return replace(_without(vocabulary, no_stack(network, several)), layouts=layouts)
-    ids = _some_ids(1, tokens[0], vocabulary).to(device_of(network))
+        if not stacks:
+            return replace(_without(vocabulary, reason), layouts=layouts)
+        layouts |= grids
+    ids = some_ids(1, tokens[0], vocabulary).to(device_of(network))
     blocks = [path for stack in stacks for path in stack.blocks]
     probe = Probe(network, forward, ids, layouts)
-    embedding = _that_runs(network, embedding, several)
+    embedding = that_runs(network, embedding, several)
     mixtures = find_mixtures(network, lambda: forward(ids), blocks, MLP)
     found = {
         stack.name: replace(
@@ -255,11 +257,6 @@ def _has_attention(network: nn.Module) -> bool:
 
 def _without(vocabulary: int, reason: str) -> Architecture:
     return Architecture(missing=dict.fromkeys(COMPONENTS, reason), vocabulary=vocabulary)
-
-
-def _some_ids(rows: int, tokens: int, vocabulary: int) -> Tensor:
-    """Return token ids, all different as far as there are as many."""
-    return torch.arange(rows * tokens).view(rows, tokens) % vocabulary
 
 
 def _of_stack(
@@ -317,29 +314,6 @@ def _as_it_is(access: Access, layouts: Mapping[Place, Layout]) -> Access:
     return replace(access, side=Turned(side, layout))
 
 
-def _embedding_path(network: nn.Module) -> str:
-    getter = getattr(network, "get_input_embeddings", None)
-    try:
-        table = getter() if getter is not None else None
-    except (NotImplementedError, AttributeError):
-        table = None
-    if table is None:
-        return ""
-    return next((path for path, module in network.named_modules() if module is table), "")
-
-
-def _that_runs(network: nn.Module, embedding: str, several: Mapping[Place, Seen]) -> str:
-    """Return the table of embeddings, or the first that shares its weights and runs instead."""
-    if not embedding or (embedding, "output") in several:
-        return embedding
-    weight = getattr(network.get_submodule(embedding), "weight", None)
-    for path, side in several:
-        module = network.get_submodule(path) if side == "output" else None
-        if isinstance(module, nn.Embedding) and module.weight is weight:
-            return path
-    return embedding
-
-
 def _with_embedding(answering: Architecture, others: Iterable[Architecture]) -> Architecture:
     """Return the answering stack with the embedding of the prompt, which an encoder may read."""
     key = "embedding", None
@@ -348,41 +322,3 @@ def _with_embedding(answering: Architecture, others: Iterable[Architecture]) -> 
         return answering
     missing = {name: why for name, why in answering.missing.items() if name != "embedding"}
     return replace(answering, accesses={key: given[0], **answering.accesses}, missing=missing)
-
-
-def _vocabulary(network: nn.Module, embedding: str) -> int:
-    table = network.get_submodule(embedding) if embedding else None
-    weight = getattr(table, "weight", None)
-    return int(weight.shape[0]) if isinstance(weight, Tensor) and weight.ndim == 2 else 2
-
-
-def _probes(
-    network: nn.Module, forward: Forward, rows: int, vocabulary: int, name: str
-) -> tuple[dict[Place, Seen], dict[Place, Seen], tuple[int, int]]:
-    """Run one row, and several rows of fewer tokens: as few tokens as the network takes."""
-    failed: ModelError | None = None
-    for most, fewest in _TOKENS:
-        try:
-            several = _probe(network, forward, _some_ids(1, most, vocabulary), name)
-            single = _probe(network, forward, _some_ids(rows, fewest, vocabulary), name)
-        except ModelError as error:
-            failed = failed or error
-        else:
-            return several, single, (most, fewest)
-    assert failed is not None
-    raise failed
-
-
-def _probe(network: nn.Module, forward: Forward, ids: Tensor, name: str) -> dict[Place, Seen]:
-    """Run a few tokens and keep what every module takes and gives."""
-    try:
-        return survey(network, forward, ids.to(device_of(network)), every=True)
-    except CausaltestError:
-        raise
-    except (
-        Exception
-    ) as error:  # these are the ids of nobody, on which a network may fail in any way
-        raise ModelError(
-            f"{name} could not run on token ids of shape {tuple(ids.shape)}: {error}\n"
-            "pass Model(network, forward=...) with a function of (network, ids, mask)"
-        ) from error

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from causaltest.engine.access import Access
 from causaltest.engine.residual import Findings
 from causaltest.engine.survey import Place, Seen, tensor_of
 
-_OF_ENCODER = ("cross_key_output", "cross_value_output")
+# Frames or patches of an encoder; and what a block takes may be more positions than it gives.
+_OF_ANY_LENGTH = ("cross_key_output", "cross_value_output", "block_input")
 
 
 def fitting(
     candidates: Mapping[tuple[str, int | None], Access],
     several: Mapping[Place, Seen],
     single: Mapping[Place, Seen],
-    first: str,
+    blocks: Sequence[str],
 ) -> Findings:
-    """Keep the candidates that carry one number of tokens or the other, as the first block does.
+    """Keep the candidates that carry as many tokens as their block gives.
 
     Parameters
     ----------
@@ -26,17 +27,20 @@ def fitting(
         Component and layer to where it would be, by name.
     several, single
         A run of a row of several tokens, and one of rows of one token.
-    first
-        The first block.
+    blocks
+        The blocks. What a component of none carries is compared with what the first takes.
     """
-    stream, one = several[first, "input"].tensor, single.get((first, "input"), Seen(0, None)).tensor
-    assert stream is not None
-    rows, length = stream.shape[:2]
     findings = Findings({})
     for key, access in candidates.items():
         place = (access.path, access.side)
-        lengths: tuple[int | None, int | None] = (length, length if one is None else one.shape[1])
-        if key[0] in _OF_ENCODER:  # which may be of frames or patches
+        stream: Place = (blocks[0], "input") if key[1] is None else (blocks[key[1]], "output")
+        most, fewest = several[stream].tensor, single.get(stream, Seen(0, None)).tensor
+        assert most is not None
+        rows, length = most.shape[:2]
+        lengths: tuple[int | None, int | None] = (
+            length, length if fewest is None else fewest.shape[1]
+        )  # fmt: skip
+        if key[0] in _OF_ANY_LENGTH:
             lengths = (None, None)
         unfit = _unfit(several.get(place), rows, lengths[0]) or _unfit(
             single.get(place), None, lengths[1]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from causaltest.engine.hooks import Inside, Operation, attach_to
@@ -18,11 +19,21 @@ class Layout:
     Parameters
     ----------
     rows, tokens
-        Indices of the axes.
+        Indices of the axes; several of tokens where these are cells of a grid, as in images, which
+        are counted row by row.
     """
 
     rows: int = 0
-    tokens: int = 1
+    tokens: int | tuple[int, ...] = 1
+
+    @property
+    def _grid(self) -> tuple[int, ...]:
+        return (self.tokens,) if isinstance(self.tokens, int) else self.tokens
+
+    def _first(self, tensor: Tensor) -> Tensor:
+        """Return an activation with the rows and the axes of tokens first."""
+        axes = (self.rows, *self._grid)
+        return tensor.movedim(axes, tuple(range(len(axes))))
 
     def turned(self, tensor: Tensor) -> Tensor:
         """Return an activation as (rows, tokens, width).
@@ -32,8 +43,10 @@ class Layout:
         >>> import torch
         >>> Layout(1, 2).turned(torch.zeros(4, 3, 5, 8)).shape
         torch.Size([3, 5, 32])
+        >>> Layout(0, (2, 3)).turned(torch.zeros(3, 8, 4, 5)).shape
+        torch.Size([3, 20, 8])
         """
-        return tensor.movedim((self.rows, self.tokens), (0, 1)).flatten(2)
+        return self._first(tensor).flatten(1, len(self._grid)).flatten(2)
 
     def returned(self, turned: Tensor, like: Tensor) -> Tensor:
         """Return what `turned` gave, perhaps with other numbers, in the axes that it had.
@@ -45,9 +58,10 @@ class Layout:
         like
             The activation as the network computed it.
         """
-        shape = like.movedim((self.rows, self.tokens), (0, 1)).shape
-        # Contiguous, since some networks go on to view it.
-        return turned.reshape(shape).movedim((0, 1), (self.rows, self.tokens)).contiguous()
+        axes = (self.rows, *self._grid)
+        back = turned.reshape(self._first(like).shape).movedim(tuple(range(len(axes))), axes)
+        # In memory as it was: some networks go on to view it, and convolutions round otherwise.
+        return torch.empty_like(like).copy_(back)
 
 
 USUAL = Layout()

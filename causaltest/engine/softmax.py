@@ -239,7 +239,7 @@ def listen(
     def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = [*args, kwargs.get("hidden_states"), *kwargs.values()]
         states = next((each for each in given if isinstance(each, Tensor) and each.ndim == 3), None)
-        if states is not None:
+        if states is not None and isinstance(layout.tokens, int):
             rows, queries = states.shape[layout.rows], states.shape[layout.tokens]
             listening = _Listening(rows, queries, act)
             listening.__enter__()

@@ -407,8 +407,19 @@ def _pair() -> list[nn.Module]:
     return [nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 8)) for _ in range(2)]
 
 
+class Cells(nn.Module):
+    """Mixes the cells of a map, which no layer takes as one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(9, 4), nn.Linear(4, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.one(x.flatten(2))).view_as(x)
+
+
 def _pictures() -> list[nn.Module]:
-    return [nn.Sequential(nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)) for _ in range(2)]
+    return [Cells() for _ in range(2)]
 
 
 @pytest.mark.parametrize(
