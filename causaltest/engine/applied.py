@@ -13,6 +13,7 @@ from torch import Tensor
 from causaltest.engine.access import Access, Places, put, take
 from causaltest.engine.apply import Edit, edited, own_input
 from causaltest.engine.calls import Turns
+from causaltest.engine.given import Given
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.keys import check_keys, check_unpadded, seen_only, switched
 from causaltest.engine.ledger import Done, Entry
@@ -69,6 +70,16 @@ def declared(
     return edits, operations
 
 
+def operations_of(edits: Sequence[Applied]) -> list[tuple[str, Side, Operation]]:
+    """Return the operations on modules that make some edits, in their order."""
+    operations: list[tuple[str, Side, Operation]] = [
+        (edit.access.path, edit.access.side, edit) for edit in edits
+    ]
+    # After all edits of inputs, so that what is noted is what the modules really get.
+    operations += [edit.note() for edit in edits if edit.part.needs_input]
+    return operations
+
+
 Target = tuple[Intervention, Site, Access]
 """One part of an intervention, one of its sites, and where that lives."""
 
@@ -86,13 +97,19 @@ def targets_of(model: Model, intervention: Intervention) -> list[Target]:
 
 @dataclass
 class Applied:
-    """An edit in action: called by a hook with the activation, it keeps count of what it did."""
+    """An edit in action: called by a hook with the activation, it keeps count of what it did.
+
+    Attributes
+    ----------
+    around
+        Path of the module whose input the part needs, where that is not the site's own.
+    """
 
     model: Model
     part: Intervention
     site: Site
     access: Access
-    rows: Batch
+    rows: Batch | Given
     draw: int
     values: Tensor | None = field(default=None, init=False)
     value_counts: list[int] | None = field(default=None, init=False)
@@ -101,6 +118,7 @@ class Applied:
     width: int = field(default=0, init=False)
     changed: int = field(default=0, init=False)
     given: Tensor | None = field(default=None, init=False)
+    around: str = field(default="", init=False)
     turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +126,7 @@ class Applied:
 
     def note(self) -> tuple[str, Side, Operation]:
         """Return what must be noted before the edit: the module's input, which the part needs."""
-        if self.access.side != "output":
+        if not self.around and self.access.side != "output":
             raise InterventionError(
                 f"{self.part}: {self.site} is the {self.access.side} of {self.access.path}; choose "
                 "the output of a module"
@@ -119,7 +137,7 @@ class Applied:
             if turns.comes():
                 self.given = for_each_row(tensor, self.rows)
 
-        return self.access.path, "input", note
+        return self.around or self.access.path, "input", note
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Return the activation with the edit made."""
@@ -146,22 +164,28 @@ class Applied:
         part = self.part.taken if isinstance(self.part, FromSource) else self.part
         keyed = self.site.component in KEYED
         old = take(tensor, where, self.access, copies=False)
+        self.width = prod(old.shape[1:]) if old.ndim != 2 else old.shape[1]
+        if where.positions is None:
+            edit = edit._replace(tokens=False)
         if keyed:
             check_keys(part, self.site, edit.stored, old)
         if self.given is not None:
             edit = edit._replace(whole=tuple(tensor.shape))
             edit = own_input(part, edit, self.access, self.given, where)
         new = edited(part, old, edit)
+        if new is old:
+            return tensor, set()
         if new.shape != old.shape:
             raise InterventionError(
                 f"{self.part}: {self.site} takes numbers of shape {tuple(old.shape)}, but got "
                 f"{tuple(new.shape)}"
             )
         if keyed:
+            elsewhere = part.needs_source or edit.stored is not None
             new = seen_only(
-                part, self.site, edit.stored, access=self.access, where=where, old=old, new=new
-            )
-        self.width = prod(old.shape[1:]) if old.ndim != 2 else old.shape[1]
+                part, self.site, elsewhere=elsewhere, access=self.access, where=where,
+                old=old, new=new,
+            )  # fmt: skip
         return put(tensor, where, self.access, new), _changed(old, new, where, len(edit.rows))
 
     def skips(self, row: int) -> bool:
@@ -211,8 +235,7 @@ class Applied:
             raise InterventionError(
                 f"{self.part} did not happen as declared: {self.access.path} {how} in one forward "
                 f"pass of {self.model.name}\n"
-                "Each edit must happen exactly once; say which call is meant, e.g. "
-                f"module({self.access.path!r}, call=0), or choose a site whose module runs once"
+                f"Each edit must happen exactly once; {self.rows.say_which(self.access.path)}"
             )
         edited = len(self.counts) - self.counts.count(0)
         return Done(1, edited, sum(self.counts), self.width, self.changed)

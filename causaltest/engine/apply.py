@@ -60,6 +60,8 @@ class Edit(NamedTuple):
         needs it not.
     whole
         Shape of the module's whole activation.
+    tokens
+        Whether entries are those of tokens; else each is all that an activation has of a row.
     """
 
     site: Site
@@ -69,6 +71,7 @@ class Edit(NamedTuple):
     stored: Tensor | None = None
     given: Tensor | None = None
     whole: tuple[int, ...] = ()
+    tokens: bool = True
 
 
 def edited(part: Intervention, old: Tensor, edit: Edit) -> Tensor:
@@ -216,16 +219,16 @@ def own_input(part: Intervention, edit: Edit, access: Access, given: Tensor, whe
         The input has other rows or tokens than the output.
     """
     axes = 1 if where.positions is None else 2
-    if isinstance(part, Adapter):
-        fits = given.ndim > axes and given.shape[:axes] == edit.whole[:axes]
-        inner = replace(access, columns=None)
-    else:
+    if isinstance(part, Skip):
         fits = tuple(given.shape) == edit.whole
         inner = access
+    else:
+        fits = given.ndim > axes and given.shape[:axes] == edit.whole[:axes]
+        inner = replace(access, columns=None)
     if not fits:
         raise InterventionError(
             f"{part}: {access.path} takes an activation of shape {tuple(given.shape)} and gives "
-            f"one of shape {edit.whole}; {_NEEDS[type(part)]}"
+            f"one of shape {edit.whole}; {_NEEDS.get(type(part), _NEEDS_TOKENS)}"
         )
     return edit._replace(given=take(given, where, inner))
 
@@ -235,6 +238,7 @@ _NEEDS = {
     "choose a block, or by its path a module such as module('transformer.h.1.mlp')",
     Adapter: "an adapter needs an input with the rows and tokens of the output",
 }
+_NEEDS_TOKENS = "it is edited by its input, which must have the rows and tokens of the output"
 
 
 def _check_vector(part: Intervention, values: Array, old: Tensor, edit: Edit) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from causaltest.engine.access import Access, Keys, Places, take
+from causaltest.engine.given import Given
 from causaltest.engine.prompts import Batch
 from causaltest.engine.softmax import Softmax, fused, hidden_keys
 from causaltest.errors import InterventionError
@@ -15,7 +16,7 @@ from causaltest.sites import Site
 _RECURRENT = (nn.RNNBase, nn.LSTMCell)
 
 
-def check_unpadded(site: Site, rows: Batch) -> None:
+def check_unpadded(site: Site, rows: Batch | Given) -> None:
     """Refuse rows that are padded: their keys would not be the tokens of the prompts.
 
     Raises
@@ -23,10 +24,10 @@ def check_unpadded(site: Site, rows: Batch) -> None:
     InterventionError
         Some row is shorter than the batch.
     """
-    if any(length != rows.ids.shape[1] for length in rows.lengths):
+    if rows.padded:
         raise InterventionError(
             f"{site} has one number for each key, so the prompts that are run together must be of "
-            f"equal length; these have {min(rows.lengths)} to {rows.ids.shape[1]} tokens"
+            f"equal length; these have {min(rows.lengths)} to {rows.tokens} tokens"
         )
 
 
@@ -81,8 +82,8 @@ def check_keys(part: Intervention, site: Site, stored: Tensor | None, old: Tenso
 def seen_only(
     part: object,
     site: object,
-    stored: Tensor | None,
     *,
+    elsewhere: bool,
     access: Access,
     where: Places,
     old: Tensor,
@@ -94,8 +95,9 @@ def seen_only(
     ----------
     part, site
         The edit, for messages.
-    stored
-        What was read for it in other prompts; None for an edit that is the same for every key.
+    elsewhere
+        Whether what is put in was read in other prompts; an edit of its own, such as zeros, is the
+        same for every key.
     access, where
         The entries that are edited.
     old, new
@@ -110,7 +112,7 @@ def seen_only(
     if hidden is None or not isinstance(access.columns, Keys):
         return new
     out = take(hidden, where, access)
-    if stored is not None and bool(((new != old) & out).any()):
+    if elsewhere and bool(((new != old) & out).any()):
         entry, *token, key = (((new != old) & out).nonzero()[0]).tolist()
         position = token[0] if where.positions is None else int(where.positions[entry])
         raise InterventionError(

@@ -16,6 +16,7 @@ from causaltest.engine.asking import Asking
 from causaltest.engine.batching import cut
 from causaltest.engine.company import Company
 from causaltest.engine.forwarding import Call, Forward
+from causaltest.engine.given import Given
 from causaltest.engine.hooks import Operation, Side, attached
 from causaltest.engine.loading import Entrance, fingerprint, load_network
 from causaltest.engine.output import Output
@@ -385,11 +386,11 @@ class Model(Asking):
         }
 
     def places(
-        self, site: Site, access: Access, tensor: Tensor, rows: Batch
+        self, site: Site, access: Access, tensor: Tensor, rows: Batch | Given
     ) -> tuple[Places, list[int]]:
         """Return the entries of a batch that a site means, as `Placement.places` does."""
         return self.placement.places(site, access, tensor, rows)
 
-    def verify(self, sites: Sequence[Site], rows: Batch) -> bool:
+    def verify(self, sites: Sequence[Site], rows: Batch | Given) -> bool:
         """Make sure of the modules of sites, as `Placement.verify` does."""
         return self.placement.verify(sites, rows)

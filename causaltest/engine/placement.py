@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from causaltest.engine.access import Access, Places, only_row
+from causaltest.engine.given import Given
 from causaltest.engine.layouts import Turned
 from causaltest.engine.prompts import Batch, Row, places
 from causaltest.engine.rows import more_than_tokens, rows_not_first
@@ -37,7 +38,7 @@ class Placement:
         self._survey: tuple[int, dict[Place, Seen]] | None = None
 
     def places(
-        self, site: Site, access: Access, tensor: Tensor, rows: Batch
+        self, site: Site, access: Access, tensor: Tensor, rows: Batch | Given
     ) -> tuple[Places, list[int]]:
         """Return the entries of a batch that a site means, and how many each row has.
 
@@ -46,6 +47,8 @@ class Placement:
         InterventionError
             The activation has no (rows, tokens) axes where they are needed.
         """
+        if isinstance(rows, Given):
+            return rows.places(site, tensor)
         shape, plain = tensor.shape, None
         if site.component == MODULE:
             shape = tuple(shape)
@@ -87,7 +90,7 @@ class Placement:
             known = self._found[id(site)] = site, row, self._model.prompts.positions(row, site.pos)
         return only_row(known[2], rows.start, device), [len(known[2])]
 
-    def verify(self, sites: Sequence[Site], rows: Batch) -> bool:
+    def verify(self, sites: Sequence[Site], rows: Batch | Given) -> bool:
         """Make sure of the modules of sites by a plain forward pass, once for each model.
 
         Components are verified when they are found; a module addressed by its path may run
@@ -101,6 +104,8 @@ class Placement:
         paths = [site for site in sites if site.component == MODULE]
         if not paths:
             return True
+        if isinstance(rows, Given):  # nothing is known that could be run beforehand
+            return False
         if self._survey is None:
             ids = list(self._model.prompts.ids(rows.rows[0].prompt))
             # Another number of tokens than in the run, so that no other axis fits both, and not

@@ -308,6 +308,23 @@ class Batch(NamedTuple):
         """Whether any row is padded."""
         return len(set(self.lengths)) > 1
 
+    @property
+    def tokens(self) -> int:
+        """Length of the longest row with its padding."""
+        return self.ids.shape[1]
+
+    @property
+    def padded(self) -> bool:
+        """Whether any row is shorter than the batch."""
+        return any(length != self.tokens for length in self.lengths)
+
+    def say_which(self, path: str) -> str:
+        """Return what to do about a module that runs several times."""
+        return (
+            f"say which call is meant, e.g. module({path!r}, call=0), or choose a site whose "
+            "module runs once"
+        )
+
 
 def batch(rows: Sequence[Row], prompts: Prompts, device: torch.device, padding: int) -> Batch:
     """Pad rows on the right, so that a token's index is the same in and out of a batch."""

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
 
-from causaltest.engine.access import Access, take
+from causaltest.engine.access import Access, Places, take
 from causaltest.engine.calls import Turns
+from causaltest.engine.given import Given
 from causaltest.engine.hooks import AllRead, Operation, Side
+from causaltest.engine.keys import check_unpadded
 from causaltest.engine.prompts import Batch
 from causaltest.engine.rows import for_each_row
 from causaltest.errors import InterventionError
-from causaltest.sites import Site
+from causaltest.sites import KEYED, Site
 
 if TYPE_CHECKING:
     from causaltest.engine.model import Model
+
+K = TypeVar("K", bound=Hashable)
+Attachment = tuple[str, Side, Operation]
 
 Reads = dict[Site, tuple[Tensor, list[int]]]
 """For each site (entries, width), and the number of entries of each row."""
@@ -27,7 +34,7 @@ def read_batch(
     model: Model,
     sites: Sequence[Site],
     rows: Batch,
-    edits: Sequence[tuple[str, Side, Operation]] = (),
+    edits: Sequence[Attachment] = (),
 ) -> Reads:
     """Read sites in one batch; with edits, what is read is what they leave.
 
@@ -49,43 +56,96 @@ def read_batch(
     """
     # A module that may run again must be watched to the end.
     stops = model.verify(sites, rows)
-    wanted = len(set(sites))
-    reads: Reads = {}
-    turns: dict[Site, Turns] = {}
+    wanted = {site: (site, model.access(site), rows) for site in sites}
+    found = read_during(partial(model.run_batch, rows), model, wanted, edits, stops=stops)
+    return {site: (entries, counts) for site, (entries, counts, _) in found.items()}
 
-    def reader(site: Site, access: Access) -> Operation:
-        turn = turns[site] = Turns(access.call)
 
+def read_during(
+    run: Callable[[Sequence[Attachment]], object],
+    model: Model,
+    wanted: Mapping[K, tuple[Site, Access, Batch | Given]],
+    edits: Sequence[Attachment] = (),
+    *,
+    stops: bool,
+) -> dict[K, tuple[Tensor, list[int], Places]]:
+    """Read sites while something runs, each for the rows that it is meant for.
+
+    Parameters
+    ----------
+    run
+        Runs the network with some operations attached.
+    model
+        Whose network it is.
+    wanted
+        What each reading is called, to where, where that lives, and in which rows.
+    edits
+        As for `attached`; what is read is what they leave.
+    stops
+        Whether the run may end when everything is read.
+
+    Returns
+    -------
+    dict
+        For each reading (entries, width), the number of entries of each row, and which they are.
+
+    Raises
+    ------
+    InterventionError
+        As for `read_batch`.
+    """
+    readers = {key: Reader(model, *each) for key, each in wanted.items()}
+
+    def operation_of(reader: Reader) -> Operation:
         def operation(tensor: Tensor) -> None:
-            if not turn.comes():
-                return
-            if site in reads:
-                raise InterventionError(
-                    f"{site} cannot be read: {access.path} runs several times in one forward "
-                    f"pass of {model.name}, and which of them is meant is not said\n"
-                    f"say which: module({access.path!r}, call=0), or choose a site whose "
-                    "module runs once"
-                )
-            tensor = for_each_row(tensor, rows)
-            where, counts = model.places(site, access, tensor, rows)
-            reads[site] = (take(tensor, where, access), counts)
-            if stops and len(reads) == wanted:
+            if reader.takes(tensor) and stops and all(each.found for each in readers.values()):
                 raise AllRead
 
         return operation
 
-    operations = list(edits)
-    for site in dict.fromkeys(sites):
-        access = model.access(site)
-        operations.append((access.path, access.side, reader(site, access)))
+    operations: list[Attachment] = [
+        (each.access.path, each.access.side, operation_of(each)) for each in readers.values()
+    ]
     with suppress(AllRead):
-        model.run_batch(rows, operations)
-    for site, turn in turns.items():
-        if wrong := turn.missed(site, model.access(site).path, model.name):
+        run([*edits, *operations])
+    for each in readers.values():
+        if wrong := each.turns.missed(each.site, each.access.path, model.name):
             raise InterventionError(wrong)
-    unread = [str(site) for site in sites if site not in reads]
+    unread = [str(each.site) for each in readers.values() if each.found is None]
     if unread:
         raise InterventionError(
             f"{', '.join(unread)} could not be read: {model.name} never called the module"
         )
-    return reads
+    return {key: each.found for key, each in readers.items() if each.found is not None}
+
+
+@dataclass
+class Reader:
+    """A reading in action: called with the activation, it takes what is meant of it once."""
+
+    model: Model
+    site: Site
+    access: Access
+    rows: Batch | Given
+    found: tuple[Tensor, list[int], Places] | None = None
+    turns: Turns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.access.call)
+
+    def takes(self, tensor: Tensor) -> bool:
+        """Take the numbers if this is the call that is meant, and return whether it is."""
+        if not self.turns.comes():
+            return False
+        if self.found is not None:
+            raise InterventionError(
+                f"{self.site} cannot be read: {self.access.path} runs several times in one "
+                f"forward pass of {self.model.name}, and which of them is meant is not said\n"
+                f"{self.rows.say_which(self.access.path)}"
+            )
+        if self.site.component in KEYED:
+            check_unpadded(self.site, self.rows)
+        tensor = for_each_row(tensor, self.rows)
+        where, counts = self.model.places(self.site, self.access, tensor, self.rows)
+        self.found = take(tensor, where, self.access), counts, where
+        return True

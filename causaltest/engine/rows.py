@@ -8,12 +8,13 @@ from operator import index
 
 from torch import Tensor
 
+from causaltest.engine.given import Given
 from causaltest.engine.prompts import Batch, Row
 from causaltest.errors import ModelError
 from causaltest.pairs import Pair, Prompt
 
 
-def for_each_row(tensor: Tensor, rows: Batch) -> Tensor:
+def for_each_row(tensor: Tensor, rows: Batch | Given) -> Tensor:
     """Give every row its own of what a network computes once for all, as position embeddings."""
     shared = tensor.ndim >= 3 and tensor.shape[0] == 1 and len(rows.rows) > 1
     return tensor.expand(len(rows.rows), *tensor.shape[1:]) if shared else tensor

@@ -12,7 +12,8 @@ from torch import Tensor
 from causaltest.engine.access import Places
 from causaltest.engine.applied import Applied
 from causaltest.engine.apply import Edit
-from causaltest.engine.keys import switched
+from causaltest.engine.given import Given
+from causaltest.engine.keys import check_unpadded, switched
 from causaltest.engine.ledger import Entry
 from causaltest.engine.prompts import Batch
 from causaltest.errors import InterventionError, ModelError, SiteError
@@ -147,6 +148,14 @@ class StepEdit(Applied):
 
     Every token is edited in each pass that computes it: once with a cache, and again in every
     later pass without one. What is counted does not depend on that.
+
+    Parameters
+    ----------
+    clock
+        Which pass runs.
+    steps
+        As `check_when` gives them; for rows that are no prompts also `every token`, those of the
+        prompt at once and each new one, or `every new token`, none of the prompt.
     """
 
     clock: Clock = field(default_factory=lambda: Clock((), left=True))
@@ -171,15 +180,23 @@ class StepEdit(Applied):
                 f"{(clock.copies * len(clock.lengths), clock.width)} and a width"
             )
         if self.site.component in KEYED and "cross" not in self.site.component:
+            check_unpadded(self.site, self.rows)
             self._check_keys(tensor)
         if self.steps == "prompt":
             return self._prompt(tensor)
         reached = range(clock.step + 1)
-        for step in reached if isinstance(self.steps, str) else self.steps:
+        first = 1 if self.steps == "every new token" else 0
+        for step in reached[first:] if isinstance(self.steps, str) else self.steps:
             if step in reached:
-                columns = [[clock.reads(i, step)] for i in range(len(clock.lengths))]
-                tensor = self._write(tensor, columns, step)
+                tensor = self._write(tensor, self._columns(step), step)
         return tensor
+
+    def _columns(self, step: int) -> list[list[int]]:
+        """Return the columns of each prompt that are edited at one step."""
+        clock = self.clock
+        if step == 0 and self.steps == "every token":
+            return [list(range(max(clock.lengths)))] * len(clock.lengths)
+        return [[clock.reads(prompt, step)] for prompt in range(len(clock.lengths))]
 
     def _check_keys(self, tensor: Tensor) -> None:
         """Refuse keys that are not the tokens of each text from its first."""
@@ -193,6 +210,8 @@ class StepEdit(Applied):
 
     def _prompt(self, tensor: Tensor) -> Tensor:
         columns: list[list[int]] = []
+        if isinstance(self.rows, Given):
+            columns = self.rows.indices(self.site, max(self.clock.lengths))
         for index, row in enumerate(self.rows.rows):
             found = () if self.skips(index) else self.model.prompts.positions(row, self.site.pos)
             columns.append([self.clock.first(index) + position for position in found])
@@ -243,6 +262,12 @@ class StepEdit(Applied):
         """Return what was done, or refuse to go on if nothing was."""
         if wrong := self.turns.missed(self.site, self.access.path, self.model.name):
             raise InterventionError(f"{self.part} did not happen in generation\n{wrong}")
+        if not self.done and self.passed >= 0 and self.steps == "every new token":
+            raise InterventionError(
+                f"{self.site.at(None)} was never edited in {self.passed + 1} passes of generation; "
+                "the prompt's own pass gives the first new token, so that edits of new tokens need "
+                "max_new_tokens above 1"
+            )
         if not self.done:
             raise InterventionError(
                 f"{self.part} did not happen: {self.access.path} was never reached in generation "
@@ -254,7 +279,7 @@ class StepEdit(Applied):
             f"{self.access.path}.{self.access.side}{self.turns}",
             note=switched(self.access, self.site, self.model.network),
             fired=len(self.done),
-            rows=sum(map(bool, self.counts)) or len(self.rows.rows),
+            rows=sum(map(bool, self.counts)) or len(self.clock.lengths),
             positions=self.edited_tokens,
             dims=self.width,
             changed=len(self.moved),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causaltest.engine.applied import operations_of
 from causaltest.engine.apply import random_stream
 from causaltest.engine.hooks import Operation, Side, announced, attached, evaluating
 from causaltest.engine.hosts import Host
@@ -137,11 +138,7 @@ class Writer:
         reads: Sequence[tuple[str, Side, Operation]] = (),
     ) -> list[Generated]:
         """Write on after one batch of prompts, with edits in place, and reads behind them."""
-        operations: list[tuple[str, Side, Operation]] = [
-            (edit.access.path, edit.access.side, edit) for edit in edits
-        ]
-        operations += [edit.note() for edit in edits if edit.part.needs_input]
-        operations += reads
+        operations = [*operations_of(edits), *reads]
         if self.host is None:
             return self._loop(rows, clocks.text, operations)
         return self._native(self.host, rows, clocks, operations)

@@ -128,7 +128,7 @@ def targets_of(model: Model, config: IntervenableConfig) -> dict[str, Target]:
         if each.headed:
             check_heads(model, each, [[0]])
         around = _around(model, site, access)
-        targets[key] = Target(key, access, str(site), each.max_number_of_units, around)
+        targets[key] = Target(key, access, site, each.max_number_of_units, around)
     return targets
 
 
@@ -237,7 +237,7 @@ def _made(
             f"{target.key}: {kind.__name__} is no subclass of causaltest.pyvene.Intervention"
         )
     access = target.access
-    width = width_of(model, access, target.name)
+    width = width_of(model, access, str(target.site))
     if representation.headed:
         width //= access.heads or 1
     given: dict[str, Any] = {
@@ -262,7 +262,7 @@ def _width_in(model: Model, target: Target) -> int:
         ]
         if known and known[0] is not None:
             return known[0]
-    return width_of(model, target.entrance, target.name)
+    return width_of(model, target.entrance, str(target.site))
 
 
 def groups_of(config: IntervenableConfig, keys: Sequence[str]) -> Groups:

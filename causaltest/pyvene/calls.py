@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from causaltest.engine.hooks import AllRead, Operation, Side, attached
+from causaltest.engine.applied import Applied, operations_of
+from causaltest.engine.hooks import attached
 from causaltest.engine.hosts import Host
 from causaltest.engine.model import Model
-from causaltest.engine.steps import Clock
+from causaltest.engine.reading import Attachment, read_during
+from causaltest.engine.steps import Clock, StepEdit
 from causaltest.errors import InterventionError
 from causaltest.pyvene import building
 from causaltest.pyvene.building import Interventions
 from causaltest.pyvene.config import RepresentationConfig
-from causaltest.pyvene.edits import Reader, Setter
+from causaltest.pyvene.edits import Called
 from causaltest.pyvene.given import Inputs, inputs_of, rows_of, stored_of
 from causaltest.pyvene.interventions import CollectIntervention, Intervention, LambdaIntervention
 from causaltest.pyvene.locations import Pairing, Spot, parallel, serial
-from causaltest.pyvene.places import Frame, Target
+from causaltest.pyvene.places import Target, Where, pairs_at, shaped, where_of
 from causaltest.pyvene.subspaces import per_intervention
-
-Operations = list[tuple[str, Side, Operation]]
+from causaltest.sites import MODULE
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class Parts:
         """Return the intervention of a key."""
         return cast("Intervention", self.interventions[key])
 
-    def frame(self, key: str, inputs: Inputs) -> Frame:
-        """Return the rows that a site works on, with the mask of what it reads."""
+    def mask(self, key: str, inputs: Inputs) -> Tensor | None:
+        """Return the mask of what a site reads; None where nothing is padded."""
         host = self.host
         path = self.targets[key].access.path
         decodes = host is not None and host.encodes and not host.runs_once(path)
         mask = inputs.get("decoder_attention_mask" if decodes else "attention_mask")
         if not isinstance(mask, Tensor) or mask.ndim != 2 or bool(mask.all()):
-            mask = None
-        return Frame(rows_of(inputs), mask)
+            return None
+        return mask
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class Call:
         As given.
     clock
         The steps of a generation; None for a forward pass.
+    on_prompt
+        Whether a generation edits the prompt too, or its new tokens alone.
     """
 
     parts: Parts
@@ -99,13 +101,14 @@ class Call:
     subspaces: Any = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock | None = None
+    on_prompt: bool = True
 
     @property
     def rows(self) -> int:
         """Number of rows of base."""
         return rows_of(self.base)
 
-    def setters(self) -> list[Setter]:
+    def setters(self) -> list[Applied]:
         """Run the sources and return the edits of base, in the order they apply."""
         stored = stored_of(self.source_representations, self.parts.keys)
         given = self._sources()
@@ -121,9 +124,10 @@ class Call:
         )
         read = self._read_all(given, pairings, stored)
         setters = [
-            self._setter(key, pairing.base, read.get(key))
+            each
             for key, pairing in pairings.items()
             if pairing.base is not None and not self._skipped(key, given, pairing, read)
+            for each in self._edits(key, pairing.base, read.get(key))
         ]
         if not setters:
             raise InterventionError(
@@ -151,39 +155,58 @@ class Call:
             )
         return True
 
-    def _frame(self, key: str) -> Frame:
-        """Return the frame of an edit of base."""
-        frame = self.parts.frame(key, self.base)
+    def _steps(self, key: str, mask: Tensor | None) -> Clock | None:
+        """Return the steps in which a site is edited; None where it runs once."""
         host = self.parts.host
+        target = self.parts.targets[key]
         if self.clock is None:
-            return frame
-        if host is not None and host.runs_once(self.parts.targets[key].access.path):
-            return frame
-        if host is None or not host.once:
-            return Frame(frame.rows, frame.mask, self.clock)
+            return None
+        if host is not None and host.runs_once(target.access.path):
+            if not self.on_prompt:
+                raise InterventionError(
+                    f"{target.site}: {target.access.path} runs once, before the first token is "
+                    "written; set intervene_on_prompt=True to edit what it reads"
+                )
+            return None
         # Which of its own tokens the writer was given is not said by the mask of the whole call.
-        if frame.mask is not None and self.unit_locations is not None:
+        if host is not None and host.once and mask is not None and self.unit_locations is not None:
             raise InterventionError(
-                f"{self.parts.targets[key].name}: rows are padded, and places of padded rows "
-                f"cannot be told in {type(host.network).__name__}; generate for rows of one length"
+                f"{target.site}: rows are padded, and places of padded rows cannot be told in "
+                f"{type(host.network).__name__}; generate for rows of one length"
             )
-        return Frame(frame.rows, None, self.clock)
+        return self.clock
 
-    def _setter(self, key: str, spot: Spot, source: Tensor | None) -> Setter:
+    def _edits(self, key: str, spot: Spot, source: Tensor | None) -> list[Applied]:
+        """Return the edits of one intervention: one, or one for each time step."""
         self._check_heads(key, spot)
-        each = self.parts.intervention(key)
+        parts, target = self.parts, self.parts.targets[key]
+        each = parts.intervention(key)
+        mask = parts.mask(key, self.base)
+        clock, host = self._steps(key, mask), parts.host
+        if clock is not None and host is not None and host.once:
+            mask = None
+        if clock is not None and spot.times is not None:
+            raise InterventionError(
+                f"{target.site}: unit 't' counts the calls of one forward pass, and a text is "
+                "written in several; use unit 'pos'"
+            )
         collects = isinstance(each, CollectIntervention)
-        picked = per_intervention(self.subspaces, len(self.parts.keys), self.rows)
-        return Setter(
-            self.parts.targets[key],
-            spot,
-            self._frame(key),
-            each,
-            None if collects else source,
-            picked[self.parts.keys.index(key)],
-            self.extra,
-            self.parts.as_adaptor and not collects,
-        )
+        picked = per_intervention(self.subspaces, len(parts.keys), self.rows)
+        edits: list[Applied] = []
+        for step, (site, access, rows) in where_of(target, spot, self.rows, mask).items():
+            part = Called(
+                (site,), target, spot, each, self.rows, None if collects else source,
+                picked[parts.keys.index(key)], self.extra, parts.as_adaptor and not collects,
+                None if step is None else pairs_at(step, spot), clock,
+            )  # fmt: skip
+            edit = Applied(parts.subject, part, site, access, rows, 0)
+            if clock is not None:
+                steps = "every token" if self.on_prompt else "every new token"
+                steps = "prompt" if site.pos else steps
+                edit = StepEdit(parts.subject, part, site, access, rows, 0, clock, steps)
+            edit.around = target.entrance.path
+            edits.append(edit)
+        return edits
 
     def _check_heads(self, key: str, spot: Spot) -> None:
         if spot.heads is not None:
@@ -240,15 +263,14 @@ class Call:
     ) -> dict[str, Tensor]:
         """Read what each intervention puts in, one pass for each different source."""
         read: dict[str, Tensor] = dict(stored)
-        passes: dict[int, tuple[Inputs, dict[str, Reader]]] = {}
+        passes: dict[int, tuple[Inputs, dict[str, Spot]]] = {}
         for key, source in given.items():
             spot = pairings[key].source
             if source is None or key in read or not self._wants(key) or spot is None:
                 continue
-            readers = passes.setdefault(id(source), (source, {}))[1]
-            readers[key] = self._reader(key, spot, source)
-        for source, readers in passes.values():
-            read.update(self._read(source, readers, []))
+            passes.setdefault(id(source), (source, {}))[1][key] = spot
+        for source, spots in passes.values():
+            read.update(self._read(source, spots, []))
         return read
 
     def _wants(self, key: str) -> bool:
@@ -257,52 +279,45 @@ class Call:
             return each.source_representation is None
         return _takes_source(each) or each.needs_input
 
-    def _reader(self, key: str, spot: Spot, source: Inputs) -> Reader:
-        self._check_heads(key, spot)
-        target, frame = self.parts.targets[key], self.parts.frame(key, source)
-        if frame.rows != self.rows:
-            raise InterventionError(
-                f"a source has {frame.rows} rows and base has {self.rows}; give one source row "
-                "for each"
-            )
-        each = self.parts.intervention(key)
-        if each.needs_input and not _takes_source(each):
-            target = replace(target, access=target.entrance)
-        return Reader(target, spot, frame)
-
     def _read(
-        self, source: Inputs, readers: Mapping[str, Reader], setters: Sequence[Setter]
+        self, source: Inputs, spots: Mapping[str, Spot], edits: Sequence[Applied]
     ) -> dict[str, Tensor]:
         """Run one source, with the edits of the source before it, until all is read."""
-        operations = operations_of(setters)
+        if rows_of(source) != self.rows:
+            raise InterventionError(
+                f"a source has {rows_of(source)} rows and base has {self.rows}; give one source "
+                "row for each"
+            )
+        parts = self.parts
+        wanted: dict[tuple[str, int | None], Where] = {}
+        targets: dict[str, Target] = {}
+        for key, spot in spots.items():
+            self._check_heads(key, spot)
+            target, each = parts.targets[key], parts.intervention(key)
+            if each.needs_input and not _takes_source(each):
+                target = replace(target, access=target.entrance)
+            targets[key] = target
+            places = where_of(target, spot, self.rows, parts.mask(key, source))
+            wanted.update({(key, step): where for step, where in places.items()})
+
+        def run(operations: Sequence[Attachment]) -> None:
+            with attached(parts.subject.network, operations):
+                cast("Any", parts.subject.network)(**source)
+
         # Only components are known to run once; anything else must be watched to the end.
-        early = all(
-            self.parts.representations[key].names_component and reader.spot.times is None
-            for key, reader in readers.items()
-        )
-        left = set(readers)
-
-        def reading(key: str, reader: Reader) -> Operation:
-            def operation(tensor: Tensor) -> None:
-                reader(tensor)
-                left.discard(key)
-                if early and not left:
-                    raise AllRead
-
-            return operation
-
-        for key, reader in readers.items():
-            operations.append((*reader.target.place, reading(key, reader)))
-        network: Callable[..., Any] = self.parts.subject.network
-        with suppress(AllRead), attached(self.parts.subject.network, operations):
-            network(**source)
-        for each in setters:
-            each.check()
-        return {key: reader.result() for key, reader in readers.items()}
+        stops = all(site.component != MODULE for site, _, _ in wanted.values())
+        reads = read_during(run, parts.subject, wanted, operations_of(edits), stops=stops)
+        for each in edits:
+            each.entry()
+        found: dict[str, Tensor] = {}
+        for key, spot in spots.items():
+            of_key = {step: reads[each, step] for each, step in reads if each == key}
+            found[key] = shaped(targets[key], spot, of_key)
+        return found
 
     def _chained(
         self, given: Mapping[str, Inputs | None], stored: Mapping[str, Tensor]
-    ) -> list[Setter]:
+    ) -> list[Applied]:
         """Run the chain of sources, each edited by the one before it; return the edits of base."""
         groups = self.parts.groups
         steps = serial(
@@ -310,30 +325,31 @@ class Call:
             [[self.parts.representations[key] for key in keys] for keys in groups],
             self.rows,
         )
-        setters: list[Setter] = []
+        setters: list[Applied] = []
+        edited: list[str] = []
         for keys, pairings in zip(groups, steps, strict=True):
             source = next((given[key] for key in keys if given.get(key) is not None), None)
             read = {key: stored[key] for key in keys if key in stored}
-            readers = {
-                key: self._reader(key, pairing.source, source)
+            spots = {
+                key: pairing.source
                 for key, pairing in zip(keys, pairings, strict=True)
-                if source is not None and key not in read and self._wants(key)
-                and pairing.source is not None
-            }  # fmt: skip
-            if source is not None and readers:
-                read.update(self._read(source, readers, setters))
+                if key not in read and self._wants(key) and pairing.source is not None
+            }
+            if source is not None and spots:
+                read.update(self._read(source, spots, setters))
             elif setters:
                 raise InterventionError(
-                    f"{', '.join(each.target.key for each in setters)}: the source after it in the "
-                    "chain is missing, so it would edit nothing"
+                    f"{', '.join(edited)}: the source after it in the chain is missing, so it "
+                    "would edit nothing"
                 )
-            setters = []
+            setters, edited = [], []
             for key, pairing in zip(keys, pairings, strict=True):
                 if pairing.base is None:
                     continue
                 if key not in read and _takes_source(self.parts.intervention(key)):
                     raise InterventionError(f"{key} needs a source, and the chain gives it none")
-                setters.append(self._setter(key, pairing.base, read.get(key)))
+                setters += self._edits(key, pairing.base, read.get(key))
+                edited.append(key)
         return setters
 
 
@@ -342,15 +358,3 @@ def _takes_source(each: Intervention) -> bool:
     if isinstance(each, LambdaIntervention):
         return False
     return each.needs_source and not each.is_source_constant
-
-
-def operations_of(setters: Sequence[Setter]) -> Operations:
-    """Return what is attached to modules to make some edits."""
-    operations: Operations = []
-    for each in setters:
-        operations.append((*each.target.place, each))
-    # After all edits of inputs, so that what is noted is what the modules really get.
-    for each in setters:
-        if each.needs_input:
-            operations.append((each.target.entrance.path, "input", each.note))
-    return operations

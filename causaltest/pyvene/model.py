@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from causaltest.engine.applied import Applied
 from causaltest.engine.hooks import announced, attached
 from causaltest.engine.hosts import Host, host_of
 from causaltest.engine.steps import Clock
@@ -15,7 +16,7 @@ from causaltest.errors import InterventionError
 from causaltest.pyvene import building, saving, training
 from causaltest.pyvene.calls import Call, Parts, operations_of
 from causaltest.pyvene.config import IntervenableConfig
-from causaltest.pyvene.edits import Setter
+from causaltest.pyvene.edits import Called
 from causaltest.pyvene.given import inputs_of, rows_of
 from causaltest.pyvene.interventions import (
     CollectIntervention,
@@ -25,7 +26,6 @@ from causaltest.pyvene.interventions import (
 from causaltest.pyvene.locations import check_unit
 from causaltest.pyvene.outputs import Generated, IntervenableModelOutput
 from causaltest.pyvene.parameters import Trained
-from causaltest.pyvene.places import NewTokens
 from causaltest.pyvene.quiet import quiet
 
 
@@ -264,15 +264,12 @@ class IntervenableModel(Trained):
         clock = Clock((0,) * rows_of(base), left=True)
         call = Call(
             self.parts, base, sources, unit_locations, source_representations, subspaces,
-            intervention_additional_kwargs or {}, clock,
+            intervention_additional_kwargs or {}, clock, intervene_on_prompt,
         )  # fmt: skip
         generate = cast("Any", self.model).generate
         with self._quiet():
             original = generate(**base, **kwargs) if output_original_output else None
             setters = call.setters()
-            for each in setters:
-                if not intervene_on_prompt:
-                    _only_new_tokens(each)
             with announced(host.steps, clock.tick), attached(self.model, operations_of(setters)):
                 intervened = generate(**base, **kwargs)
         return self._answer(setters, original, intervened, False, Generated)
@@ -289,16 +286,17 @@ class IntervenableModel(Trained):
 
     def _answer(
         self,
-        setters: Sequence[Setter],
+        setters: Sequence[Applied],
         original: Any,
         intervened: Any,
         return_dict: bool,
         kind: Any = tuple,
     ) -> Any:
         for each in setters:
-            each.check()
-        self.full_intervention_outputs[:] = [each for one in setters for each in one.outputs]
-        collected = [each for one in setters for each in one.collected]
+            each.entry()
+        made = [each.part for each in setters if isinstance(each.part, Called)]
+        self.full_intervention_outputs[:] = [each for one in made for each in one.outputs]
+        collected = [each for one in made for each in one.collected]
         collects = self.return_collect_activations
         if return_dict:
             return IntervenableModelOutput(
@@ -351,13 +349,3 @@ class IntervenableModel(Trained):
 def build_intervenable_model(config: Any, model: nn.Module, **kwargs: Any) -> IntervenableModel:
     """Return an IntervenableModel."""
     return IntervenableModel(config, model, **kwargs)
-
-
-def _only_new_tokens(setter: Setter) -> None:
-    """Let an edit of a generation happen at the tokens that are fed back."""
-    if setter.frame.clock is None:
-        raise InterventionError(
-            f"{setter.target.name}: {setter.target.access.path} runs once, before the first token "
-            "is written; set intervene_on_prompt=True to edit what it reads"
-        )
-    setter.spot = NewTokens(heads=setter.spot.heads)

@@ -344,14 +344,14 @@ def _check_fits(made: IntervenableModel, saved_with: str) -> None:
         each: Intervention = made.interventions[key]
         if each.embed_dim is None:
             continue
-        width = width_of(made.subject, target.access, target.name)
+        width = width_of(made.subject, target.access, str(target.site))
         if made.parts.representations[key].headed:
             width //= target.access.heads or 1
         wanted = width if each.keep_last_dim else width * target.units
         if each.embed_dim not in (wanted, width):
             raise InterventionError(
                 f"{key} was saved for a site {each.embed_dim} wide (model {saved_with}), but "
-                f"{target.name} of {made.subject.name} is {wanted} wide"
+                f"{target.site} of {made.subject.name} is {wanted} wide"
             )
 
 

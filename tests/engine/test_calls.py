@@ -152,7 +152,8 @@ def test_calls_in_generation() -> None:
         ),
         (
             lambda model: model.read(module("layer"), [BASE]),
-            "which of them is meant is not said\nsay which: module('layer', call=0)",
+            "which of them is meant is not said\nsay which call is meant, e.g. module('layer', "
+            "call=0)",
         ),
     ],
 )

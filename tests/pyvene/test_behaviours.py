@@ -6,10 +6,11 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import causaltest.pyvene as pv
-from causaltest.engine.access import Access
+from causaltest.engine.access import Access, put, take
 from causaltest.errors import InterventionError
 from causaltest.pyvene.locations import Spot
-from causaltest.pyvene.places import Frame, Target, gather, scatter, select
+from causaltest.pyvene.places import Target, where_of
+from causaltest.sites import Site
 
 BASE = torch.arange(36.0).reshape(2, 3, 6)
 SOURCE = BASE + 36
@@ -107,20 +108,36 @@ def activation():
     return torch.arange(5 * 3 * 24.0).reshape(5, 3, 24)
 
 
-HEADED = Target("key", Access("x", "output", slice(16, 24), width=8, heads=4), "value_output")
+HEADED = Target(
+    "key",
+    Access("x", "output", slice(16, 24), width=8, heads=4),
+    Site("value_output", layer=0),
+)
+
+
+def taken(activation, spot, target):
+    """Return the units of a spot, and a function that puts others in their place."""
+    ((site, access, rows),) = where_of(target, spot, 5, None).values()
+    where, counts = rows.places(site, activation)
+    entries = take(activation, where, access)
+
+    def back(units):
+        return put(activation, where, access, target.entries_of(units, entries, 5, spot))
+
+    assert len(set(counts)) == 1
+    return target.units_of(entries, 5, spot), back
 
 
 @pytest.mark.parametrize("per_row", [False, True])
 def test_units_are_gathered_and_scattered_at_positions(activation, per_row):
     """Positions of each row give their slices, and only these are written back."""
-    target = Target("key", Access("x", "output"), "block_output")
+    target = Target("key", Access("x", "output"), Site("block_output", layer=0))
     places = [(0, 1), (2, 0), (1, 2), (0, 2), (2, 1)] if per_row else [(0, 1)] * 5
-    chosen = select(activation, Spot(positions=tuple(places)), target, Frame(5))
-    found = gather(activation, chosen, target)
+    found, back = taken(activation, Spot(positions=tuple(places)), target)
     wanted = torch.stack([activation[row, list(at)] for row, at in enumerate(places)])
     assert torch.equal(found, wanted)
-    assert torch.equal(scatter(activation, chosen, target, found), activation)
-    new = scatter(activation, chosen, target, -found)
+    assert torch.equal(back(found), activation)
+    new = back(-found)
     for row, at in enumerate(places):
         for token in range(3):
             sign = -1 if token in at else 1
@@ -132,13 +149,12 @@ def test_heads_of_a_fused_projection(activation, positions):
     """Heads 1 and 2, at all or some positions, are columns of the last part; others stay."""
     tokens = list(range(3)) if positions is None else list(positions)
     spot = Spot(heads=((1, 2),) * 5, positions=None if positions is None else (positions,) * 5)
-    chosen = select(activation, spot, HEADED, Frame(5))
-    found = gather(activation, chosen, HEADED)
+    found, back = taken(activation, spot, HEADED)
     values = activation[..., 16:].reshape(5, 3, 4, 2)
     wanted = values[:, tokens][:, :, [1, 2]].transpose(1, 2)
     assert torch.equal(found, wanted)
-    assert torch.equal(scatter(activation, chosen, HEADED, found), activation)
-    new = scatter(activation, chosen, HEADED, -found)
+    assert torch.equal(back(found), activation)
+    new = back(-found)
     by_hand = activation.clone()
     for token in tokens:
         by_hand[:, token, 18:22] *= -1

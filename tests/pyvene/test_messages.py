@@ -184,8 +184,9 @@ def test_a_module_that_runs_twice_is_refused():
     with pytest.raises(InterventionError) as caught:
         model({"x": torch.randn(2, 4)})
     assert str(caught.value) == (
-        "layer.output: layer ran 2 times in one forward pass\nunit='t' addresses one of the calls "
-        "by its number; else choose a module that runs once"
+        "ZeroIntervention() did not happen as declared: layer ran 2 times in one forward pass of "
+        "Twice\nEach edit must happen exactly once; unit='t' addresses one of the calls by its "
+        "number; else choose a module that runs once"
     )
 
 

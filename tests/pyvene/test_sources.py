@@ -133,7 +133,7 @@ def test_attention_patterns_of_other_keys_are_refused(network, inputs):
     model = pv.IntervenableModel(each, network)
     padded = inputs(1)
     padded["attention_mask"][0, 4:] = 0
-    with pytest.raises(InterventionError, match="for each key, and rows are padded; give rows of"):
+    with pytest.raises(InterventionError, match="must be of equal length; these have 4 to 6"):
         model(padded, [inputs(2)], {"sources->base": 2})
     with pytest.raises(InterventionError, match="24 in base, but 32 in the source; give prompts"):
         model(inputs(1), [inputs(2, 3, 8)], {"sources->base": 2})

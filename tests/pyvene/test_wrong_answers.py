@@ -225,10 +225,115 @@ def test_time_steps_before_an_edit_stay(inputs):
     )
     assert torch.equal(swapped[:, :3], clean[:, :3])
     assert torch.equal(swapped[:, 3], network(**source)[:, 1])
-    with pytest.raises(InterventionError, match=r"time step 9 does not exist: cell ran 6 times"):
+    with pytest.raises(InterventionError, match="call 9 of cell does not exist: it runs 6 times"):
         pv.IntervenableModel({**each, "intervention": pv.ZeroIntervention()}, network)(
             base, unit_locations={"base": 9}
         )
+
+
+class Stepwise(nn.Module):
+    """A recurrent layer that is called with one time step of all rows, (1, rows, width)."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.GRU(3, 5)
+
+    def forward(self, x):
+        state, states = torch.zeros(1, len(x), 5), []
+        for step in range(x.shape[1]):
+            _, state = self.layer(x[:, step][None], state)
+            states.append(state[0])
+        return torch.stack(states, dim=1)
+
+
+@pytest.mark.parametrize("path, kind", [("cell", Recurrent), ("layer", Stepwise)])
+def test_each_row_has_its_own_time_steps(path, kind):
+    """B12: rows are read and set at time steps of their own, several of them, as by hand."""
+    network = kind()
+    base, source = {"x": torch.randn(4, 6, 3)}, {"x": torch.randn(4, 6, 3)}
+    each = {"component": f"{path}.output", "unit": "t", "max_number_of_units": 2}
+    kinds = [pv.VanillaIntervention(), pv.CollectIntervention()]
+    model = pv.IntervenableModel([{**each, "intervention": one} for one in kinds], network)
+    read, put = [[0, 5], [2, 1], [3, 3 - 1], [5, 0]], [[1, 4], [2, 3], [0, 5], [5, 4]]
+    (_, found), _ = model(base, [source, None], {"sources->base": ([read, None], [put, put])})
+    with torch.no_grad():
+        states = network(**source)
+        wanted = {
+            (row, step): states[row, there]
+            for row, steps in enumerate(put)
+            for step, there in zip(steps, read[row], strict=True)
+        }
+    # What is collected at a time step is that of the rows that are put in there, in their order.
+    by_step = [
+        torch.stack([wanted[row, step] for row in range(4) if (row, step) in wanted])
+        for step in sorted({step for _, step in wanted})
+    ]
+    assert len(found) == len(by_step)
+    for one, other in zip(found, by_step, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_time_steps_that_mean_nothing_are_refused(network, inputs):
+    """B12: those before the first, those of a text that is being written, and tokens' own."""
+    each = {"component": "cell.output", "unit": "t", "intervention": pv.ZeroIntervention()}
+    with pytest.raises(SiteError) as caught:
+        pv.IntervenableModel(each, Recurrent())({"x": torch.randn(4, 6, 3)}, None, {"base": -1})
+    assert str(caught.value) == "cell.output: time step -1 does not exist; they count from 0"
+    zero = {"layer": 1, "unit": "t", "intervention_type": pv.ZeroIntervention}
+    model = pv.IntervenableModel(zero, network)
+    with pytest.raises(InterventionError) as caught:
+        model.generate(
+            inputs(1), unit_locations={"base": 0}, intervene_on_prompt=True, max_new_tokens=2
+        )
+    assert str(caught.value) == (
+        "block_output[1]: unit 't' counts the calls of one forward pass, and a text is written in "
+        "several; use unit 'pos'"
+    )
+    with pytest.raises(InterventionError) as caught:
+        model(inputs(1), unit_locations={"base": 0})
+    assert str(caught.value) == (
+        "block_output[1] has shape (3, 6, 24); one time step of 3 rows has (3,) and a width"
+    )
+
+
+@pytest.mark.parametrize("kind", [pv.NoiseIntervention, pv.CollectIntervention])
+def test_a_cache_changes_nothing(network, inputs, kind):
+    """Noise of a seed, and what is collected, are those of each new token once."""
+    model = vanilla(network, intervention_type=kind)
+    if kind is pv.NoiseIntervention:
+        model.interventions["layer.1.block_output"][0].noise_level = 2.0
+    options = {
+        "max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None,
+        "return_dict_in_generate": True, "output_logits": True,
+    }  # fmt: skip
+    first, second = (model.generate(inputs(1), use_cache=use, **options) for use in (True, False))
+    plain = network.generate(**inputs(1), **options)
+    assert torch.equal(first[1].sequences, second[1].sequences)
+    if kind is pv.NoiseIntervention:
+        assert not torch.allclose(first[1].logits[1], plain.logits[1], atol=1e-3)
+        torch.testing.assert_close(first[1].logits, second[1].logits, rtol=1e-4, atol=1e-5)
+        return
+    ((_, cached), _), ((_, uncached), _) = first, second
+    assert [tuple(each.shape) for each in cached] == [(3, 1, 24)] * 4
+    torch.testing.assert_close(cached, uncached, rtol=1e-4, atol=1e-5)
+
+
+def test_new_tokens_without_an_axis_of_their_own_are_refused():
+    """An activation of rows times tokens is never edited whole for its new tokens."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    config = OPTConfig(
+        vocab_size=50, hidden_size=32, ffn_dim=44, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=64, word_embed_proj_dim=32, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    each = {"component": "model.decoder.layers[1].fc1.output"}
+    model = pv.IntervenableModel(
+        {**each, "intervention_type": pv.ZeroIntervention}, OPTForCausalLM(config).eval()
+    )
+    ids = torch.arange(5, 15).reshape(2, 5)
+    with pytest.raises(InterventionError, match=r"fc1.output has shape \(10, 44\) in generation"):
+        model.generate({"input_ids": ids}, max_new_tokens=3, do_sample=False)
 
 
 def test_the_model_keeps_its_flags(network, inputs):
