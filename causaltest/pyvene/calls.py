@@ -127,7 +127,7 @@ class Call:
             each
             for key, pairing in pairings.items()
             if pairing.base is not None and not self._skipped(key, given, pairing, read)
-            for each in self._edits(key, pairing.base, read.get(key))
+            for each in self._edits(key, pairing.base, read.get(key), self.base, self.clock)
         ]
         if not setters:
             raise InterventionError(
@@ -155,41 +155,42 @@ class Call:
             )
         return True
 
-    def _steps(self, key: str, mask: Tensor | None) -> Clock | None:
-        """Return the steps in which a site is edited; None where it runs once."""
+    def _steps(
+        self, target: Target, spot: Spot, mask: Tensor | None, clock: Clock
+    ) -> tuple[Tensor | None, Clock | None]:
+        """Return the mask and the steps of a site in a generation; no steps where it runs once."""
         host = self.parts.host
-        target = self.parts.targets[key]
-        if self.clock is None:
-            return None
         if host is not None and host.runs_once(target.access.path):
             if not self.on_prompt:
                 raise InterventionError(
                     f"{target.site}: {target.access.path} runs once, before the first token is "
                     "written; set intervene_on_prompt=True to edit what it reads"
                 )
-            return None
-        # Which of its own tokens the writer was given is not said by the mask of the whole call.
-        if host is not None and host.once and mask is not None and self.unit_locations is not None:
-            raise InterventionError(
-                f"{target.site}: rows are padded, and places of padded rows cannot be told in "
-                f"{type(host.network).__name__}; generate for rows of one length"
-            )
-        return self.clock
-
-    def _edits(self, key: str, spot: Spot, source: Tensor | None) -> list[Applied]:
-        """Return the edits of one intervention: one, or one for each time step."""
-        self._check_heads(key, spot)
-        parts, target = self.parts, self.parts.targets[key]
-        each = parts.intervention(key)
-        mask = parts.mask(key, self.base)
-        clock, host = self._steps(key, mask), parts.host
-        if clock is not None and host is not None and host.once:
-            mask = None
-        if clock is not None and spot.times is not None:
+            return mask, None
+        if spot.times is not None:
             raise InterventionError(
                 f"{target.site}: unit 't' counts the calls of one forward pass, and a text is "
                 "written in several; use unit 'pos'"
             )
+        if host is None or not host.once:
+            return mask, clock
+        # Which of its own tokens the writer was given is not said by the mask of the whole call.
+        if mask is not None and self.unit_locations is not None:
+            raise InterventionError(
+                f"{target.site}: rows are padded, and places of padded rows cannot be told in "
+                f"{type(host.network).__name__}; generate for rows of one length"
+            )
+        return None, clock
+
+    def _edits(
+        self, key: str, spot: Spot, source: Tensor | None, into: Inputs, clock: Clock | None
+    ) -> list[Applied]:
+        """Return the edits of one intervention in one run: one, or one for each time step."""
+        self._check_heads(key, spot)
+        parts, target = self.parts, self.parts.targets[key]
+        each, mask = parts.intervention(key), parts.mask(key, into)
+        if clock is not None:
+            mask, clock = self._steps(target, spot, mask, clock)
         collects = isinstance(each, CollectIntervention)
         picked = per_intervention(self.subspaces, len(parts.keys), self.rows)
         edits: list[Applied] = []
@@ -325,10 +326,15 @@ class Call:
             [[self.parts.representations[key] for key in keys] for keys in groups],
             self.rows,
         )
+        runs = [
+            next((given[key] for key in keys if given.get(key) is not None), None)
+            for keys in groups
+        ]
         setters: list[Applied] = []
         edited: list[str] = []
-        for keys, pairings in zip(groups, steps, strict=True):
-            source = next((given[key] for key in keys if given.get(key) is not None), None)
+        for keys, pairings, source, into in zip(
+            groups, steps, runs, [*runs[1:], self.base], strict=True
+        ):
             read = {key: stored[key] for key in keys if key in stored}
             spots = {
                 key: pairing.source
@@ -348,7 +354,9 @@ class Call:
                     continue
                 if key not in read and _takes_source(self.parts.intervention(key)):
                     raise InterventionError(f"{key} needs a source, and the chain gives it none")
-                setters += self._edits(key, pairing.base, read.get(key))
+                # A source that is edited is a plain pass; what is written, if anything, is base.
+                clock = self.clock if into is self.base else None
+                setters += self._edits(key, pairing.base, read.get(key), into or {}, clock)
                 edited.append(key)
         return setters
 

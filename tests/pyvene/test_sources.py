@@ -90,6 +90,34 @@ def test_a_chain_with_a_missing_link_is_refused(network, inputs):
         model(inputs(1), [inputs(2), None])
 
 
+def test_a_chain_counts_from_the_end_of_the_source_that_it_edits(network, inputs):
+    """A negative place is that of the padded source that is edited, not of base."""
+    base, first, second = inputs(1), inputs(2), inputs(3)
+    second["attention_mask"][:, 4:] = 0
+    each = [{"layer": 0}, {"layer": 1}]
+    model = pv.IntervenableModel(pv.IntervenableConfig(each, mode="serial"), network)
+    answers = [
+        model(base, [first, second], {"source_0->source_1": (2, place), "source_1->base": 3})
+        for place in (-1, 3)
+    ]
+    assert torch.equal(*(each[1].logits for each in answers))
+
+
+def test_a_chain_writes_a_text(network, inputs):
+    """The prompt of a text is edited by the end of a chain, whose sources are plain passes."""
+    base, first, second = inputs(1), inputs(2), inputs(3)
+    each = [{"layer": 0}, {"layer": 1}]
+    model = pv.IntervenableModel(pv.IntervenableConfig(each, mode="serial"), network)
+    places = {"source_0->source_1": (1, 2), "source_1->base": (3, 5)}
+    options = {
+        "max_new_tokens": 3, "do_sample": False, "pad_token_id": 0, "eos_token_id": None,
+        "return_dict_in_generate": True, "output_logits": True,
+    }  # fmt: skip
+    _, text = model.generate(base, [first, second], places, intervene_on_prompt=True, **options)
+    _, plain = model(base, [first, second], places)
+    torch.testing.assert_close(text.logits[0], plain.logits[:, -1], rtol=1e-4, atol=1e-5)
+
+
 def test_attention_weights_never_pass_for_edited(network, inputs):
     """B10: a component that cannot be edited is refused when the model is wrapped, or is edited."""
     each = {"layer": 1, "component": "attention_weight", "intervention_type": pv.ZeroIntervention}
