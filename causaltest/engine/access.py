@@ -128,6 +128,14 @@ class Places:
     positions: Tensor | None
     span: int | slice | None = None
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it can be kept for later runs.
+
+        Those of a mode cannot: autograd keeps index tensors, and takes none of inference mode.
+        """
+        return type(self.rows) is Tensor and not self.rows.is_inference()
+
     def to(self, device: torch.device) -> Places:
         """Move to a device."""
         if self.rows.device == device:
@@ -154,8 +162,7 @@ def only_row(positions: tuple[int, ...], start: int, device: torch.device) -> Pl
         span = slice(first, first + len(positions)) if together else None
         span = first if len(positions) == 1 else span
         found = Places(torch.zeros_like(flat), flat, span)
-        # Not those of a mode: autograd keeps index tensors, and takes none of inference mode.
-        if type(flat) is Tensor and not flat.is_inference():
+        if found.lasts:
             if len(_known) >= _MOST_KNOWN:
                 _known.clear()
             _known[key] = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -119,10 +120,11 @@ class Applied:
     changed: int = field(default=0, init=False)
     given: Tensor | None = field(default=None, init=False)
     around: str = field(default="", init=False)
-    turns: Turns = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.turns = Turns(self.access.call)
+    @cached_property
+    def turns(self) -> Turns:
+        """The calls of the module so far; not counted where it is to run once."""
+        return Turns(self.access.call)
 
     def note(self) -> tuple[str, Side, Operation]:
         """Return what must be noted before the edit: the module's input, which the part needs."""
@@ -141,7 +143,7 @@ class Applied:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Return the activation with the edit made."""
-        if not self.turns.comes():
+        if self.access.call is not None and not self.turns.comes():
             return tensor
         self.fired += 1
         if len(self.rows.rows) > 1:
@@ -223,11 +225,10 @@ class Applied:
                 "of equal span"
             )
 
-    def did(self) -> Done:
-        """Return how much was done, or refuse to go on if it was not done exactly once."""
-        turns = self.turns
-        if turns.call is not None and (
-            wrong := turns.missed(self.site, self.access.path, self.model.name)
+    def check(self) -> None:
+        """Refuse to go on if the edit was not made exactly once."""
+        if self.access.call is not None and (
+            wrong := self.turns.missed(self.site, self.access.path, self.model.name)
         ):
             raise InterventionError(f"{self.part} did not happen as declared\n{wrong}")
         if self.fired != 1:
@@ -237,11 +238,15 @@ class Applied:
                 f"pass of {self.model.name}\n"
                 f"Each edit must happen exactly once; {self.rows.say_which(self.access.path)}"
             )
+
+    def did(self) -> Done:
+        """Return how much was done, where it was done once."""
         edited = len(self.counts) - self.counts.count(0)
         return Done(1, edited, sum(self.counts), self.width, self.changed)
 
     def entry(self) -> Entry:
         """Return what was done in words, or refuse to go on if it was not done exactly once."""
+        self.check()
         return self.said(self.did())
 
     def said(self, done: Done) -> Entry:

@@ -90,7 +90,7 @@ class attached:  # noqa: N801 - a context, as contextlib.suppress is
         self._give_way = give_way
         self._evaluates = evaluates
         self._turn = turn(network)
-        self._handles: list[Any] = []
+        self._removals: list[Callable[[], object]] = []
 
     def __enter__(self) -> None:
         try:
@@ -104,15 +104,20 @@ class attached:  # noqa: N801 - a context, as contextlib.suppress is
             if self._give_way:
                 _in_force[self] = held.parts, list(self._chains.values())
             for (path, side), chain in self._chains.items():
-                self._handles.extend(_register(self._network, path, side, chain))
+                if side == "output":
+                    target = _module_at(self._network, path)
+                    self._removals.append(_on_output(target, _output_hook(path, chain)))
+                else:
+                    handles = _register(self._network, path, side, chain)
+                    self._removals.extend(each.remove for each in handles)
         except BaseException:
             self.__exit__()
             raise
 
     def __exit__(self, *_: object) -> None:
         try:
-            for handle in reversed(self._handles):  # what was switched last is restored first
-                handle.remove()
+            for remove in reversed(self._removals):  # what was switched last is restored first
+                remove()
             if self._give_way:
                 _in_force.pop(self, None)
             for chain, kept in self._aside:
@@ -136,7 +141,8 @@ def attach_to(network: nn.Module, path: str, side: Side, operation: Operation) -
 
 def _register(network: nn.Module, path: str, side: Side, chain: list[Operation]) -> Sequence[Any]:
     if side == "output":
-        return (_on_output(_module_at(network, path), _output_hook(path, chain)),)
+        hook = _output_hook(path, chain)
+        return (_module_at(network, path).register_forward_hook(hook),)
     if side == "input":
         target, pre_hook = _module_at(network, path), _input_hook(path, chain)
         return (target.register_forward_pre_hook(pre_hook, with_kwargs=True),)
@@ -147,29 +153,20 @@ _keys = count(-1, -1)
 """Those that torch gives to hooks are not negative."""
 
 
-class _Handle:
-    """A hook on the output of a module, and the means to remove it.
+_theirs = nn.Module.register_forward_hook
 
-    A `RemovableHandle` takes ten times as long to make.
+
+def _on_output(target: nn.Module, hook: Callable[..., Any]) -> Callable[[], object]:
+    """Do what `register_forward_hook` does, and return what removes the hook.
+
+    A `RemovableHandle` takes ten times as long to make; but some kind of module may have a way of
+    its own to register hooks.
     """
-
-    __slots__ = ("_hooks", "_key")
-
-    def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
-        self._hooks = hooks
-        self._key = next(_keys)
-        hooks[self._key] = hook
-
-    def remove(self) -> None:
-        """Remove the hook."""
-        self._hooks.pop(self._key, None)
-
-
-def _on_output(target: nn.Module, hook: Callable[..., Any]) -> Any:
-    """Do what `register_forward_hook` does, unless a kind of module has one of its own."""
-    if type(target).register_forward_hook is nn.Module.register_forward_hook:
-        return _Handle(target._forward_hooks, hook)  # noqa: SLF001
-    return target.register_forward_hook(hook)
+    if type(target).register_forward_hook is not _theirs:
+        return target.register_forward_hook(hook).remove
+    hooks, key = target._forward_hooks, next(_keys)  # noqa: SLF001
+    hooks[key] = hook
+    return partial(hooks.pop, key, None)
 
 
 def _module_at(network: nn.Module, path: str) -> nn.Module:

@@ -44,7 +44,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[int, int], tuple[Applied, Done]] = {}
+        self._sums: dict[object, tuple[Applied, Done | None]] = {}
         self._entries: list[Entry] = []
         self.begun = False
 
@@ -53,7 +53,7 @@ class Tally:
         """One entry for each edit so far."""
         with _adding:
             sums, entries = list(self._sums.values()), list(self._entries)
-        return total([*(edit.said(done) for edit, done in sums), *entries])
+        return total([*(first.said(done or first.did()) for first, done in sums), *entries])
 
     def add(self, edits: Sequence[Applied], others: Sequence[Entry], what: object) -> None:
         """Add what the edits did in one run, and what is in words already.
@@ -63,19 +63,24 @@ class Tally:
         InterventionError
             An edit did not happen exactly once, or all of them changed nothing.
         """
-        done = list(map(Applied.did, edits))
-        if not (done and done[0].changed):  # one that changed something is enough
-            check_changed(done, what)
+        changed = 0
+        for edit in edits:
+            edit.check()
+            changed += edit.changed
+        if not changed:
+            check_changed([edit.did() for edit in edits], what)
         if others:
             check_changed(others, f"what {what} does to its sources")
             self.note(others)
         self.begun = True
         with _adding:
             for index, edit in enumerate(edits):
-                key = index, edit.turns.seen
-                first, so_far = self._sums.get(key, (edit, None))
-                now = done[index]
-                self._sums[key] = first, now if so_far is None else so_far.and_then(now)
+                # Edits of one call are told apart by how many calls there were.
+                key = index if edit.access.call is None else (index, edit.turns.seen)
+                first, done = self._sums.get(key, (edit, None))
+                if first is not edit:
+                    done = (done or first.did()).and_then(edit.did())
+                self._sums[key] = first, done
 
     def note(self, entries: Iterable[Entry]) -> None:
         """Add what was done and is in words already."""

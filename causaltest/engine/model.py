@@ -308,10 +308,12 @@ class Model(Asking):
                 "pass Model(network, forward=...) with a function of (network, ids, mask) "
                 "that returns one of these"
             )
-        return [
-            Output(logits[i, :length] if per_token and length < shape[1] else logits[i], row, self)
-            for i, (row, length) in enumerate(zip(rows.rows, rows.lengths, strict=True))
-        ]
+        outputs: list[Output] = []
+        for i, row in enumerate(rows.rows):
+            length = rows.lengths[i]
+            own = logits[i, :length] if per_token and length < shape[1] else logits[i]
+            outputs.append(Output(own, row, self))
+        return outputs
 
     def run(self, prompts: Iterable[Prompt | Pair | Row]) -> list[Output]:
         """Run prompts without any intervention.

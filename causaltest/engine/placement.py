@@ -34,7 +34,7 @@ class Placement:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._found: dict[int, tuple[Site, Row, tuple[int, ...]]] = {}
+        self._found: dict[int, tuple[Site, Row, int, torch.device, Places, int]] = {}
         self._survey: tuple[int, dict[Place, Seen]] | None = None
 
     def places(
@@ -81,14 +81,20 @@ class Placement:
         self, site: Site, rows: Batch, device: torch.device
     ) -> tuple[Places, list[int]]:
         """Return the places in the only row of a batch; those of the last are remembered."""
-        row = rows.rows[0]
+        row, start = rows.rows[0], rows.start
         known = self._found.get(id(site))
         # What is kept is held, so that nothing else can have its identity.
-        if known is None or known[0] is not site or known[1] is not row:
+        if known is not None and known[0] is site and known[1] is row:
+            _, _, first, where, found, count = known
+            if first == start and where == device:
+                return found, [count]
+        positions = self._model.prompts.positions(row, site.pos)
+        found = only_row(positions, start, device)
+        if found.lasts:
             if len(self._found) >= _MOST_KNOWN:
                 self._found.clear()
-            known = self._found[id(site)] = site, row, self._model.prompts.positions(row, site.pos)
-        return only_row(known[2], rows.start, device), [len(known[2])]
+            self._found[id(site)] = site, row, start, device, found, len(positions)
+        return found, [len(positions)]
 
     def verify(self, sites: Sequence[Site], rows: Batch | Given) -> bool:
         """Make sure of the modules of sites by a plain forward pass, once for each model.

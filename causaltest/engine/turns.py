@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 from torch import nn
@@ -55,19 +56,23 @@ class turn:  # noqa: N801 - a context, as contextlib.suppress is
             self._parts = frozenset(map(id, _every_module(self.network)[0]))
         return self._parts
 
-    def excludes(self, other: turn) -> bool:
-        """Return whether another turn is of another thread and shares a module with this one."""
-        return other.owner != self.owner and not other.parts.isdisjoint(self.parts)
+    def excluded(self) -> bool:
+        """Return whether another thread has a turn on a network that shares a module with this."""
+        return any(
+            other.owner != self.owner and not other.parts.isdisjoint(self.parts)
+            for other in tuple(_running)  # a copy: turns end without the lock
+        )
 
     def __enter__(self) -> turn:  # noqa: PYI034 - that of the thread, if it has one
-        me = threading.get_ident()
-        for held in tuple(_running):  # a copy: other threads come and go
-            if held.owner == me and held.network is self.network:
-                return held
+        me = get_ident()
+        if _running:
+            for held in tuple(_running):  # a copy: other threads come and go
+                if held.owner == me and held.network is self.network:
+                    return held
         try:
             with _lock:
                 self.owner = me
-                if _running and any(map(self.excludes, _running)):
+                if _running and self.excluded():
                     _wait(self)
                 _running[self] = None
         except BaseException:  # an interrupt, and nobody would end the turn
@@ -78,10 +83,11 @@ class turn:  # noqa: N801 - a context, as contextlib.suppress is
     def __exit__(self, *_: object) -> None:
         if self.owner is None:
             return
-        with _lock:
-            self.owner = None
-            _running.pop(self, None)
-            if _waiting:
+        self.owner = None
+        _running.pop(self, None)
+        # No lock to get here: whoever waits is in `_waiting` before it looks at what runs.
+        if _waiting:
+            with _lock:
                 _ended.notify_all()
 
 
@@ -89,7 +95,7 @@ def _wait(mine: turn) -> None:
     """Wait, holding the lock, until no other thread has a turn on the same modules."""
     _waiting.append(mine)
     try:
-        while any(map(mine.excludes, _running)):
+        while mine.excluded():
             _ended.wait()
     finally:
         _waiting.remove(mine)
@@ -109,14 +115,16 @@ def _every_module(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]
     `modules()` takes longer for it than a small network for a forward pass, and so would asking
     which module was met before.
     """
-    found, training = [network], list[nn.Module]()
+    found: list[nn.Module] = [network]
+    training: list[nn.Module] = []
+    more = found.extend
     try:
         for module in found:
             holds = module.__dict__
             if holds["training"]:
                 training.append(module)
             if children := holds["_modules"]:
-                found.extend(children.values())
+                more(children.values())
                 if len(found) > _MOST_WALKED:
                     break
         else:

@@ -100,6 +100,39 @@ def test_gradients_are_off_within_a_run_alone(fresh, graded) -> None:
         assert torch.is_grad_enabled() == graded
 
 
+def test_places_that_are_remembered_are_those_of_row_and_first_token(fresh) -> None:
+    """The last token stands elsewhere in another prompt, and where the first ones are not run."""
+    model, site = fresh("gpt2"), block_output(1, pos="end")
+    access = model.access(site)
+    for ids, start in ((IDS, 0), (IDS, 2), (IDS[:4], 0), (IDS[:4], 1), (IDS, 0)):
+        rows = model.batch([as_row(ids)])
+        rows = rows._replace(ids=rows.ids[:, start:], start=start)
+        found, counts = model.placement.places(site, access, torch.zeros(*rows.ids.shape, 3), rows)
+        assert (found.span, counts) == (len(ids) - 1 - start, [1])
+
+
+def test_places_that_are_remembered_are_on_the_device_of_the_activation(fresh) -> None:
+    """A network that moved gets index tensors where it is now."""
+    model, site = fresh("gpt2"), block_output(1, pos=[1, 2])
+    access, rows = model.access(site), model.batch([as_row(IDS)])
+    for device in ("cpu", "meta", "cpu"):
+        tensor = torch.zeros(*rows.ids.shape, 3, device=device)
+        found, _ = model.placement.places(site, access, tensor, rows)
+        assert found.rows.device.type == device
+
+
+def test_places_found_in_inference_mode_serve_autograd_later(fresh) -> None:
+    """Index tensors of inference mode, which autograd refuses, are not remembered."""
+    model, site = fresh("gpt2"), block_output(1, pos=[1, 3])
+    access, rows = model.access(site), model.batch([as_row(IDS)])
+    tensor = torch.zeros(*rows.ids.shape, 3)
+    with torch.inference_mode():
+        found, _ = model.placement.places(site, access, tensor, rows)
+        assert found.rows.is_inference()
+    found, _ = model.placement.places(site, access, tensor, rows)
+    assert not found.rows.is_inference()
+
+
 def test_rows_that_are_remembered_hold_token_ids_alone() -> None:
     """Equal numbers of another kind, asked for before, do not come back in the place of ids."""
     for before in ((901.0, 902), (np.int64(903), 904), (True, 905)):

@@ -143,6 +143,25 @@ def test_networks_that_share_nothing_run_side_by_side() -> None:
     thread.join()
 
 
+def test_turns_that_end_at_once_leave_nobody_waiting() -> None:
+    """Thousands of short turns of many threads come one after the other, and all come."""
+    networks = [nn.Sequential(shared := nn.Linear(2, 2)), nn.Sequential(shared)]
+    inside: list[int] = []
+    most: list[int] = []
+
+    def often(network: nn.Module) -> int:
+        for _ in range(1000):
+            with turn(network):
+                inside.append(0)
+                most.append(len(inside))
+                inside.pop()
+        return 1000
+
+    done = at_once([lambda each=each: often(each) for each in networks * 4])
+    assert done == [1000] * 8
+    assert set(most) == {1}
+
+
 def test_a_turn_ends_with_an_error() -> None:
     """A turn that ends by an exception leaves the network to others."""
     network = nn.Linear(2, 2)

@@ -144,7 +144,7 @@ class Opening:
             The pass did not come to the unembedding.
         """
         for edit in self._edits:
-            edit.did()
+            edit.check()
         if self._states is None:
             raise Unfit("the unembedding was not reached")
         if self._reading is not None and self._reading.complete:
