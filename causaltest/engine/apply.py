@@ -14,7 +14,7 @@ from torch import Tensor
 
 from causaltest.engine.access import Access, Places, take
 from causaltest.engine.prompts import Row
-from causaltest.engine.subspaces import changed, tensor_of, within
+from causaltest.engine.subspaces import by_prompt, changed, tensor_of, within
 from causaltest.errors import InterventionError
 from causaltest.interventions import (
     Adapter,
@@ -118,7 +118,7 @@ def _(part: ZeroAblation, old: Tensor, edit: Edit) -> Tensor:
 def _(part: Noise, old: Tensor, edit: Edit) -> Tensor:
     draws: list[np.ndarray] = []
     width = old.shape[1:]
-    for row, count in zip(edit.rows, edit.counts, strict=True):
+    for row, count in by_prompt(part, (edit.rows, edit.counts)):
         stream = random_stream(part.seed, _row_key(row), str(edit.site), edit.draw + row.draw)
         draws.append(stream.standard_normal((count, *width)))
     drawn = torch.from_numpy(np.concatenate(draws)).to(old)

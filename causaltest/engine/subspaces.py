@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache, singledispatch
 
 import torch
@@ -45,6 +46,30 @@ def as_held(values: Array) -> Tensor:
     """Return fixed numbers as the tensor they are, on the CPU; it shares their memory."""
     kind = torch.float32 if values.dtype == "float32" else torch.float64
     return torch.frombuffer(values.buffer, dtype=kind).reshape(values.shape)
+
+
+def by_prompt(what: object, entries: Entries) -> Iterator[tuple[Row, int]]:
+    """Yield each row's prompt with the number of its entries, for what is another thing in each.
+
+    Parameters
+    ----------
+    what
+        For messages.
+    entries
+        Rows and counts.
+
+    Raises
+    ------
+    InterventionError
+        The rows are no prompts.
+    """
+    rows, counts = entries
+    if len(rows) < len(counts):
+        raise InterventionError(
+            f"{what} is another thing for each prompt, and these {len(counts)} rows are no "
+            "prompts; choose an edit that is the same for all rows"
+        )
+    yield from zip(rows, counts, strict=True)
 
 
 @singledispatch
@@ -150,7 +175,7 @@ def _own(subspace: Partition, like: Tensor, entries: Entries) -> Tensor:
     groups = dict(subspace.groups)
     size = like.shape[-1]
     masks: list[Tensor] = []
-    for row, count in zip(*entries, strict=True):
+    for row, count in by_prompt(subspace, entries):
         dims = _dims_of(subspace, groups, row)
         if max(dims) >= size:
             raise InterventionError(

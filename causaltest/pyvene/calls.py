@@ -11,68 +11,18 @@ from torch import Tensor
 
 from causaltest.engine.applied import Applied, operations_of
 from causaltest.engine.hooks import attached
-from causaltest.engine.hosts import Host
-from causaltest.engine.model import Model
 from causaltest.engine.reading import Attachment, read_during
 from causaltest.engine.steps import Clock, StepEdit
 from causaltest.errors import InterventionError
 from causaltest.pyvene import building
-from causaltest.pyvene.building import Interventions
-from causaltest.pyvene.config import RepresentationConfig
 from causaltest.pyvene.edits import Called
 from causaltest.pyvene.given import Inputs, inputs_of, rows_of, stored_of
 from causaltest.pyvene.interventions import CollectIntervention, Intervention, LambdaIntervention
 from causaltest.pyvene.locations import Pairing, Spot, parallel, serial
+from causaltest.pyvene.parts import Parts
 from causaltest.pyvene.places import Target, Where, pairs_at, shaped, where_of
 from causaltest.pyvene.subspaces import per_intervention
 from causaltest.sites import MODULE
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The interventions of a model, by key, in the order they apply.
-
-    Parameters
-    ----------
-    subject
-        The model.
-    host
-        What writes text in it; None where nothing does.
-    mode, as_adaptor
-        As of the config and the intervenable model.
-    representations, targets, interventions
-        By key.
-    groups
-        The keys of each source.
-    """
-
-    subject: Model
-    host: Host | None
-    mode: str
-    as_adaptor: bool
-    representations: Mapping[str, RepresentationConfig]
-    targets: Mapping[str, Target]
-    interventions: Interventions
-    groups: Sequence[Sequence[str]]
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys of all interventions."""
-        return list(self.targets)
-
-    def intervention(self, key: str) -> Intervention:
-        """Return the intervention of a key."""
-        return cast("Intervention", self.interventions[key])
-
-    def mask(self, key: str, inputs: Inputs) -> Tensor | None:
-        """Return the mask of what a site reads; None where nothing is padded."""
-        host = self.host
-        path = self.targets[key].access.path
-        decodes = host is not None and host.encodes and not host.runs_once(path)
-        mask = inputs.get("decoder_attention_mask" if decodes else "attention_mask")
-        if not isinstance(mask, Tensor) or mask.ndim != 2 or bool(mask.all()):
-            return None
-        return mask
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from causaltest.engine.applied import Applied
+from causaltest.engine.applied import Applied, operations_of
 from causaltest.engine.hooks import announced, attached
 from causaltest.engine.hosts import Host, host_of
 from causaltest.engine.steps import Clock
 from causaltest.errors import InterventionError
 from causaltest.pyvene import building, saving, training
-from causaltest.pyvene.calls import Call, Parts, operations_of
+from causaltest.pyvene.calls import Call
 from causaltest.pyvene.config import IntervenableConfig
 from causaltest.pyvene.edits import Called
 from causaltest.pyvene.given import inputs_of, rows_of
@@ -26,6 +26,7 @@ from causaltest.pyvene.interventions import (
 from causaltest.pyvene.locations import check_unit
 from causaltest.pyvene.outputs import Generated, IntervenableModelOutput
 from causaltest.pyvene.parameters import Trained
+from causaltest.pyvene.parts import Parts
 from causaltest.pyvene.quiet import quiet
 
 

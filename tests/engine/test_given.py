@@ -15,7 +15,7 @@ from causaltest.engine.hooks import attached
 from causaltest.engine.model import Model
 from causaltest.engine.reading import read_during
 from causaltest.errors import CausaltestError, InterventionError
-from causaltest.interventions import skip, zero_ablate
+from causaltest.interventions import noise, skip, zero_ablate
 from causaltest.sites import Site, module
 
 
@@ -196,6 +196,16 @@ def test_places_that_do_not_exist(batch, shape, message) -> None:
     """Each names the site, the row and what there is."""
     with pytest.raises(CausaltestError, match=f"^{re.escape(message)}$"):
         batch.places(module("first", pos="here"), torch.zeros(shape))
+
+
+def test_what_depends_on_the_prompt_is_refused(model) -> None:
+    """Noise is drawn for each prompt, and rows that are none have none."""
+    with pytest.raises(InterventionError) as caught:
+        edited(model, noise(module("first"), sd=1.0), Given(2), torch.randn(2, 4))
+    assert str(caught.value) == (
+        "noise(first.output, sd=1, draws=10) is another thing for each prompt, and these 2 rows "
+        "are no prompts; choose an edit that is the same for all rows"
+    )
 
 
 def test_an_edit_that_does_not_happen_once_is_refused(model) -> None:
