@@ -55,6 +55,7 @@ from causaltest.pairs import Pair, Pairs
 from causaltest.sites import Site
 
 _MOST_PAIRS = 64
+_LOOKED_AT = 4
 
 _PACKED: Way = "packed"
 _WHOLE: Way = "whole"
@@ -174,10 +175,7 @@ class Fast:
             by_length.setdefault(len(ids), []).append(pair)
         found: list[Job] = []
         for length, pairs in sorted(by_length.items()):
-            works = {
-                cell: length * self._blocks(cell) * self.task.cells[cell].draws
-                for cell in sorted(cells, key=self._join)
-            }
+            works = self._works(pairs, sorted(cells, key=self._join))
             most, enough = self._pairs_of_job(length), self._enough(length)
             if self.probing:
                 enough = math.inf
@@ -186,6 +184,22 @@ class Fast:
                 for portion in portions(works, pairs, most=most, enough=enough)
             ]
         return found
+
+    def _works(self, pairs: Sequence[int], cells: Sequence[int]) -> dict[int, float]:
+        """Return how many tokens a cell runs through a block, in a pair, as some of them show."""
+        some = pairs[:: -(-len(pairs) // _LOOKED_AT)]
+        works = dict.fromkeys(cells, 0.0)
+        for pair in some:
+            known, length = frozenset(self._known(pair, cells)), len(self.task.ids[pair])
+            for cell in cells:
+                if cell not in known:
+                    tokens = (length - self._begin(pair, cell)) * self.task.cells[cell].draws
+                    works[cell] += tokens * self._blocks(cell) / len(some)
+        return works
+
+    def _begin(self, pair: int, cell: int) -> int:
+        """Return the first token that is run."""
+        return 0 if self.way == _WHOLE else first_edit(self.task, pair, cell)
 
     def _blocks(self, cell: int) -> int:
         """Return through how many blocks rows of a cell run."""
@@ -266,7 +280,7 @@ class Fast:
     def _run(self, job: Job, *, everywhere: bool) -> Tally:
         tally = self.tally.part()
         sources = Sources(self.task, tally, job.pairs, job.cells)
-        known = {pair: self._known(pair, job) for pair in job.pairs}
+        known = {pair: self._known(pair, job.cells) for pair in job.pairs}
         planned = self._planned(job, known)
         tokens = len(self.task.ids[job.pairs[0]])
         # Jobs are small: one row of each further one, else few of a long pair set would be checked.
@@ -346,8 +360,8 @@ class Fast:
         self.difference = max(off, self.difference or 0.0)
         self.largest = max(largest, self.largest)
 
-    def _known(self, pair: int, job: Job) -> list[int]:
-        return known_cells(self.task, pair, job.cells) if self.causal else []
+    def _known(self, pair: int, cells: Sequence[int]) -> list[int]:
+        return known_cells(self.task, pair, cells) if self.causal else []
 
     def _join(self, cell: int) -> int:
         join = self.joins[cell]
@@ -363,7 +377,7 @@ class Fast:
         for cell in sorted(job.cells, key=self._join):
             blocks = self._blocks(cell)
             for pair in (pair for pair in job.pairs if cell not in away[pair]):
-                place = 0 if self.way == _WHOLE else first_edit(self.task, pair, cell)
+                place = self._begin(pair, cell)
                 first.setdefault(cell, {}).setdefault(place, []).append(pair)
                 weights[place] = weights.get(place, 0.0) + blocks * self.task.cells[cell].draws
         width = self.task.width if self.way == _PACKED else None

@@ -52,6 +52,26 @@ def blocks_run(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return noted
 
 
+def test_jobs_are_cut_by_the_tokens_that_are_run(small, some_pairs, monkeypatch, blocks_run):
+    """Cells that are known or begin late are little work, and not worth base runs of their own."""
+    monkeypatch.setattr(planning, "WORTH_KEEPING", {"cpu": 1.0})
+    monkeypatch.setattr(fast, "BASE_RUNS", 4)
+    monkeypatch.setattr("causaltest.engine.sweeps.task._TOKENS", 16)
+    monkeypatch.setattr("causaltest.engine.sweeps.task._CACHED", 1)
+    model = small("gpt2")
+    cells = [interchange(block_output(layer, pos=at)) for layer in range(3) for at in range(30)]
+    sweep(model, cells, some_pairs(1, tokens=30, same=0), logit_diff)  # finds out about the model
+    jobs, tokens = {}, {}
+    for same in (0, 27):
+        blocks_run.clear()
+        pairs = some_pairs(1, tokens=30, same=same, seed=1)
+        jobs[same] = len(sweep(model, cells, pairs, logit_diff).plan.jobs)
+        tokens[same] = sum(blocks_run)
+    assert jobs[27] == 1 < jobs[0]
+    # Base, source, two rows to be checked; and 3, 2 and 1 tokens through what is left.
+    assert tokens[27] <= 3 * 30 * 4 + 2 * 6 * 3
+
+
 @pytest.mark.parametrize("count, stop", [(40, 7), (1, 3)])
 def test_an_interrupt_in_the_midst_loses_one_job(
     small, some_pairs, monkeypatch, blocks_run, count, stop
