@@ -192,8 +192,12 @@ def _claim(
     intervals: Mapping[int, tuple[float, float]],
 ) -> Compared:
     notes = ["the test was edited"] if old.source_sha256 != new.source_sha256 else []
+    counts = len(old.parts), len(new.parts)
+    if all(counts) and counts[0] != counts[1]:
+        notes.append(f"it made {_comparisons(counts[0])} and makes {_comparisons(counts[1])}")
     for then, now in zip(old.parts, new.parts, strict=False):
         notes += _part_notes(then, now, ground)
+    bounds = [[(part.relation, part.bound) for part in each.parts] for each in (old, new)]
     return Compared(
         id=new.id,
         claim=new.claim,
@@ -205,7 +209,12 @@ def _claim(
             for each in asked
         ),
         notes=tuple(dict.fromkeys(notes)),
+        otherwise=all(bounds) and bounds[0] != bounds[1],
     )
+
+
+def _comparisons(count: int) -> str:
+    return f"{count} comparison{'' if count == 1 else 's'}"
 
 
 def _asked(old: KeptPart, new: KeptPart, ground: _Ground) -> _Asked | Drift:
@@ -216,6 +225,9 @@ def _asked(old: KeptPart, new: KeptPart, ground: _Ground) -> _Asked | Drift:
     floor = sum(_floors(old, new, paired))
     matters = max(ground.margin.of(old), 1.001 * floor, 1e-12)
     if _same(paired, floor):
+        if abs(new.estimate - old.estimate) > matters:
+            reason = "its values are as before and its estimate is not: a file was edited"
+            return Drift("untested", old.estimate, new.estimate, reason=reason)
         return Drift("same", old.estimate, new.estimate, change=0.0, margin=matters)
     grouped: dict[str, tuple[list[float], list[float]]] = {}
     for unit, then, now in zip(paired.units, paired.old, paired.new, strict=True):
@@ -340,15 +352,26 @@ def _alike(old: KeptPart, new: KeptPart) -> bool:
 
 
 def _is_mean(part: KeptPart, pairs: KeptPairSet) -> bool:
-    """Whether the estimate is the mean over units of the values, to the digits that are kept."""
+    """Whether the estimate is the mean over units of the values, to the digits that are kept.
+
+    Denominators have the mean 1.
+    """
     if len(part.values) != len(pairs.ids) or not part.values:
         return False
-    grouped: dict[str, list[float]] = {}
-    for unit, value in zip(pairs.units, part.values, strict=True):
-        grouped.setdefault(unit, []).append(value)
-    mean = math.fsum(math.fsum(each) / len(each) for each in grouped.values()) / len(grouped)
+    most = max(map(abs, part.totals), default=1.0)
+    if part.totals and abs(_mean_of(part.totals, pairs.units) - 1.0) > 1e-5 * most:
+        return False
     scale = max(abs(value) for value in part.values)
+    mean = _mean_of(part.values, pairs.units)
     return abs(mean - part.estimate) <= max(part.floor, 1e-5 * scale)
+
+
+def _mean_of(values: Sequence[float], units: Sequence[str]) -> float:
+    """Return the mean over units of their means."""
+    grouped: dict[str, list[float]] = {}
+    for unit, value in zip(units, values, strict=True):
+        grouped.setdefault(unit, []).append(value)
+    return math.fsum(math.fsum(each) / len(each) for each in grouped.values()) / len(grouped)
 
 
 def _same(paired: _Paired, floor: float) -> bool:

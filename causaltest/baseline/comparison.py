@@ -85,6 +85,9 @@ class Compared:
         What differs between the two runs: pairs, bounds, the test.
     confirmation
         What fresh pairs said, where it was worse and they were asked.
+    otherwise
+        Whether another bound is claimed than before, or another number of comparisons: the two
+        verdicts are then about two claims.
     """
 
     id: str
@@ -95,6 +98,7 @@ class Compared:
     drifts: tuple[Drift, ...] = ()
     notes: tuple[str, ...] = ()
     confirmation: Confirmation | None = None
+    otherwise: bool = False
 
     @property
     def lost(self) -> bool:

@@ -137,20 +137,20 @@ def _kept_part(part: Part, results: Results) -> KeptPart:
         subject=part.subject,
         verdict=part.verdict,
         relation=part.relation,
-        bound=_rounded(part.bound),
-        estimate=_rounded(part.estimate),
-        alpha=_rounded(part.alpha),
-        floor=_rounded(part.floor),
+        bound=rounded(part.bound),
+        estimate=rounded(part.estimate),
+        alpha=rounded(part.alpha),
+        floor=rounded(part.floor),
         unit=part.unit,
-        values=tuple(map(_rounded, part.values)),
+        values=tuple(map(rounded, part.values)),
         pair_set_sha256=pair_set.sha256 if whole and pair_set is not None else "",
         units=() if whole else part.units,
-        totals=tuple(map(_rounded, part.totals)),
+        totals=tuple(map(rounded, part.totals)),
         stopped=stopped,
     )
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Round as `records.write` does, so that a run in memory equals the same run on disk."""
     return float(f"{value:.6g}") + 0.0
 

@@ -72,6 +72,7 @@ def replayed(
         The results cannot be read, there is no such claim, or pytest could not run it.
     """
     from causaltest.baseline import keep, reproduced
+    from causaltest.baseline.reproducing import with_limits
     from causaltest.cli.compare import find
     from causaltest.records import read, recover
 
@@ -85,7 +86,7 @@ def replayed(
     home = root or home_of([known[name] for name in names], path)
     with TemporaryDirectory() as folder:
         again = _run([known[name] for name in names], results, home, Path(folder), device)
-    return reproduced(keep(results), keep(again), names)
+    return with_limits(reproduced(keep(results), keep(again), names), results, again)
 
 
 def home_of(claims: Sequence[Claim], path: Path) -> Path:

@@ -29,9 +29,11 @@ def shown(comparison: Comparison, *, everything: bool = False) -> list[Compared]
     comparison
         The two runs.
     everything
-        Show those that did not change as well.
+        Show those that did not change and are claimed as they were, too.
     """
-    chosen = [each for each in comparison.claims if everything or each.state != "same"]
+    chosen = [
+        each for each in comparison.claims if everything or each.state != "same" or each.otherwise
+    ]
     return sorted(chosen, key=lambda each: ORDER.index(each.state))
 
 

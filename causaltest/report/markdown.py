@@ -75,7 +75,7 @@ def compared(comparison: Comparison) -> str:
     if claims:
         lines += [*_head(), *map(_row, claims), ""]
     lines += [f"- {escaped(line)}" for line in words_of.closing(comparison)]
-    same = [each for each in comparison.claims if each.state == "same"]
+    same = [each for each in comparison.claims if each not in claims]
     if same:
         label = f"{numbers.plural(len(same), 'claim')} not worse"
         lines += ["", f"<details><summary>{label}</summary>", "", *_head(), *map(_row, same)]

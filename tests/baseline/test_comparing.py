@@ -11,6 +11,9 @@ from scipy import stats as scipy_stats
 from causaltest.baseline import compare, keep
 from causaltest.baseline.comparing import Margin
 from causaltest.errors import RecordError
+from causaltest.report.comparison import table
+from causaltest.report.markdown import compared as markdown
+from causaltest.report.markdown import escaped
 
 
 def compared(old, new, **options):
@@ -314,3 +317,50 @@ def test_runs_without_a_common_claim_are_refused(runs, values):
         "the runs have no claim in common: one has h/test_a.py::test_a, "
         "the other h/test_a.py::test_b\nCompare two runs of the same hypotheses."
     )
+
+
+def test_an_estimate_that_its_values_do_not_give_is_not_compared(runs, values):
+    """A file that says 0.1 of values with the mean 1 was edited, in whichever run."""
+    whole = runs.results(runs.claim("a", runs.part(values)))
+    edited = runs.results(runs.claim("a", runs.part(values, estimate=0.1)))
+    for old, new in ((whole, edited), (edited, whole)):
+        found = only(old, new)
+        assert found.state == "untested"
+        assert found.drift.reason == (
+            "its values are as before and its estimate is not: a file was edited"
+        )
+
+
+def test_denominators_of_another_ratio_are_not_compared(runs, values):
+    """Denominators over their mean have the mean 1; others belong to no estimate."""
+    totals = [1.0 + 0.02 * (-1) ** i for i in range(24)]
+    old = runs.results(runs.claim("a", runs.part(values, totals=tuple(totals))))
+    halved = tuple(each / 2 for each in totals)
+    found = only(old, runs.results(runs.claim("a", runs.part(values, totals=halved))))
+    assert found.state == "untested"
+    assert found.drift.reason == "its estimate is not a mean over pairs"
+
+
+@pytest.mark.parametrize(
+    "parts, note",
+    [
+        ([{"bound": 0.1}], "the bound was > 0.5 and is > 0.1"),
+        ([{}, {}], "it made 1 comparison and makes 2 comparisons"),
+    ],
+)
+def test_another_claim_under_the_same_name_is_shown(runs, values, parts, note):
+    """A verdict that was kept by claiming less is shown, though nothing got worse."""
+    old = runs.results(runs.claim("a", runs.part(values)), runs.claim("b", runs.part(values)))
+    again = [runs.part(values, **how) for how in parts]
+    new = runs.results(runs.claim("a", *again), runs.claim("b", runs.part(values)))
+    found = compared(old, new)
+    assert [(each.state, each.otherwise) for each in found.claims] == [
+        ("same", True),
+        ("same", False),
+    ]
+    text = table(found)
+    assert note in text
+    assert "test_b" not in text
+    written = markdown(found)
+    assert written.index(escaped(note)) < written.index("<details>")
+    assert written.count("`h/test_a.py::test_a`") == 1

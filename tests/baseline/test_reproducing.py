@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from causaltest.baseline import keep, reproduced
+from causaltest.baseline.reproducing import with_limits
+from causaltest.records import Interval
 
 NAME = "h/test_a.py::test_a"
 
@@ -68,3 +70,56 @@ def test_a_claim_that_was_not_run_again_is_said(runs, values):
     old = runs.results(runs.claim("a", runs.part(values)))
     for new in (runs.results(), runs.results(runs.claim("a", verdict="not run"))):
         assert outcome(old, new).how == "not run"
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        (
+            {"bound": 0.95},
+            "recovery of interchange(block_output[2]@name) > 0.95 on record, recovery of "
+            "interchange(block_output[2]@name) > 0.5 here",
+        ),
+        (
+            {"relation": "<"},
+            "recovery of interchange(block_output[2]@name) < 0.5 on record, recovery of "
+            "interchange(block_output[2]@name) > 0.5 here",
+        ),
+        ({"subject": "x"}, "x > 0.5 on record, recovery of interchange(block_output[2]@name) > 0"),
+    ],
+)
+def test_another_question_is_not_reproduced(runs, values, changes, told):
+    """The same verdict on the same numbers does not make up for another bound on record."""
+    old = runs.results(runs.claim("a", runs.part(values, **changes)))
+    found = outcome(old, runs.results(runs.claim("a", runs.part(values))))
+    assert found.how == "not reproduced"
+    assert found.reasons[0].startswith(told)
+
+
+@pytest.mark.parametrize(
+    "changes, how, told",
+    [
+        ({}, "bit for bit", ()),
+        ({"interval": Interval(0.9, 1.1001, 0.95)}, "within the floor", ()),
+        (
+            {"interval": Interval(0.99, 1.01, 0.95)},
+            "not reproduced",
+            ("interval 0.99, 1.01 on record, 0.9, 1.1 here",),
+        ),
+        (
+            {"adjusted_interval": Interval(0.99, 1.1, 0.95), "p_support": 0.3},
+            "not reproduced",
+            (
+                "adjusted interval 0.99, 1.1 on record, 0.9, 1.1 here",
+                "p of support 0.3 on record, 0.001 here",
+            ),
+        ),
+        ({"p_refute": 0.5}, "not reproduced", ("p of refutation 0.5 on record, 0.999 here",)),
+    ],
+)
+def test_intervals_and_p_values_are_reproduced_too(runs, values, changes, how, told):
+    """Verdict and values alone are not all that is on record."""
+    old = runs.results(runs.claim("a", runs.part(values, **changes)))
+    new = runs.results(runs.claim("a", runs.part(values)))
+    (found,) = with_limits(reproduced(keep(old), keep(new), (NAME,)), old, new)
+    assert (found.how, found.reasons) == (how, told)
