@@ -142,6 +142,9 @@ def not_applicable(row: Row) -> str:
     why = missing.get("cross_attention_output", "")
     if row.get("stacks") and "in one softmax" in why:
         found.insert(0, f"no cross-attention: {why}")
+    queries = missing.get("query_output", "")
+    if "mixes nothing" in queries:
+        found.insert(0, f"no queries, keys and values: {queries}")
     return short("; ".join(dict.fromkeys(found)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +9,15 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch import Tensor, nn
+from torch import nn
 
 from causaltest.engine.conformance import Report, conformance
-from causaltest.engine.model import Forward, Model
-from causaltest.engine.seeing import drawn, image_shape, sound_shape
+from causaltest.engine.model import Model
 from causaltest.errors import ModelError
 from causaltest.pairs import Prompt
 from causaltest.spelling import did_you_mean
+from small_forwards import OF_FAMILY, OF_KIND
 from small_settings import OFF_BY_DEFAULT, SMALL, TWEAKS
-
-_PLACE = 63  # the token that stands for part of an image
 
 KINDS: dict[str, tuple[str, ...]] = {
     "causal language models": ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",),
@@ -143,61 +140,6 @@ def _randomise(network: nn.Module) -> None:
             parameter.copy_(1 + 0.2 * noise if gain else 0.15 * noise)
 
 
-def _seq2seq(network: nn.Module, ids: Tensor, mask: Tensor) -> object:
-    return network(
-        input_ids=ids, attention_mask=mask, decoder_input_ids=ids, use_cache=False
-    ).logits
-
-
-def _images(network: nn.Module, ids: Tensor, _mask: Tensor) -> object:
-    if "pixel_values" not in inspect.signature(network.forward).parameters:  # pixels are tokens
-        return network(input_ids=ids).logits
-    return network(pixel_values=drawn(ids[:, 0], image_shape(network))).logits
-
-
-def _sounds(network: nn.Module, ids: Tensor, mask: Tensor) -> object:
-    config: Any = network.config
-    main = getattr(network, "main_input_name", "input_values")
-    if main == "input_ids":  # text with tokens of its own for sounds, measured without any
-        return network(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    given = drawn(ids[:, 0], sound_shape(network))
-    if getattr(config, "is_encoder_decoder", False):
-        return network(**{main: given}, decoder_input_ids=ids, use_cache=False).logits
-    # Frames are no tokens: the answer is one row of numbers for each prompt.
-    return network(**{main: given}).logits.flatten(1)
-
-
-def _image_and_text(network: Any, ids: Tensor, mask: Tensor) -> object:
-    pixels = drawn(ids[:, 0], image_shape(network))
-    given, seen = ids, mask
-    if network.config.model_type == "blip-2":  # what its queries see stands in their places
-        queries = ids.new_full((len(ids), network.config.num_query_tokens), _PLACE)
-        given, seen = torch.cat([queries, ids], 1), torch.cat([torch.ones_like(queries), mask], 1)
-    logits = network(pixel_values=pixels, input_ids=given, attention_mask=seen).logits
-    return logits[:, -ids.shape[1] :]  # what stands before the text is the image
-
-
-def _codebooks(network: Any, ids: Tensor, mask: Tensor) -> object:
-    """Give every codebook of a token the same code, and take the answers of all together."""
-    count = network.config.num_codebooks
-    codes = ids.repeat_interleave(count, 0)
-    logits = network(input_ids=codes, attention_mask=mask, use_cache=False).logits
-    return logits.unflatten(0, (len(ids), count)).movedim(1, 2).flatten(2)
-
-
-_FORWARDS: dict[str, Forward] = {
-    "encoder-decoders": _seq2seq,
-    "vision": _images,
-    "speech": _sounds,
-}
-# Of the models of image and text those that read any prompt beside any image; the others want
-# tokens that stand for the image, and are measured on text alone.
-_SEEING = frozenset({"blip", "blip-2", "git", "kosmos-2"})
-# What families need beside token ids.
-_OF_FAMILY: dict[str, Forward] = {
-    "musicgen": _codebooks,
-    "musicgen_melody": _codebooks,
-}
 _PROMPTS: dict[str, tuple[Prompt, Prompt]] = {
     "vision": ((9,), (23,)),
     "speech": ((9, 12, 30, 41, 17, 25), (23, 33, 11, 19, 28, 40)),
@@ -214,8 +156,10 @@ def measure(subject: Subject) -> Report:
     True
     """
     network = small_network(subject)
-    forward = _OF_FAMILY.get(subject.model_type, _FORWARDS.get(subject.kind))
-    if subject.kind == "image and text" and subject.model_type in _SEEING:
-        forward = _image_and_text
+    forward = (
+        OF_FAMILY.get(subject.network_class)
+        or OF_FAMILY.get(subject.model_type)
+        or OF_KIND.get(subject.kind)
+    )
     model = Model(network, name=subject.model_type, forward=forward)
     return conformance(model, _PROMPTS.get(subject.kind))

@@ -106,12 +106,23 @@ _WINDOWED = {
         for kind in ("sliding_attention", "full_attention")
     },
 }
+_STAGES = {"hidden_sizes": [16, 24, 32, 48], "depths": [2, 2, 2, 2], "patch_size": ...}
+_CROSSING = {"decoder": {"is_decoder": True, "add_cross_attention": True}}
+_QUERYING = {"image_token_index": 63, "video_token_index": 63, "num_query_tokens": 4}
+_PERCEIVING = {
+    "num_latents": 8,
+    "d_latents": 64,
+    "num_self_attends_per_block": 2,
+    "num_self_attention_heads": 4,
+    "num_cross_attention_heads": 1,
+}
 _CODES = {"base_channels": 32, "channel_multiplier": [1, 1], "latent_channels": 16}
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 
 TWEAKS: Mapping[str, Mapping[str, Any]] = {
     "axk1": _LATENT,
-    "blt": {"encoder_hash_byte_group_vocab": 64},
+    # Patches begin where the next byte is all but unknown: more so than ever in so small a network.
+    "blt": {"encoder_hash_byte_group_vocab": 64, "patching_threshold": 4.158},
     "blip-2": {"image_token_index": 63, "num_query_tokens": 4},
     "axk2": _LATENT,
     "bamba": {"attn_layer_indices": [1]},
@@ -126,7 +137,9 @@ TWEAKS: Mapping[str, Mapping[str, Any]] = {
         "audio_config": {"adapter_input_size": 64, "adapter_out_dim": 64},
     },
     "dots3_note_text": _LATENT,
-    "encoder-decoder": {"decoder": {"is_decoder": True, "add_cross_attention": True}},
+    "encoder-decoder": _CROSSING,
+    "speech-encoder-decoder": _CROSSING,
+    "vision-encoder-decoder": _CROSSING,
     "esmc": {"num_key_value_heads": 4},
     "falcon_h1": {"mamba_d_ssm": 128},
     "gemma3n_text": {"num_kv_shared_layers": 0},
@@ -182,6 +195,60 @@ TWEAKS: Mapping[str, Mapping[str, Any]] = {
         "n_group": 1, "topk_group": 1, "layer_group_size": 2, "num_local_experts": 4,
         "num_key_value_heads": 4, "num_mtp_layers": 0,
     },
+    "convnext": _STAGES,
+    "convnextv2": _STAGES,
+    "efficientnet": {
+        "width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320,
+    },
+    "levit": {
+        "image_size": 64, "patch_size": ..., "hidden_sizes": [32, 48, 64],
+        "num_attention_heads": [2, 3, 4], "key_dim": [8, 8, 8], "depths": [2, 2, 2],
+    },
+    "mobilevitv2": {"image_size": 64, "patch_size": ..., "width_multiplier": 0.5},
+    "segformer": {"sr_ratios": [4, 2, 1, 1], "hidden_sizes": [16, 32, 40, 64]},
+    "siglip2": {"vision_config": {"num_patches": 16}},
+    "shieldgemma2": {"yes_token_index": 11, "no_token_index": 12},
+    "pp_formulanet": {
+        "vision_config": {
+            "post_conv_in_channels": 32, "post_conv_mid_channels": 48, "output_channels": 32,
+            "post_conv_out_channels": 96, "decoder_hidden_size": 64, "window_size": 2,
+            "global_attn_indexes": [1], "image_size": 64,
+        }
+    },
+    "pi0": {"vlm_config": {"projection_dim": 64, "vision_config": {"projection_dim": 64}}},
+    "nemo_speechlm": {
+        "audio_config": {
+            "diarization_config": {"head_config": {"audio_hidden_size": 64}},
+        },
+        "word_timestamp_config": {"blank_token_id": 63},
+    },
+    "hunyuan_vl": _SECTIONS,
+    "qwen4_exp": {"text_config": _HYBRID},
+    "diffusion_gemma": {
+        "canvas_length": 8,
+        "text_config": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32},
+    },
+    "ernie4_5_vl_moe": {
+        "text_config": {
+            "moe_intermediate_size": [32, 32], "mlp_layer_types": ["dense", "sparse"],
+            "rope_parameters": {
+                "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [3, 3, 2],
+            },
+        },
+    },
+    "granite4_vision": {
+        "deepstack_layer_map": [[1, 0]], "downsample_rate": "1/2", "spatial_target_layers": [1],
+    },
+    "granite_speech5_ctc": {"encoder_config": {"context_size": 16, "subsample_layers": [0]}},
+    "instructblip": _QUERYING,
+    "instructblipvideo": _QUERYING,
+    "kosmos-2": {"latent_query_num": 4},
+    "perceiver": _PERCEIVING,
+    "dia": {"decoder_config": {"num_channels": ..., "cross_hidden_size": 64}},
+    "kyutai_speech_to_text": {
+        "codebook_vocab_size": 64, "num_codebooks": 4, "audio_pad_token_id": 320,
+        "audio_bos_token_id": 63, "codec_config": {"upsample_groups": 64},
+    },
     "chameleon": {"vocabulary_map": {"<image>": 5}, "vq_config": {**_CODES, "num_embeddings": 16}},
     "cohere_compass": {"text_config": _WINDOWED},
     "cohere_compass_text": _WINDOWED,
@@ -197,7 +264,11 @@ TWEAKS: Mapping[str, Mapping[str, Any]] = {
     "emu3": {"vocabulary_map": {"<image>": 5}},
     "fun_asr_nano": {"adaptor_config": {"intermediate_size": 16, "hidden_size": 64}},
     "glm5_next": {
-        "text_config": {"num_key_value_heads": 4, "qk_rope_head_dim": 0, "index_topk": 16}
+        "text_config": {
+            "num_key_value_heads": 4, "qk_rope_head_dim": 0, "index_topk": 16,
+            "layer_types": ["linear_attention", "indexed_attention"],
+        },
+        "vision_config": {"projection_intermediate_size": 96, "out_hidden_size": 64},
     },
     "granite_docling": {"vision_config": {"out_hidden_size": 64}},
     "inkling2": {"vision_config": {"text_hidden_size": 64}},

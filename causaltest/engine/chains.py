@@ -85,7 +85,10 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def follow(blocks: Sequence[str], seen: Mapping[Place, Seen]) -> bool:
-    """Return whether any block takes what the one before it gave, or that and what was added."""
+    """Return whether any block takes what the one before it gave, or what was made of that.
+
+    Something may be added to it by a module beside the blocks, or pass through one.
+    """
     pairs = [
         (gave, took)
         for before, after in pairwise(blocks)
@@ -95,24 +98,28 @@ def follow(blocks: Sequence[str], seen: Mapping[Place, Seen]) -> bool:
     if not pairs or any(torch.equal(gave, took) for (_, gave), (_, took) in pairs):
         return True
     return any(
-        adds_up(took, gave, added)
+        adds_up(took, gave, new) or (torch.equal(took, new) and _same(gave, old))
         for (start, gave), (end, took) in pairs
-        for added in _between(blocks, seen, start, end)
+        for old, new in _between(blocks, seen, start, end)
     )
 
 
 def _between(
     blocks: Sequence[str], seen: Mapping[Place, Seen], start: int, end: int
-) -> Iterator[Tensor]:
-    """Yield what modules beside the blocks gave after one call and before the end of another.
+) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Yield what modules beside the blocks took and gave after one call and before another's end.
 
     What was there before a block ran is no addition: a sublayer's output and the stream that it
     read, which together are what the next reads, are no stack.
     """
     inside = tuple(f"{block}." for block in blocks)
     for path, side in seen:
-        if side == "output" and not f"{path}.".startswith(inside):
-            yield from (each for when, each in _calls(seen, path, "output") if start < when < end)
+        if side != "output" or f"{path}.".startswith(inside):
+            continue
+        taken = dict(_calls(seen, path, "input"))
+        for when, new in _calls(seen, path, "output"):
+            if start < when < end:
+                yield taken.get(when), new
 
 
 def _calls(seen: Mapping[Place, Seen], path: str, side: Side) -> list[tuple[int, Tensor]]:

@@ -10,15 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from causaltest.engine.access import carried
-from causaltest.engine.hooks import watched
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.run import score, score_identity
 from causaltest.engine.softmax import Softmax, eager, listen
 from causaltest.engine.surroundings import other_inputs
 from causaltest.errors import CausaltestError, ModelError, SiteError
-from causaltest.interventions import Interchange, Intervention
+from causaltest.interventions import Interchange, Intervention, scale
 from causaltest.pairs import Pair, Pairs, Prompt
 from causaltest.sites import (
     COMPONENTS,
@@ -32,7 +30,9 @@ from causaltest.sites import (
 Status = Literal["passed", "failed", "not applicable"]
 
 _TOKENS = 6
+_COARSE = (0.0, 1e3, -1e3)
 _WEIGHING = frozenset({"query_output", "key_output", "attention_scores"})
+_READ_BEFORE = frozenset({"block_input", "attention_input", "key_output", "value_output"})
 _MARKS: dict[Status, str] = {"passed": "ok", "failed": "FAILED", "not applicable": "n/a"}
 
 
@@ -333,8 +333,11 @@ def _effects(trial: _Trial) -> Iterator[Check]:
             elif not off and _attends_alone(trial, site):
                 reason = "one token runs there, which attends to itself alone whatever this is"
                 yield Check(name, str(site), "not applicable", reason)
-            elif not off and (moved := _moved_elsewhere(trial, site)):
-                reason = f"it moves {moved}, from which the network only decides something"
+            elif not off and _only_decides(trial, site.stack):
+                reason = f"by {site.stack} the network only decides something, here the same"
+                yield Check(name, str(site), "not applicable", reason)
+            elif not off and _keys_alone_are_read(trial, site):
+                reason = f"of the last block of {site.stack} only keys and values are read"
                 yield Check(name, str(site), "not applicable", reason)
             else:
                 status: Status = "passed" if off > 0 else "failed"
@@ -349,42 +352,43 @@ def _attends_alone(trial: _Trial, site: Site) -> bool:
     return len(trial.model.read(stream, [trial.base])[stream][0]) == 1
 
 
-def _moved_elsewhere(trial: _Trial, site: Site) -> str:
-    """Return a module behind a further stack that an edit there moves, or an empty string.
+def _only_decides(trial: _Trial, stack: str) -> bool:
+    """Return whether only coarse edits of what a further stack gives change the logits.
 
-    Some networks only decide by it, as where patches of bytes begin, and so need not answer
-    otherwise.
+    So it is where a network decides by it, as BLT where patches of bytes begin. A stack that no
+    edit reaches the logits from is one whose edits fail.
     """
-    stacks = trial.model.architecture.others
-    if site.stack not in stacks:
-        return ""
-    blocks = tuple(f"{path}." for path in stacks[site.stack].blocks)
-    plain, edited = dict[str, Tensor](), dict[str, Tensor]()
-    with watched(trial.model.network, _last(plain)):
-        trial.plain(trial.base)
-    with watched(trial.model.network, _last(edited)):
-        trial.edited(Interchange((site,)))
-    behind = list(plain)[list(plain).index(blocks[-1][:-1]) + 1 :]
-    return next(
-        (
-            path for path in behind
-            if not f"{path}.".startswith(blocks) and path in edited
-            and not torch.equal(plain[path], edited[path])
-        ),
-        "",
-    )  # fmt: skip
+    if stack not in trial.model.architecture.others:
+        return False
+    last = len(trial.model.architecture.others[stack].blocks) - 1
+    site = Site("block_output", layer=last, stack=stack)
+    plain = trial.plain(trial.base)
+    try:
+        if _distance(trial.edited(Interchange((site,)))[0], plain)[0]:
+            return False
+        coarse = [trial.edited(scale(site, factor))[0] for factor in _COARSE]
+    except (CausaltestError, RuntimeError, ValueError):
+        return False
+    return any(each.shape != plain.shape or _distance(each, plain)[0] > 0 for each in coarse)
 
 
-def _last(found: dict[str, Tensor]) -> Callable[[str, object, object], None]:
-    """Return what keeps what each module gave in its last call, in the order of their ends."""
+def _keys_alone_are_read(trial: _Trial, site: Site) -> bool:
+    """Return whether another stack reads keys and values of a further one, and not what it gives.
 
-    def note(path: str, _given: object, output: object) -> None:
-        tensor = carried(output)
-        if tensor is not None:
-            found.pop(path, None)
-            found[path] = tensor.detach().clone()
-
-    return note
+    So what comes behind the keys of its last block reaches nothing, as in models of actions.
+    """
+    others = trial.model.architecture.others
+    if site.stack not in others or site.component.removeprefix("head_") in _READ_BEFORE:
+        return False
+    last = len(others[site.stack].blocks) - 1
+    if site.layer != last or ("key_output", last) not in others[site.stack].accesses:
+        return False
+    plain = trial.plain(trial.base)
+    keys, given = (
+        trial.edited(Interchange((Site(name, layer=last, stack=site.stack),)))[0]
+        for name in ("key_output", "block_output")
+    )
+    return _distance(keys, plain)[0] > 0 and not _distance(given, plain)[0]
 
 
 def _streams(trial: _Trial) -> Iterator[Check]:

@@ -46,3 +46,11 @@ def test_stacks_that_are_attended_to_at_once_are_remarked(stacks, why, shown) ->
     """The remark of a network whose decoder has no cross-attention apart names the reason."""
     row = {"missing": {"cross_attention_output": why}, "stacks": stacks, "checks": []}
     assert not_applicable(row) == shown
+
+
+def test_attention_that_mixes_nothing_is_remarked() -> None:
+    """The remark of a network whose attention lacks its kernel names the reason."""
+    row = {"missing": {"query_output": "a takes only zeros: attention that mixes nothing"}}
+    assert not_applicable(row) == (
+        "no queries, keys and values: a takes only zeros: attention that mixes nothing"
+    )

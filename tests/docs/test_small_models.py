@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from causaltest.errors import ModelError
+from small_forwards import OF_FAMILY, OF_KIND
 from small_models import KINDS, Subject, measure, small_config, small_network, subjects
 
 CAUSAL, ENCODERS, PAIRS, VISION, SPEECH, SEEING = KINDS
@@ -33,7 +34,11 @@ REPRESENTATIVE = {
     },
     # It is a decoder, and other classes of its family are not.
     Subject(CAUSAL, "reformer", "ReformerModelWithLMHead"): {"head_attention_value_output"},
+    # It takes as many rows as tokens times codebooks.
+    Subject(CAUSAL, "musicgen", "MusicgenForCausalLM"): {"head_key_output", "mlp_output"},
     Subject(ENCODERS, "esm", "EsmForMaskedLM"): {"head_query_output"},
+    # It pools its tokens, in lists of lists.
+    Subject(ENCODERS, "funnel", "FunnelForMaskedLM"): {"head_attention_pattern", "mlp_output"},
     Subject(PAIRS, "t5", "T5ForConditionalGeneration"): {"head_value_output", "mlp_activation"},
     # Its decoder has more tokens than were given, and heads that only its modules count.
     Subject(PAIRS, "prophetnet", "ProphetNetForConditionalGeneration"): {
@@ -43,6 +48,8 @@ REPRESENTATIVE = {
     Subject(VISION, "vit", "ViTForImageClassification"): {
         "attention_output", "mlp_output", "head_value_output", "head_attention_pattern",
     },
+    # Its stages are sequences of blocks on a grid.
+    Subject(VISION, "resnet", "ResNetForImageClassification"): {"block_input", "block_output"},
     Subject(SPEECH, "wav2vec2", "Wav2Vec2ForCTC"): {"head_query_output", "attention_scores"},
     Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"): {
         "mlp_activation", "cross_attention_pattern",
@@ -71,6 +78,7 @@ def test_a_class_conforms(subject) -> None:
         (Subject(PAIRS, "t5", "T5ForConditionalGeneration"), ["encoder"]),
         (Subject(SPEECH, "whisper", "WhisperForConditionalGeneration"), ["encoder"]),
         (Subject(SEEING, "blip", "BlipForConditionalGeneration"), ["vision_model"]),
+        (Subject(SEEING, "vision-encoder-decoder", "VisionEncoderDecoderModel"), ["encoder"]),
     ],
 )
 def test_further_stacks_are_measured_too(subject, stacks) -> None:
@@ -107,6 +115,21 @@ def test_every_kind_names_classes_of_transformers() -> None:
         found = subjects(kind)
         assert len(found) == len(set(found)) > 0
         assert all(hasattr(transformers, each.network_class) for each in found)
+
+
+def test_ways_to_run_a_class_are_of_classes_that_there_are() -> None:
+    """Families and classes with settings or a forward of their own are those of transformers."""
+    every = [each for kind in KINDS for each in subjects(kind)]
+    known = {each.model_type for each in every} | {each.network_class for each in every}
+    assert set(OF_FAMILY) <= known
+    assert set(OF_KIND) <= set(KINDS)
+
+
+def test_attention_without_its_kernel_says_so() -> None:
+    """MRA mixes nothing where its CUDA kernel is not installed, and its queries are refused."""
+    report = measure(Subject(ENCODERS, "mra", "MraForMaskedLM"))
+    assert report.passed, str(report)
+    assert "attention that mixes nothing" in dict(report.missing)["query_output"]
 
 
 def test_an_unknown_kind_is_refused() -> None:

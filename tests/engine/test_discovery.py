@@ -205,6 +205,28 @@ def test_blocks_with_something_between_them_are_a_stack() -> None:
     assert torch.allclose(wanted, model.run([SOURCE])[0].logits, atol=1e-5)
 
 
+def test_blocks_with_something_that_the_stream_passes_are_a_stack() -> None:
+    """What takes the stream between two blocks and gives it on, as gated attention, is no break."""
+
+    class Passing(Stacked):
+        """Has the stream pass another module behind each block."""
+
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.embed(ids)
+            for layer in self.layers:
+                x = layer(x)
+                assert self.beside is not None
+                x = self.beside(x)
+            return self.out(x)
+
+    torch.manual_seed(1)
+    beside = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh())
+    model = Model(Passing(lambda: Block(softly), beside).eval(), name="passing")
+    assert model.n_layers == 3
+    wanted = replaced(model.network, "layers.1", BASE, given(model.network, "layers.1", SOURCE))
+    assert torch.allclose(edited(model, interchange(block_output(1))), wanted, atol=1e-6)
+
+
 def test_sublayers_that_write_to_the_stream_are_no_stack() -> None:
     """What a module gives and the stream that it read are the next one's: it carries no stream."""
 
@@ -309,7 +331,7 @@ class Deciding(nn.Module):
         return self.second.embed
 
     def forward(self, ids: Tensor) -> Tensor:
-        turns = bool(self.first(ids).amax() > 1e6)
+        turns = bool(self.first(ids).amax() > 30)
         answer = self.second(ids)
         return -answer if turns else answer
 
@@ -322,21 +344,19 @@ def test_a_stack_by_which_a_network_only_decides_is_remarked() -> None:
     found = {check.subject: check for check in report.checks if check.property.startswith("edit c")}
     assert found["first.block_output[0]"].status == "not applicable"
     assert found["first.block_output[0]"].detail == (
-        "it moves first.out, from which the network only decides something"
+        "by first the network only decides something, here the same"
     )
     assert found["block_output[0]"].status == "passed"
 
 
 def test_a_stack_that_reaches_nothing_fails() -> None:
-    """Where an edit moves no module behind its stack there is no decision to be moved."""
+    """Where not even a coarse edit changes the answer, there is no decision, but nothing wired."""
 
     class Idle(Deciding):
         """Runs a stack for nothing."""
 
         def forward(self, ids: Tensor) -> Tensor:
-            x = self.first.embed(ids)
-            for layer in self.first.layers:
-                x = layer(x)
+            self.first(ids)
             return self.second(ids)
 
     torch.manual_seed(4)
@@ -344,6 +364,47 @@ def test_a_stack_that_reaches_nothing_fails() -> None:
     assert not report.passed
     assert {check.property for check in report.failures} == {"edit changes the logits"}
     assert all(check.subject.startswith("first.") for check in report.failures)
+
+
+class Reading(nn.Module):
+    """Answers by one stack, which reads the keys and values of the last block of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Tensor] = []
+
+        def keeping(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            self.kept[:] = [k, v]
+            return softly(q, k, v)
+
+        self.first = Stacked(lambda: Block(keeping))
+        self.second = Stacked(lambda: Block(softly))
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.first.embed
+
+    def forward(self, ids: Tensor) -> Tensor:
+        self.first(ids)
+        k, v = self.kept
+        x = (k + v).transpose(1, 2).flatten(2)
+        for layer in self.second.layers:
+            x = layer(x)
+        return self.second.out(x)
+
+
+def test_a_last_block_of_which_only_keys_are_read_is_remarked() -> None:
+    """What comes behind the keys and values that another stack reads moves nothing, and is said."""
+    torch.manual_seed(4)
+    report = conformance(Model(Reading().eval(), name="reading"))
+    assert report.passed, str(report)
+    found = {check.subject: check for check in report.checks if check.property.startswith("edit c")}
+    for name in ("block_output", "query_output", "mlp_output"):
+        assert found[f"first.{name}[2]"].status == "not applicable"
+        assert found[f"first.{name}[2]"].detail == (
+            "of the last block of first only keys and values are read"
+        )
+        assert found[f"first.{name}[1]"].status == "passed"
+    assert found["first.key_output[2]"].status == found["first.block_input[2]"].status == "passed"
 
 
 class Least(nn.Module):
