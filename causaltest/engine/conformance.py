@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from causaltest.engine.inert import why_inert
 from causaltest.engine.model import Model
-from causaltest.engine.output import Output
-from causaltest.engine.run import score, score_identity
-from causaltest.engine.softmax import Softmax, eager, listen
+from causaltest.engine.run import score_identity
 from causaltest.engine.surroundings import other_inputs
+from causaltest.engine.trial import Check, Status, Trial, distance, first_line, keeper
 from causaltest.errors import CausaltestError, ModelError, SiteError
-from causaltest.interventions import Interchange, Intervention, scale
-from causaltest.pairs import Pair, Pairs, Prompt
+from causaltest.interventions import Interchange
+from causaltest.pairs import Prompt
 from causaltest.sites import (
     COMPONENTS,
-    EXPERT_COMPONENTS,
     HEAD_COMPONENTS,
     KEYED,
-    MODEL_COMPONENTS,
     Site,
 )
 
-Status = Literal["passed", "failed", "not applicable"]
-
 _TOKENS = 6
-_COARSE = (0.0, 1e3, -1e3)
-_WEIGHING = frozenset({"query_output", "key_output", "attention_scores"})
-_READ_BEFORE = frozenset({"block_input", "attention_input", "key_output", "value_output"})
 _MARKS: dict[Status, str] = {"passed": "ok", "failed": "FAILED", "not applicable": "n/a"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One property that was tried.
-
-    Parameters
-    ----------
-    property
-        What must hold, e.g. `identity edit leaves logits as they are`.
-    subject
-        The component or place it was tried at.
-    status
-        `passed`, `failed`, or `not applicable`.
-    detail
-        The numbers found, or why it does not apply.
-    """
-
-    property: str
-    subject: str
-    status: Status
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +128,7 @@ def conformance(model: Model, prompts: tuple[Prompt, Prompt] | None = None) -> R
     architecture = model.architecture  # found in plain runs: some networks change in their first
     before = _state(model)
     checks: list[Check] = []
-    trial = _Trial(model, *_prompts(model, prompts))
+    trial = Trial(model, *_prompts(model, prompts))
     if architecture.blocks:
         for each in (_identity, _effects, _streams, _heads, _projections, _causality):
             checks.extend(each(trial))
@@ -181,107 +150,6 @@ def conformance(model: Model, prompts: tuple[Prompt, Prompt] | None = None) -> R
     )
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A model and the two prompts everything is tried on."""
-
-    model: Model
-    base: Prompt
-    source: Prompt
-
-    @property
-    def pairs(self) -> Pairs:
-        return Pairs([Pair(self.base, self.source)], name="conformance", cluster=None)
-
-    def plain(self, prompt: Prompt) -> Tensor:
-        """Return the logits of a prompt, run alone."""
-        return self.model.run([prompt])[0].logits
-
-    def eagerly(self, sites: Sequence[Site]) -> Tensor:
-        """Return the logits of base with attention computed as it is where patterns are edited."""
-        network = self.model.network
-        accesses = {access.path: access for access in map(self.model.access, sites)}
-        with eager(network), ExitStack() as stack:
-            for path, access in accesses.items():
-                assert isinstance(access.side, Softmax)
-                own = listen(
-                    network.get_submodule(path),
-                    lambda given, soft: soft(given),
-                    layout=access.side.layout,
-                )
-                for handle in own:
-                    stack.callback(handle.remove)
-            return self.plain(self.base)
-
-    def edited(self, intervention: Intervention) -> tuple[Tensor, bool]:
-        """Return the base's logits under an intervention, and whether any activation changed."""
-        found: list[Tensor] = []
-        result = score(self.model, intervention, self.pairs, _keeper(found), allow_inert=True)
-        return found[0], any(entry.changed for entry in result.ledger)
-
-    def sites(self) -> Iterator[tuple[str, list[Site]]]:
-        """Yield each component with the sites at which it is tried: first, middle, last layer."""
-        architecture = self.model.architecture
-        for stack, each in {"": architecture, **architecture.others}.items():
-            for component in each.components:
-                whole = component.removeprefix("head_")
-                if component not in HEAD_COMPONENTS:
-                    whole = component
-                if component in MODEL_COMPONENTS:
-                    if not stack:
-                        yield component, [Site(component)]
-                    continue
-                heads = {
-                    layer: access.heads for (name, layer), access in each.accesses.items()
-                    if name == whole and layer is not None
-                    and (component not in HEAD_COMPONENTS or access.heads)
-                }  # fmt: skip
-                layers = sorted(heads)
-                label = f"{stack}.{component}" if stack else component
-                yield (
-                    label,
-                    [
-                        Site(
-                            component,
-                            layer=layer,
-                            head=(heads[layer] or 1) - 1 if component in HEAD_COMPONENTS else None,
-                            stack=stack,
-                            expert=0 if component in EXPERT_COMPONENTS else None,
-                        )
-                        for layer in sorted({layers[0], layers[len(layers) // 2], layers[-1]})
-                    ],
-                )
-
-    @property
-    def bound(self) -> float:
-        """How far logits may move by rounding, as a share of their size."""
-        return max(1e-5, 16 * torch.finfo(self.model.dtype).eps)
-
-    def compare(self, property_: str, subject: str, got: Tensor, wanted: Tensor) -> Check:
-        """Return whether logits are the wanted ones but for rounding."""
-        off, size = _distance(got, wanted)
-        status: Status = "passed" if off <= self.bound * size else "failed"
-        return Check(property_, subject, status, f"off by {off:.2g}, logits reach {size:.2g}")
-
-
-def _keeper(found: list[Tensor]) -> Callable[[Output], float]:
-    def keep(output: Output) -> float:
-        found.append(output.logits.detach().clone())
-        return 0.0
-
-    return keep
-
-
-def _distance(got: Tensor, wanted: Tensor) -> tuple[float, float]:
-    """Return the largest difference, and the largest logit or 1; masked logits (-inf) are equal."""
-    one, other = got.double(), wanted.double()
-    gap = torch.where(one == other, 0.0, (one - other).abs())
-    off = float(gap.max()) if gap.numel() else 0.0
-    finite = other[other.isfinite()]
-    size = max(1.0, float(finite.abs().max())) if finite.numel() else 1.0
-    return (float("inf") if off != off else off), size  # noqa: PLR0124 - NaN is far off
-
-
 def _prompts(model: Model, prompts: tuple[Prompt, Prompt] | None) -> tuple[Prompt, Prompt]:
     if prompts is not None:
         lengths = [len(model.prompts.ids(prompt)) for prompt in prompts]
@@ -300,23 +168,23 @@ def _prompts(model: Model, prompts: tuple[Prompt, Prompt] | None) -> tuple[Promp
     return base, source
 
 
-def _identity(trial: _Trial) -> Iterator[Check]:
+def _identity(trial: Trial) -> Iterator[Check]:
     name = "identity edit leaves logits bit-equal"
     usual = trial.plain(trial.base)
     for component, sites in trial.sites():
         found: list[Tensor] = []
         try:
             plain = trial.eagerly(sites) if sites[0].component in KEYED else usual
-            score_identity(trial.model, sites, list(trial.pairs), _keeper(found))
+            score_identity(trial.model, sites, list(trial.pairs), keeper(found))
         except CausaltestError as error:
-            yield Check(name, component, "failed", _first_line(error))
+            yield Check(name, component, "failed", first_line(error))
             continue
         same = torch.equal(found[0], plain)
-        off = "" if same else f"off by {_distance(found[0], plain)[0]:.2g}"
+        off = "" if same else f"off by {distance(found[0], plain)[0]:.2g}"
         yield Check(name, component, "passed" if same else "failed", off)
 
 
-def _effects(trial: _Trial) -> Iterator[Check]:
+def _effects(trial: Trial) -> Iterator[Check]:
     name = "edit changes the logits"
     plain = trial.plain(trial.base)
     for component, sites in trial.sites():
@@ -324,74 +192,20 @@ def _effects(trial: _Trial) -> Iterator[Check]:
             try:
                 logits, changed = trial.edited(Interchange((site,)))
             except CausaltestError as error:
-                yield Check(name, str(site), "failed", _first_line(error))
+                yield Check(name, str(site), "failed", first_line(error))
                 continue
-            off, _ = _distance(logits, plain)
+            off, _ = distance(logits, plain)
             if not changed:
                 reason = "base and source do not differ there"
                 yield Check(name, str(site), "not applicable", reason)
-            elif not off and _attends_alone(trial, site):
-                reason = "one token runs there, which attends to itself alone whatever this is"
-                yield Check(name, str(site), "not applicable", reason)
-            elif not off and _only_decides(trial, site.stack):
-                reason = f"by {site.stack} the network only decides something, here the same"
-                yield Check(name, str(site), "not applicable", reason)
-            elif not off and _keys_alone_are_read(trial, site):
-                reason = f"of the last block of {site.stack} only keys and values are read"
+            elif not off and (reason := why_inert(trial, site)):
                 yield Check(name, str(site), "not applicable", reason)
             else:
                 status: Status = "passed" if off > 0 else "failed"
                 yield Check(name, str(site), status, f"{component} moves them by {off:.2g}")
 
 
-def _attends_alone(trial: _Trial, site: Site) -> bool:
-    """Return whether a site only weighs tokens of a stack that runs on one, as a decoder may."""
-    if site.component.removeprefix("head_") not in _WEIGHING:
-        return False
-    stream = Site("block_output", layer=site.layer, stack=site.stack)
-    return len(trial.model.read(stream, [trial.base])[stream][0]) == 1
-
-
-def _only_decides(trial: _Trial, stack: str) -> bool:
-    """Return whether only coarse edits of what a further stack gives change the logits.
-
-    So it is where a network decides by it, as BLT where patches of bytes begin. A stack that no
-    edit reaches the logits from is one whose edits fail.
-    """
-    if stack not in trial.model.architecture.others:
-        return False
-    last = len(trial.model.architecture.others[stack].blocks) - 1
-    site = Site("block_output", layer=last, stack=stack)
-    plain = trial.plain(trial.base)
-    try:
-        if _distance(trial.edited(Interchange((site,)))[0], plain)[0]:
-            return False
-        coarse = [trial.edited(scale(site, factor))[0] for factor in _COARSE]
-    except (CausaltestError, RuntimeError, ValueError):
-        return False
-    return any(each.shape != plain.shape or _distance(each, plain)[0] > 0 for each in coarse)
-
-
-def _keys_alone_are_read(trial: _Trial, site: Site) -> bool:
-    """Return whether another stack reads keys and values of a further one, and not what it gives.
-
-    So what comes behind the keys of its last block reaches nothing, as in models of actions.
-    """
-    others = trial.model.architecture.others
-    if site.stack not in others or site.component.removeprefix("head_") in _READ_BEFORE:
-        return False
-    last = len(others[site.stack].blocks) - 1
-    if site.layer != last or ("key_output", last) not in others[site.stack].accesses:
-        return False
-    plain = trial.plain(trial.base)
-    keys, given = (
-        trial.edited(Interchange((Site(name, layer=last, stack=site.stack),)))[0]
-        for name in ("key_output", "block_output")
-    )
-    return _distance(keys, plain)[0] > 0 and not _distance(given, plain)[0]
-
-
-def _streams(trial: _Trial) -> Iterator[Check]:
+def _streams(trial: Trial) -> Iterator[Check]:
     """The other prompt's residual stream, at every token, gives the other prompt's logits."""
     name = "the source's whole stream gives the source's logits"
     architecture = trial.model.architecture
@@ -414,7 +228,7 @@ def _streams(trial: _Trial) -> Iterator[Check]:
     yield check
 
 
-def _heads(trial: _Trial) -> Iterator[Check]:
+def _heads(trial: Trial) -> Iterator[Check]:
     name = "all heads are the whole"
     for component, sites in trial.sites():
         if sites[0].component not in HEAD_COMPONENTS:
@@ -427,12 +241,12 @@ def _heads(trial: _Trial) -> Iterator[Check]:
                 one, _ = trial.edited(Interchange(parts))
                 other, _ = trial.edited(Interchange((whole,)))
             except CausaltestError as error:
-                yield Check(name, str(whole), "failed", _first_line(error))
+                yield Check(name, str(whole), "failed", first_line(error))
             else:
                 yield trial.compare(name, f"{component}[{site.layer}]", one, other)
 
 
-def _projections(trial: _Trial) -> Iterator[Check]:
+def _projections(trial: Trial) -> Iterator[Check]:
     name = "what enters the projection gives what leaves it"
     outer = {"attention_value_output": "attention_output", "mlp_activation": "mlp_output"}
     for _, sites in trial.sites():
@@ -448,7 +262,7 @@ def _projections(trial: _Trial) -> Iterator[Check]:
                 yield trial.compare(name, f"{site} and {written}", one, other)
 
 
-def _causality(trial: _Trial) -> Iterator[Check]:
+def _causality(trial: Trial) -> Iterator[Check]:
     name = "an edit leaves the tokens before it alone"
     plain = trial.plain(trial.base)
     base, source = (trial.model.prompts.ids(prompt) for prompt in (trial.base, trial.source))
@@ -457,7 +271,7 @@ def _causality(trial: _Trial) -> Iterator[Check]:
         yield Check(name, "model", "not applicable", "it answers once for each prompt")
         return
     mixed = trial.plain((*base[:middle], *source[middle:]))
-    off, size = _distance(mixed[:middle], plain[:middle])
+    off, size = distance(mixed[:middle], plain[:middle])
     if off > trial.bound * size:
         reason = f"it looks ahead: later tokens move earlier logits by {off:.2g}"
         yield Check(name, "model", "not applicable", reason)
@@ -468,13 +282,13 @@ def _causality(trial: _Trial) -> Iterator[Check]:
         try:
             trial.model.read(sites[0].at(middle), [trial.base])
         except CausaltestError as error:
-            yield Check(name, component, "not applicable", _first_line(error))
+            yield Check(name, component, "not applicable", first_line(error))
             continue
         logits, _ = trial.edited(Interchange((sites[0].at(middle),)))
         yield trial.compare(name, component, logits[:middle], plain[:middle])
 
 
-def _padding(trial: _Trial) -> Iterator[Check]:
+def _padding(trial: Trial) -> Iterator[Check]:
     name = "a prompt in a batch of unequal lengths gets the answer it gets alone"
     ids = trial.model.prompts.ids(trial.base)
     other = trial.model.prompts.ids(trial.source)
@@ -490,13 +304,13 @@ def _padding(trial: _Trial) -> Iterator[Check]:
         alone = [trial.plain(prompt) for prompt in prompts]
         together = [output.logits for output in trial.model.run(prompts)]
     except (CausaltestError, RuntimeError, ValueError, IndexError) as error:
-        yield Check(name, "model", "failed", _first_line(error))
+        yield Check(name, "model", "failed", first_line(error))
         return
     for label, one, two in zip(("longer", "shorter"), together, alone, strict=True):
         yield trial.compare(name, f"the {label} prompt", one, two)
 
 
-def _runs(trial: _Trial, prompt: Prompt) -> bool:
+def _runs(trial: Trial, prompt: Prompt) -> bool:
     """Return whether a network takes a prompt alone: some that pool tokens take no short ones."""
     try:
         trial.plain(prompt)
@@ -532,7 +346,3 @@ def _as_found(model: Model, before: dict[str, object]) -> Check:
         "failed" if changed else "passed",
         f"changed: {', '.join(changed)}" if changed else "",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

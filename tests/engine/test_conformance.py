@@ -61,14 +61,14 @@ def test_a_decoder_of_one_token_weighs_nothing() -> None:
 
 def test_heads_that_cannot_be_edited_are_told(monkeypatch, tiny) -> None:
     """An edit of heads that fails is a failed check, not the end of the suite."""
-    edited = module_under_test._Trial.edited
+    edited = module_under_test.Trial.edited
 
     def fails(self, intervention):
         if len(intervention.sites) > 1 and intervention.sites[0].head is not None:
             raise InterventionError("no heads today")
         return edited(self, intervention)
 
-    monkeypatch.setattr(module_under_test._Trial, "edited", fails)
+    monkeypatch.setattr(module_under_test.Trial, "edited", fails)
     report = conformance(tiny("gpt2"))
     assert not report.passed
     assert statuses(report, "all heads") == {"failed"}
