@@ -540,5 +540,7 @@ def shorten_traceback(call: pytest.CallInfo[None]) -> None:
 
 
 def _is_users(frame: types.FrameType) -> bool:
+    if frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        return False  # code that dataclasses make has no file
     path = Path(frame.f_code.co_filename)
     return not path.is_relative_to(_PACKAGE) and "site-packages" not in path.parts
