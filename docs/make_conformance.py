@@ -51,7 +51,9 @@ _INTRODUCTION = (
     "alone where these want tokens of their own."
 )
 
-_SETTING = "transformers {}, torch {}, float32 on CPU; {:.0f} minutes on {} cores."
+_SETTING = "transformers {}, torch {}, float32 on CPU; {:.0f} minutes, {} classes at a time."
+
+_IN_PARTS = "transformers {}, torch {}, float32 on CPU; not all classes were measured in one run."
 
 Row = dict[str, Any]
 
@@ -278,11 +280,12 @@ def main() -> None:
             for each, row in rows.items():
                 print(json.dumps({"subject": each.__dict__, **row}), file=file)
     lines = {each: line(each, row) for each, row in rows.items()}
-    setting = _SETTING.format(*versions(), (time.monotonic() - started) / 60, os.cpu_count())
+    minutes = (time.monotonic() - started) / 60
+    setting = _SETTING.format(*versions(), minutes, options.workers)
     if options.only or options.update:
         page = TABLE.read_text(encoding="utf-8")
         lines = {**known_lines(page), **lines}
-        setting = next(each for each in page.splitlines() if each.startswith("transformers "))
+        setting = _IN_PARTS.format(*versions())
     options.output.write_text(write(lines, setting), encoding="utf-8")
 
 
