@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import controller, families, models, options, sets
-from causaltest.plugin.marks import marks
+from causaltest.plugin import controller, families, models, options
 from causaltest.plugin.session import STATE, Session
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[STATE] = Session(config)
     if options.text(config, "max_pairs", ""):
+        from causaltest.plugin import sets
+
         config.pluginmanager.register(sets.Shortening(), "causaltest-shortening")
     if not config.stash[STATE].is_worker:
         config.pluginmanager.register(controller.Controller(config), "causaltest-controller")
@@ -74,16 +75,10 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Count the hypotheses of a file before any selection narrows them."""
     report = yield
-    families.note(collector.config.stash[STATE].families, collector, report)
+    session = collector.config.stash[STATE]
+    if families.note(session.families, collector, report):
+        session.begin()
     return report
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark hypotheses, so that `-m causal` selects them."""
-    if families.is_hypothesis(item):
-        with item.config.stash[STATE].refusals:
-            marks(item)
-        item.add_marker(pytest.mark.causal)
 
 
 @pytest.hookimpl(trylast=True)
@@ -93,11 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     with session.refusals:
         if not session.refusals.told:
             models.check(items, config)
-    if any(families.uses_fixtures(item) for item in items):
-        if not config.pluginmanager.has_plugin("causaltest-running"):
-            from causaltest.plugin import running
-
-            config.pluginmanager.register(running, "causaltest-running")
+    if session.has_begun:
         with session.refusals:
             if not session.refusals.told:
                 session.settle(items)
@@ -114,16 +105,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
     """Say in one line what will be tested, where there is anything to test."""
     return config.stash[STATE].headline()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_teststatus(
-    report: pytest.TestReport,
-) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """Show an inconclusive claim as `I`; it stays a failure for pytest."""
-    if getattr(report, "causal_verdict", "") == "inconclusive" and report.failed:
-        return "failed", "I", ("INCONCLUSIVE", {"yellow": True})
-    return None
 
 
 @pytest.fixture(scope="session")
@@ -147,6 +128,8 @@ def causal(model: Model, pytestconfig: pytest.Config) -> Causal:
 @pytest.fixture
 def pairs(request: pytest.FixtureRequest) -> Pairs:
     """The pair set of `@pytest.mark.pairs("ioi.jsonl", cluster="template")`, beside the test."""
+    from causaltest.plugin import sets
+
     return sets.of(request)
 
 
@@ -168,11 +151,18 @@ def intervene(model: Model) -> Callable[..., AbstractContextManager[Intervened]]
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write results and report once all claims are in."""
     state = session.config.stash[STATE]
-    state.finish()
-    if (state.is_worse or state.is_unwritten) and exitstatus == pytest.ExitCode.OK:
+    if state.collecting is not None:
+        state.collecting.write()
+    outcome = state.outcome
+    if outcome is None:
+        return
+    outcome.finish()
+    if (outcome.is_worse or outcome.is_unwritten) and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table of claims and where the report is."""
-    config.stash[STATE].summarise(terminalreporter)
+    outcome = config.stash[STATE].outcome
+    if outcome is not None:
+        outcome.summarise(terminalreporter)

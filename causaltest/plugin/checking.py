@@ -12,7 +12,7 @@ from causaltest.plugin.marks import Marks, marks
 
 if TYPE_CHECKING:
     from causaltest.health import Finding
-    from causaltest.plugin.claims import Hearing
+    from causaltest.plugin.hearing import Hearing
     from causaltest.stats import Verdict
 
 
@@ -51,12 +51,10 @@ def misused(item: pytest.Item, hearing: Hearing, error: BaseException | None) ->
         What its body ended with.
     """
     assert isinstance(item, pytest.Function)
-    written = [
-        text for text, lines in source.alternatives(item.function) if hearing.asked_in(lines)
-    ]
-    if written:
+    written = next(filter(hearing.asked_in, source.alternatives(item.function)), None)
+    if written is not None:
         return (
-            f"{written[0].splitlines()[0]}\n"
+            f"{written.text.splitlines()[0]}\n"
             "holds if either comparison does, which is no claim with a verdict: each alternative "
             "is another chance to be right by accident\n"
             "write each alternative as a test of its own, so that the family counts it; or claim "

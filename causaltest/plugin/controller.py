@@ -1,4 +1,4 @@
-"""The process that writes: it takes in claims, its own or those that xdist's workers send."""
+"""The process that writes: what it refuses before any test, and how it steers xdist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from causaltest.plugin import against, claims, refusals, registered
+from causaltest.plugin import against, refusals, registered
 from causaltest.plugin.session import STATE, Session
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def note_distribution(config: pytest.Config) -> None:
 
 
 class Controller:
-    """Collects claims in the process that writes; workers only send them.
+    """Steers a run from the process that writes; workers only send claims.
 
     Parameters
     ----------
@@ -40,7 +40,6 @@ class Controller:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._folder: TemporaryDirectory[str] | None = None
-        self._not_loaded: dict[str, str] = {}
 
     @property
     def _state(self) -> Session:
@@ -51,20 +50,10 @@ class Controller:
         registered.check(self._config)
         self._state.baseline = against.read(self._config)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in the claim that a report carries; say once in full that a model is not there."""
-        said = getattr(report, "causal_not_loaded", "")
-        first = self._not_loaded.setdefault(said, report.nodeid) if said else report.nodeid
-        if first != report.nodeid:
-            report.longrepr = f"its model could not be loaded; {first} says why"
-        payload = claims.payload_of(report)
-        if payload is not None:
-            self._state.receive(payload)
-
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell each worker where to say what it collected."""
+        """Tell each worker where to say what it collected; any of them may send claims."""
+        self._state.listen()
         if self._folder is None:
             self._folder = TemporaryDirectory(prefix="causaltest-", ignore_cleanup_errors=True)
         node.workerinput[FOLDER] = self._folder.name
@@ -113,7 +102,8 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Name the claim that a crashed worker took with it."""
-        told = self._state.lose(crashitem, str(report.longrepr))
+        outcome = self._state.outcome
+        told = "" if outcome is None else outcome.lose(crashitem, str(report.longrepr))
         if told:
             report.longrepr = told
 

@@ -42,12 +42,6 @@ def is_hypothesis(item: object) -> bool:
     return isinstance(item, pytest.Function) and "causal" in item.fixturenames
 
 
-def uses_fixtures(item: pytest.Item) -> bool:
-    """Return whether a test asks for a fixture of ours."""
-    names = getattr(item, "fixturenames", ())
-    return "causal" in names or "intervene" in names
-
-
 def key(item: pytest.Function) -> tuple[str, str]:
     """Return the family of a hypothesis: its file, and the model it runs on."""
     file = item.nodeid.split("::", 1)[0]
@@ -67,19 +61,23 @@ def model_key(item: pytest.Item) -> str:
     return ""
 
 
-def note(families: Families, collector: pytest.Collector, report: pytest.CollectReport) -> None:
-    """Count what a collector found. Called before `::` or `--lf` narrow it down."""
+def note(families: Families, collector: pytest.Collector, report: pytest.CollectReport) -> bool:
+    """Count what a collector found, and return whether any of it asks for a fixture of ours.
+
+    Called before `::` or `--lf` narrow it down. A test that asks for none costs no call.
+    """
     families.seen.add(collector.nodeid)
+    found = False
     for node in report.result or ():
-        if isinstance(node, pytest.Collector):
-            families.classes[node.nodeid] = node
-        elif is_hypothesis(node):
-            _count(families, node)
-
-
-def _count(families: Families, item: pytest.Item) -> None:
-    assert isinstance(item, pytest.Function)
-    families.members.setdefault(key(item), {})[item.nodeid] = item
+        names = getattr(node, "fixturenames", None)
+        if names is None:
+            if isinstance(node, pytest.Collector):
+                families.classes[node.nodeid] = node
+        elif "causal" in names or "intervene" in names:
+            found = True
+            if "causal" in names and isinstance(node, pytest.Function):
+                families.members.setdefault(key(node), {})[node.nodeid] = node
+    return found
 
 
 def complete(families: Families) -> None:

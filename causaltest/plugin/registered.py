@@ -15,7 +15,7 @@ from causaltest.plugin.marks import marks
 
 if TYPE_CHECKING:
     from causaltest.pairs import Pairs
-    from causaltest.plugin.claims import Hearing
+    from causaltest.plugin.hearing import Hearing
     from causaltest.plugin.session import Session
     from causaltest.registration import Entry, Lock, Status
 

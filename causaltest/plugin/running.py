@@ -1,4 +1,4 @@
-"""Hooks around each test; registered only where a suite has tests that use the plugin."""
+"""Hooks for each test; registered only where a suite has tests that use the plugin."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
-from causaltest.plugin import claims, families, models, watching
+from causaltest.plugin import claims, families, models, recording, tracebacks, watching
+from causaltest.plugin.marks import marks
 from causaltest.plugin.session import STATE
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark hypotheses, so that `-m causal` selects them."""
+    if families.is_hypothesis(item):
+        with item.config.stash[STATE].refusals:
+            marks(item)
+        item.add_marker(pytest.mark.causal)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -30,6 +39,7 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Keep what a fixture measures for the hypotheses that ask for it."""
+    __tracebackhide__ = True
     with request.config.stash[STATE].prepared.noted(fixturedef, request):
         return (yield)
 
@@ -69,11 +79,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Send each claim with its test's report, which survives xdist and crashes."""
     if not item.config.getoption("fulltrace", default=False):
-        claims.shorten_traceback(call)
+        tracebacks.shorten(call)
     report = yield
     report.causal_not_loaded = models.not_loaded(call, item.config)  # pyright: ignore[reportAttributeAccessIssue]
     if families.is_hypothesis(item) and item.config.stash[STATE].collecting is None:
-        claims.attach(item, call, report)
+        recording.attach(item, call, report)
     return report
 
 

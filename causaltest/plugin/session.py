@@ -1,12 +1,10 @@
-"""The session: levels of all hypotheses, claims as they come in, results at the end."""
+"""The session: settings, the levels of all hypotheses, and the one that is heard now."""
 
 from __future__ import annotations
 
 import hashlib
-import shlex
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,33 +13,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-from causaltest.errors import EvidenceError, RecordError
+from causaltest.errors import EvidenceError
 from causaltest.plugin import (
-    against,
     families,
     gates,
-    github,
     identity,
-    keeping,
     models,
     options,
     registered,
     source,
     specifications,
 )
-from causaltest.plugin.claims import Hearing, claim_not_run
-from causaltest.plugin.environment import describe_environment
 from causaltest.plugin.prepared import Prepared
 from causaltest.plugin.refusals import Refusals
-from causaltest.plugin.streaming import Stream
 
 if TYPE_CHECKING:
-    from causaltest.baseline import Baseline, Comparison
+    from causaltest.baseline import Baseline
     from causaltest.cache import Cache
     from causaltest.experiment import Causal
-    from causaltest.plugin.payload import Payload
+    from causaltest.plugin.hearing import Hearing
+    from causaltest.plugin.outcome import Outcome
     from causaltest.plugin.roster import Roster
-    from causaltest.records import Claim, ModelRecord, PairSetRecord, Results, Run
+    from causaltest.records import Claim
     from causaltest.registration import Lock
 
 STATE: pytest.StashKey[Session] = pytest.StashKey()
@@ -72,22 +65,13 @@ class Session:
         self._sizes: dict[str, int] = {}
         self._added: list[pytest.Function] = []
         self._collected = 0
-        self._claims: dict[str, Claim] = {}
-        self._shares: dict[str, float] = {}
-        """Of its family's level by its weight alone, for each claim that was heard."""
-        self._models: dict[str, ModelRecord] = {}
-        self._pair_sets: dict[str, PairSetRecord] = {}
-        self._started = datetime.now(UTC)
-        self._clock = time.perf_counter()
-        self._results: Results | None = None
+        self.started = datetime.now(UTC)
+        self.clock = time.perf_counter()
+        self.has_begun = False
+        """Whether this process collected a test that uses the plugin."""
         self.baseline: Baseline | None = None
-        self._comparison: Comparison | None = None
-        self._stream: Stream | None = None
-        self._troubles: list[str] = []
-        self._written = False
-        self.is_unwritten = False
-        """Whether the run could not keep what it was to keep; verdicts are printed all the same."""
-        self._kept: list[str] = []
+        self.outcome: Outcome | None = None
+        """What comes of the run, where this process writes and there may be claims."""
 
     @property
     def settings(self) -> options.Settings:
@@ -105,6 +89,25 @@ class Session:
     def is_worker(self) -> bool:
         """Whether this process is an xdist worker, which writes nothing."""
         return hasattr(self.config, "workerinput")
+
+    def begin(self) -> None:
+        """Watch tests from here on: some use the plugin, and only they shall pay for it."""
+        if self.has_begun:
+            return
+        from causaltest.plugin import running
+
+        self.has_begun = True
+        self.config.pluginmanager.register(running, "causaltest-running")
+        if not self.is_worker:
+            self.listen()
+
+    def listen(self) -> None:
+        """Take in claims from here on."""
+        if self.outcome is None:
+            from causaltest.plugin.outcome import Outcome
+
+            self.outcome = Outcome(self)
+            self.config.pluginmanager.register(self.outcome, "causaltest-outcome")
 
     def settle(self, items: list[pytest.Item]) -> None:
         """Fix levels after selection: they depend on what was collected, not on what is left.
@@ -150,13 +153,13 @@ class Session:
 
     def as_roster(self, items: list[pytest.Item]) -> Roster:
         """Return what was collected here, for the process that writes."""
-        from causaltest.plugin import roster
+        from causaltest.plugin import recording, roster
 
         headline = self.headline()
         return roster.Roster(
             collected=self._collected,
             headline=headline if isinstance(headline, str) else "",
-            claims=tuple(map(claim_not_run, self._items.values())),
+            claims=tuple(map(recording.claim_not_run, self._items.values())),
             models=roster.models_of(items),
         )
 
@@ -214,11 +217,13 @@ class Session:
             alpha_claim=hearing.alpha,
             parts=hearing.parts,
             seed=hearing.seed,
-            observe=hearing.hear,
+            observe=hearing.listener(),
         )
 
     def open(self, item: pytest.Item) -> Hearing:
         """Start to hear one hypothesis."""
+        from causaltest.plugin.hearing import Hearing
+
         assert isinstance(item, pytest.Function)
         causal: Any = item.funcargs.get("causal")
         self.hearing = Hearing(
@@ -260,216 +265,25 @@ class Session:
             if verdict != "supported":
                 pytest.skip(f"not tested: gate {gates.short(gate)} is {verdict}")
 
-    def receive(self, payload: Payload) -> None:
-        """Take in one claim, on the process that writes."""
-        claim = payload.claim
-        self._claims[claim.id] = claim
-        if payload.share is not None:
-            self._shares[claim.id] = payload.share
-        self._models.update({each.name: each for each in payload.models})
-        self._pair_sets.update({each.sha256: each for each in payload.pair_sets})
-        if self.settings.report is None:
-            return
-        if self._stream is None:
-            self._stream = Stream(self.settings.report / "results.jsonl")
-        try:
-            self._stream.append(claim, self._run_so_far())
-        except RecordError as error:
-            self._troubles.append(str(error))
+    def left_out(self, ran: Container[str]) -> list[Claim]:
+        """Return the claims that were selected and did not run."""
+        if self.roster is not None:
+            return [claim for claim in self.roster.claims if claim.id not in ran]
+        from causaltest.plugin.recording import claim_not_run
 
-    def lose(self, nodeid: str, said: str) -> str:
-        """Note that a crash took a claim, if it was one; return what to tell."""
-        from causaltest.plugin.payload import Payload
+        waiting = (item for item in self._items.values() if identity.claim_id(item) not in ran)
+        return list(map(claim_not_run, waiting))
 
-        known = () if self.roster is None else self.roster.claims
-        lost = next((claim for claim in known if claim.nodeid == nodeid), None)
-        if lost is None or lost.id in self._claims:
-            return ""
-        import msgspec
+    @property
+    def collected(self) -> int:
+        """Hypotheses that were collected, whatever was selected."""
+        return self._collected if self.roster is None else self.roster.collected
 
-        error = (
-            f"{said}\n"
-            "the claim is lost: it has no verdict, and the claims of all other tests stand\n"
-            f"run it alone to see the crash: pytest -n0 {shlex.quote(nodeid)}; if memory ran out, "
-            "take fewer workers"
-        )
-        self.receive(
-            Payload(msgspec.structs.replace(lost, verdict="error", outcome="error", error=error))
-        )
-        return error
-
-    def _run_so_far(self) -> Run:
-        """Describe the run for the running file, so that a killed run can still be read."""
-        from causaltest.records import Run
-
-        return Run(
-            alpha=self.settings.alpha,
-            correction=self.settings.correction,
-            seed=self.settings.seed,
-            started=self._started.isoformat(timespec="seconds"),
-            partial=True,
-        )
-
-    def finish(self) -> None:
-        """Assemble the results and write them, once, where claims were heard."""
-        if self.collecting is not None:
-            self.collecting.write()
-        if self.is_worker or not self._claims:
-            return
-        from causaltest.plugin.results import assemble
-
-        ran = set(self._claims)
-        if self.roster is None:
-            waiting = (item for item in self._items.values() if identity.claim_id(item) not in ran)
-            left_out, collected = list(map(claim_not_run, waiting)), self._collected
-        else:
-            left_out = [claim for claim in self.roster.claims if claim.id not in ran]
-            collected = self.roster.collected
-        self._results = assemble(
-            self._claims.values(),
-            left_out,
-            settings=self.settings,
-            partial=len(ran) < collected or self.settings.max_pairs is not None,
-            models=tuple(self._models.values()),
-            pair_sets=tuple(self._pair_sets.values()),
-            environment=describe_environment(self.config),
-            started=self._started.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - self._clock,
-            notes=(*self._looks(), *self._facts()),
-            shares=self._all_shares(),
-        )
-        self._compare()
-        self.config.hook.pytest_causal_report(config=self.config, results=self._results)
-        self._kept, troubles = keeping.keep(self._results, self.config)
-        self._troubles += troubles
-        self.is_unwritten = bool(troubles)
-        if self.settings.report is not None:
-            self._write(self._results)
-        trouble = github.write_summary(self._results, self._comparison)
-        if trouble:
-            self._troubles.append(trouble)
-
-    def _all_shares(self) -> dict[str, float]:
+    def shares(self) -> dict[str, float]:
         """Return the shares of all claims, of those that did not run too."""
         flat = self.families.flat
         known = self.families.everyone.items()
-        shares = {identity.claim_id(item): flat[name] for name, item in known if name in flat}
-        return shares | self._shares
-
-    @property
-    def is_worse(self) -> bool:
-        """Whether the run is worse than its baseline, or could not be compared with it."""
-        if self._comparison is not None:
-            return bool(self._comparison.worse)
-        # A selection may well leave out all that the baseline has.
-        whole = self._results is not None and not self._results.run.partial
-        return whole and self.baseline is not None
-
-    def _compare(self) -> None:
-        """Compare with the baseline and note the outcome in the records."""
-        if self.baseline is None or self._results is None:
-            return
-        try:
-            self._comparison, self._results = against.compared(
-                self._results, self.baseline, against.margin(self.config)
-            )
-        except RecordError as error:
-            self._troubles.append(f"cannot compare with the baseline: {error}")
-
-    def _facts(self) -> list[str]:
-        """Gather what a reader must know of the run as a whole."""
-        provenance: dict[str, str] = {}
-        self.config.hook.pytest_causal_provenance(config=self.config, provenance=provenance)
-        told = [f"{name}: {fact}" for name, fact in provenance.items()]
-        most = self.settings.max_pairs
-        if most is not None:
-            told.append(f"A quick look: {most} pairs of each set at most (--causal-max-pairs).")
-        return told
-
-    def _looks(self) -> tuple[str, ...]:
-        """Enter this run into the ledger of looks, and say how often its pairs were opened."""
-        if self.lock is None:
-            return ()
-        from causaltest.registration import look
-
-        judged = {
-            part.pair_set_sha256: part.pair_set
-            for claim in self._claims.values()
-            for part in claim.parts
-            if part.pair_set_sha256 and claim.verdict != "exploratory"
-        }
-        started = self._started.isoformat(timespec="seconds")
-        try:
-            looks = look(registered.lock_path(self.config).parent, judged, started)
-        except RecordError as error:
-            self._troubles.append(str(error))
-            return ()
-        told = ", ".join(
-            f"{judged[sha256]} {_counted(number, 'time', 'times')}"
-            for sha256, number in sorted(looks.items(), key=lambda each: judged[each[0]])
-        )
-        return (f"Pair sets opened for judged claims so far, this run included: {told}.",)
-
-    def _write(self, results: Results) -> None:
-        from causaltest.records import write
-        from causaltest.report import html
-
-        assert self.settings.report is not None
-        path = self.settings.report / "results.json"
-        if self._stream is not None:
-            self._stream.close()
-        try:
-            if path.exists() and path.stat().st_mtime > self._started.timestamp():
-                self._troubles.append(
-                    f"another run wrote {path} while this one ran, and was written over\n"
-                    "give each run a folder of its own with --causal-report"
-                )
-            write(results, path)
-            past = keeping.past_of(self.config, self.baseline)
-            html.write(results, self.settings.report / "report.html", past=past)
-            self._written = True
-        except (OSError, RecordError) as error:
-            self._troubles.append(f"cannot write to {self.settings.report}: {error}")
-            self.is_unwritten = True
-
-    def summarise(self, reporter: Any) -> None:
-        """Print the table of claims, the comparison with the baseline, where the report is."""
-        if self._results is None:
-            return
-        from causaltest.report.comparison import table
-        from causaltest.report.side_by_side import side_by_side
-        from causaltest.report.terminal import claims_table
-        from causaltest.report.text import visible
-
-        writer = reporter._tw  # noqa: SLF001 - the only way to its width
-        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-        unicode = encoding.lower().replace("-", "") == "utf8"
-        reporter.section("causal claims")
-        claims = claims_table(
-            self._results, width=writer.fullwidth, unicode=unicode, colour=writer.hasmarkup
-        )
-        reporter.write_line(claims)
-        models = side_by_side(self._results, width=writer.fullwidth, unicode=unicode)
-        if models:
-            reporter.section("causal models")
-            reporter.write_line(models)
-        if self._comparison is not None:
-            reporter.section("causal baseline")
-            drawn = table(self._comparison, width=writer.fullwidth)
-            reporter.write_line(drawn if unicode else _ascii(drawn))
-        for trouble in self._troubles:
-            shown = visible(trouble, block=True)
-            reporter.write_line(f"causaltest: {shown if unicode else _ascii(shown)}", red=True)
-        if self._written and self.settings.report is not None:
-            reporter.write_line(f"report: {_shown(self.settings.report / 'report.html')}")
-        for line in self._kept:
-            reporter.write_line(line if unicode else _ascii(line))
-        for line in github.marks(self._results, self.config):
-            reporter.write_line(line)
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode("ascii")
+        return {identity.claim_id(item): flat[name] for name, item in known if name in flat}
 
 
 def _hypotheses(items: Sequence[pytest.Item]) -> dict[str, pytest.Function]:
@@ -482,13 +296,6 @@ def _hypotheses(items: Sequence[pytest.Item]) -> dict[str, pytest.Function]:
 
 def _counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
-
-
-def _shown(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _seed(root: int, item: pytest.Function) -> int:

@@ -7,8 +7,10 @@ import inspect
 import textwrap
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, TypeGuard
 
 
 @lru_cache(maxsize=4096)
@@ -83,12 +85,43 @@ def has_loop(function: Callable[..., Any]) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Span:
+    """Where something is written in a file: (line, column in bytes) of its start and its end."""
+
+    start: tuple[int, int]
+    end: tuple[int, int]
+
+    def holds(self, other: Span) -> bool:
+        """Whether something else is written inside."""
+        return self.start <= other.start and other.end <= self.end
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """An assert in which one comparison may stand in for another.
+
+    Parameters
+    ----------
+    text
+        The assert as written.
+    whole
+        The whole assert: pytest rewrites it, and asks every truth in it from its first line.
+    parts
+        The `or`s and `any(...)`s in it that compare.
+    """
+
+    text: str
+    whole: Span
+    parts: tuple[Span, ...]
+
+
 @lru_cache(maxsize=4096)
-def alternatives(function: Callable[..., Any]) -> tuple[tuple[str, range], ...]:
-    """List the asserts in which one comparison may stand in for another, with the lines of it.
+def alternatives(function: Callable[..., Any]) -> tuple[Alternative, ...]:
+    """List the asserts in which one comparison may stand in for another.
 
     `assert a > 1 or b > 1` and `assert any(effect > 1 for effect in effects)` are such. Whether it
-    compares effects or plain numbers shows when it is asked: a verdict comes from those lines.
+    compares effects or plain numbers shows when it is asked: a verdict comes from there.
     """
     text = source_of(function)
     try:
@@ -96,16 +129,37 @@ def alternatives(function: Callable[..., Any]) -> tuple[tuple[str, range], ...]:
     except SyntaxError:
         return ()
     code = code_of(function)
-    start = 0 if code is None else code.co_firstlineno - 1
-    return tuple(
-        (
-            ast.get_source_segment(text, each) or "assert",
-            # The whole assert: pytest rewrites it, and asks every truth in it from its first line.
-            range(start + each.lineno, start + (each.end_lineno or each.lineno) + 1),
-        )
+    above = 0 if code is None else code.co_firstlineno - 1
+    left = _indentation(function)
+
+    def span(node: ast.expr | ast.stmt) -> Span:
+        last, column = node.end_lineno or node.lineno, node.end_col_offset or 0
+        return Span((above + node.lineno, left + node.col_offset), (above + last, left + column))
+
+    found = [
+        (each, tuple(span(node) for node in ast.walk(each.test) if _is_alternative(node)))
         for each in _asserts(tree)
-        if any(_is_alternative(node) for node in ast.walk(each.test))
+    ]
+    return tuple(
+        Alternative(ast.get_source_segment(text, each) or "assert", span(each), parts)
+        for each, parts in found
+        if parts
     )
+
+
+def span_at(code: types.CodeType, instruction: int) -> Span | None:
+    """Return where in its file the instruction at an offset is written; None where nobody knows."""
+    places = next(islice(code.co_positions(), instruction // 2, None), (None,) * 4)
+    line, last, column, end = places
+    if line is None or last is None or column is None or end is None:
+        return None
+    return Span((line, column), (last, end))
+
+
+def _indentation(function: Callable[..., Any]) -> int:
+    """Return how far the text of a function is indented in its file."""
+    lines, _ = inspect.getsourcelines(inspect.unwrap(function))
+    return len(lines[0]) - len(lines[0].lstrip())
 
 
 @lru_cache(maxsize=4096)
@@ -122,7 +176,7 @@ def negates(function: Callable[..., Any]) -> bool:
     )
 
 
-def _is_alternative(node: ast.AST) -> bool:
+def _is_alternative(node: ast.AST) -> TypeGuard[ast.expr]:
     if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
         return sum(map(_bounds, node.values)) > 1
     called_any = (

@@ -22,6 +22,50 @@ def test_a_suite_without_hypotheses_sees_nothing(suite):
     assert suite.files() == set()
 
 
+COUNTING = """
+import sys
+from pathlib import Path
+
+import causaltest
+
+CALLS = []
+PACKAGE = str(Path(causaltest.__file__).parent)
+
+
+def count(frame, event, _):
+    if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+        CALLS.append(frame.f_code.co_qualname)
+
+
+sys.setprofile(count)
+
+
+def pytest_unconfigure():
+    sys.setprofile(None)
+    print("CALLS", len(CALLS))
+"""
+
+
+def test_a_test_that_is_no_hypothesis_costs_nothing(suite):
+    """However many cases a plain test has, the plugin's own code is called as often."""
+
+    def calls(cases: int) -> str:
+        suite.pytester.makepyfile(
+            test_plain="import pytest\n\n"
+            f"@pytest.mark.parametrize('case', range({cases}))\n"
+            "def test_one(case, tmp_path):\n    pass\n"
+        )
+        result = suite.run_apart("test_plain.py")
+        result.assert_outcomes(passed=cases)
+        (line,) = (each for each in result.outlines if each.startswith("CALLS"))
+        return line
+
+    suite.pytester.makeconftest(COUNTING)
+    few = calls(3)
+    assert int(few.split()[1]) > 10
+    assert calls(60) == few
+
+
 def test_collection_imports_no_torch(suite):
     """`--collect-only` on hypotheses loads neither a model nor torch."""
     suite.pytester.makeconftest(

@@ -340,6 +340,70 @@ def test_plain_bounds(causal, strong):
     )
 
 
+BESIDE = """
+class TestGroup:
+    def test_bounds(self, causal, strong):
+        effect = causal.effect(EMBEDDING, on=strong, metric=written)
+        assert effect > 0.5 and (len(strong) > 30 or len(strong.name) > 3)
+
+    def test_mixed(self, causal, strong):
+        effect, told = causal.effect(EMBEDDING, on=strong, metric=written), True
+        assert (
+            (len(strong) > 30 or told)
+            and any(len(name) > 3 for name in [strong.name])
+            and effect > 0.5
+        )
+
+    def test_does_not_hold(self, causal, strong):
+        effect = causal.effect(EMBEDDING, on=strong, metric=written)
+        assert effect > 0.5 and (len(strong) > 30 or len(strong.name) > 30)
+
+    def test_is_refuted(self, causal, strong):
+        effect = causal.effect(EMBEDDING, on=strong, metric=written)
+        assert effect > 2 and (len(strong) > 30 or len(strong.name) > 3)
+
+    def test_hidden(self, causal, strong):
+        effect = causal.effect(EMBEDDING, on=strong, metric=written)
+        assert len(strong) > 3 and (effect > 0.5 or len(strong.name) > 3)
+
+    def test_hidden_after(self, causal, strong):
+        effect = causal.effect(EMBEDDING, on=strong, metric=written)
+        assert effect > 0.5 and (len(strong) > 30 or effect > 0.7)
+
+    def test_hidden_in_a_chain(self, causal, strong):
+        effect = causal.effect(EMBEDDING, on=strong, metric=written)
+        assert effect > 0.5 and (0.2 < effect < 1.7 or len(strong) > 30)
+
+    def test_made_before(self, causal, strong):
+        claim = causal.effect(EMBEDDING, on=strong, metric=written) > 0.5
+        assert claim and (len(strong) > 30 or len(strong.name) > 3)
+"""
+
+
+@pytest.mark.parametrize("ranges", ["columns are known", "lines alone are known"])
+def test_plain_alternatives_may_stand_beside_a_claim(suite, ranges, monkeypatch):
+    """A comparison of effects has a verdict beside an `or` of plain values, and none inside it.
+
+    Where Python knows no columns (`-X no_debug_ranges`) nobody can tell, so all are refused.
+    """
+    known = ranges == "columns are known"
+    if not known:
+        monkeypatch.setenv("PYTHONNODEBUGRANGES", "1")
+    suite.write(BESIDE)
+    suite.run_apart()
+    verdicts = {name.split("::")[-1]: each["verdict"] for name, each in suite.claims().items()}
+    assert verdicts == {
+        "test_bounds": "supported" if known else "error",
+        "test_mixed": "supported" if known else "error",
+        "test_does_not_hold": "error",
+        "test_is_refuted": "refuted" if known else "error",
+        "test_hidden": "error",
+        "test_hidden_after": "error",
+        "test_hidden_in_a_chain": "error",
+        "test_made_before": "error",
+    }
+
+
 def test_what_is_asked_and_not_asserted_does_not_pass_when_refuted(suite):
     """A comparison in an `if` is a claim: refuted, it cannot stand beside a test that passes."""
     suite.write("""
