@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from causaltest.records import Claim, Results
 
 
+DEFAULT = Path("hypotheses") / "baseline.json"
+"""Where a project keeps its baseline, from the root, unless it says otherwise."""
+
+
 def path_of(config: pytest.Config) -> Path | None:
-    """Return where the baseline lies; None where none is asked for.
+    """Return where the baseline lies that is asked for; None where none is.
 
     On the command line a path starts from where pytest was called, in a file from the root.
     """
@@ -55,6 +59,25 @@ def read(config: pytest.Config) -> Baseline | None:
         return read_baseline(path)
     except RecordError as error:
         raise pytest.UsageError(visible(str(error), block=True)) from error
+
+
+def kept(config: pytest.Config) -> Baseline | None:
+    """Read the baseline that a project keeps, where nothing is said about one; None without.
+
+    Raises
+    ------
+    RecordError
+        It is damaged, foreign or was edited.
+    """
+    path = config.rootpath / DEFAULT
+    unsaid = not options.text(config, "baseline", "")
+    if not unsaid or config.getoption("causal_update_baseline", default=False):
+        return None
+    if not path.is_file():
+        return None
+    from causaltest.baseline import read as read_baseline
+
+    return read_baseline(path)
 
 
 def margin(config: pytest.Config) -> Margin:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from causaltest.records import Results
     from causaltest.report.drift import Past
 
-_DEFAULT = Path("hypotheses") / "baseline.json"
-
 
 def updates_baseline(config: pytest.Config) -> bool:
     """Whether the run becomes the baseline."""
@@ -50,7 +48,7 @@ def keep(results: Results, config: pytest.Config) -> tuple[list[str], list[str]]
     """
     asked: list[Callable[[], str]] = []
     if updates_baseline(config):
-        baseline = against.path_of(config) or config.rootpath / _DEFAULT
+        baseline = against.path_of(config) or config.rootpath / against.DEFAULT
         asked.append(partial(_update, results, baseline))
     history = history_of(config)
     if history is not None:

@@ -121,7 +121,11 @@ def declare(parser: pytest.Parser) -> None:
             "torch device, auto (default), or spread: on all, as accelerate fills them",
         ),
         ("dtype", "NAME", "float32 (default), bfloat16, float16 or float64"),
-        ("baseline", "FILE", "compare with this `causaltest baseline` at the end; default none"),
+        (
+            "baseline",
+            "FILE",
+            "compare with this baseline, or none; default hypotheses/baseline.json, if there",
+        ),
         ("history", "FILE", "add this run to a history for `causaltest history`; default none"),
         ("health", "MODE", "what a failed health check does to its claim: fail (default) or warn"),
         ("max-pairs", "N", "run N pairs of each set at most; marks the results as partial"),

@@ -16,7 +16,7 @@ from causaltest.plugin.environment import describe_environment
 from causaltest.plugin.streaming import Stream
 
 if TYPE_CHECKING:
-    from causaltest.baseline import Comparison
+    from causaltest.baseline import Baseline, Comparison
     from causaltest.plugin.payload import Payload
     from causaltest.plugin.session import Session
     from causaltest.records import Claim, ModelRecord, PairSetRecord, Results, Run
@@ -46,6 +46,8 @@ class Outcome:
         self._comparison: Comparison | None = None
         self._stream: Stream | None = None
         self._troubles: list[str] = []
+        self._is_due = False
+        """Whether a comparison was asked for that could not be made."""
         self._written = False
         self.is_unwritten = False
         """Whether the run could not keep what it was to keep; verdicts are printed all the same."""
@@ -149,7 +151,8 @@ class Outcome:
         )
         self._compare()
         self._config.hook.pytest_causal_report(config=self._config, results=self._results)
-        self._kept, troubles = keeping.keep(self._results, self._config)
+        kept, troubles = keeping.keep(self._results, self._config)
+        self._kept += kept
         self._troubles += troubles
         self.is_unwritten = bool(troubles)
         if self._settings.report is not None:
@@ -165,18 +168,35 @@ class Outcome:
             return bool(self._comparison.worse)
         # A selection may well leave out all that the baseline has.
         whole = self._results is not None and not self._results.run.partial
-        return whole and self._session.baseline is not None
+        return whole and self._is_due
 
     def _compare(self) -> None:
         """Compare with the baseline and note the outcome in the records."""
-        if self._session.baseline is None or self._results is None:
-            return
+        assert self._results is not None
+        session, kept = self._session, False
         try:
+            if session.baseline is None:
+                session.baseline = self._kept_baseline()
+                kept = session.baseline is not None
+            if session.baseline is None:
+                return
             self._comparison, self._results = against.compared(
-                self._results, self._session.baseline, against.margin(self._config)
+                self._results, session.baseline, against.margin(self._config)
             )
-        except RecordError as error:
-            self._troubles.append(f"cannot compare with the baseline: {error}")
+        except (RecordError, pytest.UsageError) as error:
+            # Other files have other claims, and nobody asked for the comparison: no failure.
+            self._is_due = not kept
+            which = f"baseline {against.DEFAULT.as_posix()}" if kept else "baseline"
+            self._troubles.append(f"cannot compare with the {which}: {error}")
+
+    def _kept_baseline(self) -> Baseline | None:
+        """Return the baseline that the project keeps, if it is of the models of this run."""
+        found = against.kept(self._config)
+        if found is None or {each.name for each in found.models} >= self._models.keys():
+            return found
+        names = " and ".join(sorted(each.name for each in found.models))
+        self._kept.append(f"not compared with {against.DEFAULT.as_posix()}, which is of {names}")
+        return None
 
     def _facts(self) -> list[str]:
         """Gather what a reader must know of the run as a whole."""

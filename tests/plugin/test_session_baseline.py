@@ -133,6 +133,58 @@ def test_a_baseline_of_other_claims_fails_a_whole_run(based):
     result.stdout.fnmatch_lines(["*cannot compare with the baseline: the runs have no claim*"])
 
 
+@pytest.fixture
+def keeping(suite):
+    """A suite of one supported claim whose baseline is where projects keep theirs."""
+    suite.write(CLAIMS.replace("def test_open", "def open"))
+    suite.run("--causal-update-baseline")
+    return suite
+
+
+def test_the_baseline_that_a_project_keeps_is_compared_with(keeping):
+    """Nobody needs to name it; a drift fails the run, unless `none` says not to look."""
+    result = keeping.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*causal baseline*", "1 claim compared: 1 not worse"])
+    fall(keeping, 0.7)
+    assert keeping.run().ret == 1
+    result = keeping.run("--causal-baseline", "none")
+    assert result.ret == 0
+    assert "causal baseline" not in result.stdout.str()
+
+
+def test_a_kept_baseline_of_another_model_is_left_alone(keeping):
+    """A look at another model is no regression; it is said that nothing was compared."""
+    path = keeping.path / "conftest.py"
+    path.write_text(path.read_text().replace('name="echo"', 'name="other"'))
+    fall(keeping, 0.7)
+    result = keeping.run_apart()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["not compared with hypotheses/baseline.json, which is of echo"])
+    result = keeping.run_apart("--causal-baseline", "hypotheses/baseline.json")
+    assert result.ret == 1
+
+
+def test_a_kept_baseline_of_other_claims_fails_nothing(keeping):
+    """Other files have other claims: that is told, and was not asked for."""
+    path = keeping.path / "test_claims.py"
+    path.write_text(path.read_text().replace("test_strong", "test_other"))
+    result = keeping.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["*cannot compare with the baseline hypotheses/baseline.json: the runs have no claim*"]
+    )
+
+
+def test_a_kept_baseline_that_is_damaged_fails_the_run(keeping):
+    """What a project keeps is not passed over because it cannot be read."""
+    path = keeping.path / "hypotheses" / "baseline.json"
+    path.write_text(path.read_text()[:-40])
+    result = keeping.run()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*1 supported*", "*cannot compare with the baseline: *damaged*"])
+
+
 def test_a_run_replays_bit_for_bit(based):
     """Both claims come out the same, the inconclusive one too, also under another ini."""
     based.pytester.makeini("[pytest]\npythonpath = .\ncausal_alpha = 0.2\ncausal_seed = 9\n")
