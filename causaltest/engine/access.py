@@ -242,8 +242,12 @@ def take(tensor: Tensor, places: Places, access: Access, *, copies: bool = True)
     Tensor
         (entries, width); (rows, ...) where the activation has no token axis.
     """
-    if places.span is not None:
-        picked = _spanned(tensor, places.span)
+    span = places.span
+    if span is not None:
+        if isinstance(span, int) and tensor.shape[0] == 1:  # most, and spared a call
+            picked = tensor.select(1, span)
+        else:
+            picked = _spanned(tensor, span)
         if access.columns is not None:
             picked = picked[..., _on(access.columns, tensor)]
         return picked.clone(memory_format=torch.contiguous_format) if copies else picked

@@ -34,7 +34,7 @@ class Placement:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._found: dict[int, tuple[Site, Row, int, torch.device, Places, int]] = {}
+        self._found: dict[int, tuple[Site, Access, Row, tuple[object, ...], Places, int]] = {}
         self._survey: tuple[int, dict[Place, Seen]] | None = None
 
     def places(
@@ -50,6 +50,12 @@ class Placement:
         if isinstance(rows, Given):
             return rows.places(site, tensor)
         shape, plain = tensor.shape, None
+        if len(rows.rows) == 1 and (known := self._found.get(id(site))) is not None:
+            one, way, row, what, found, count = known
+            # What is kept is held, so that nothing else can have its identity.
+            same = one is site and way is access and row is rows.rows[0]
+            if same and what == (shape, rows.ids.shape, rows.start, tensor.device):
+                return found, [count]
         if site.component == MODULE:
             shape = tuple(shape)
             if site.dims is not None:
@@ -58,7 +64,7 @@ class Placement:
         tokens = plain is None or plain[:2] == (1, self._survey_tokens)
         if tokens and len(shape) >= 3 and shape[:2] == rows.ids.shape:
             if len(rows.rows) == 1:
-                return self._in_only_row(site, rows, tensor.device)
+                return self._in_only_row(site, access, tensor, rows)
             found = [self._model.prompts.positions(row, site.pos) for row in rows.rows]
             return places(found, tensor.device, rows.start), [len(each) for each in found]
         first = plain is None or plain[:1] == (1,)
@@ -68,32 +74,20 @@ class Placement:
         where = f"{site}: {access.path}.{access.side}"
         if not first:
             raise InterventionError(rows_not_first(where, shape, plain or (), self._survey_tokens))
-        more = len(shape) >= 3 and shape[0] == len(rows.rows) and shape[1] > rows.ids.shape[1]
-        if more and site.component != MODULE:
-            raise InterventionError(more_than_tokens(where, tuple(shape), rows.ids.shape[1]))
-        raise InterventionError(
-            f"{where} has shape {tuple(shape)}; expected (rows, tokens, ...) = "
-            f"{tuple(rows.ids.shape)} and a width. Without pos= the whole activation can be edited "
-            "where its first axis is the rows"
-        )
+        raise InterventionError(_no_tokens(where, site, tuple(shape), rows))
 
     def _in_only_row(
-        self, site: Site, rows: Batch, device: torch.device
+        self, site: Site, access: Access, tensor: Tensor, rows: Batch
     ) -> tuple[Places, list[int]]:
-        """Return the places in the only row of a batch; those of the last are remembered."""
-        row, start = rows.rows[0], rows.start
-        known = self._found.get(id(site))
-        # What is kept is held, so that nothing else can have its identity.
-        if known is not None and known[0] is site and known[1] is row:
-            _, _, first, where, found, count = known
-            if first == start and where == device:
-                return found, [count]
+        """Return the places in the only row of a batch, and remember them for the next run."""
+        row, start, device = rows.rows[0], rows.start, tensor.device
         positions = self._model.prompts.positions(row, site.pos)
         found = only_row(positions, start, device)
         if found.lasts:
             if len(self._found) >= _MOST_KNOWN:
                 self._found.clear()
-            self._found[id(site)] = site, row, start, device, found, len(positions)
+            what = tensor.shape, rows.ids.shape, start, device
+            self._found[id(site)] = site, access, row, what, found, len(positions)
         return found, [len(positions)]
 
     def verify(self, sites: Sequence[Site], rows: Batch | Given) -> bool:
@@ -144,6 +138,17 @@ class Placement:
             return None
         seen = self._survey[1].get((site.path, site.side))
         return None if seen is None or seen.tensor is None else tuple(seen.tensor.shape)
+
+
+def _no_tokens(where: str, site: Site, shape: tuple[int, ...], rows: Batch) -> str:
+    """Return what is wrong with an activation that has no (rows, tokens) axes."""
+    more = len(shape) >= 3 and shape[0] == len(rows.rows) and shape[1] > rows.ids.shape[1]
+    if more and site.component != MODULE:
+        return more_than_tokens(where, shape, rows.ids.shape[1])
+    return (
+        f"{where} has shape {shape}; expected (rows, tokens, ...) = {tuple(rows.ids.shape)} and a "
+        "width. Without pos= the whole activation can be edited where its first axis is the rows"
+    )
 
 
 def _check_dims(site: Site, shape: tuple[int, ...], name: str) -> None:

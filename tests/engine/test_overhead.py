@@ -16,7 +16,7 @@ import causaltest
 from causaltest.engine.intervening import intervene
 from causaltest.engine.model import Model
 from causaltest.engine.rows import as_row
-from causaltest.errors import SiteError
+from causaltest.errors import InterventionError, SiteError
 from causaltest.interventions import Intervention, zero_ablate
 from causaltest.sites import block_output
 
@@ -66,7 +66,7 @@ def test_an_edit_of_some_columns_writes_on_one_copy(fresh) -> None:
 
 
 def test_a_run_makes_few_calls(fresh) -> None:
-    """A run under a context of its own calls at most 46 functions of causaltest; it was 66."""
+    """A run under a context of its own calls at most 37 functions of causaltest; it was 66."""
     model, edit = fresh("gpt2"), zero_ablate(block_output(1, pos=3))
     calls: list[str] = []
 
@@ -85,7 +85,7 @@ def test_a_run_makes_few_calls(fresh) -> None:
         once()
     finally:
         sys.setprofile(before)
-    assert len(calls) <= 46, calls
+    assert len(calls) <= 37, calls
 
 
 @pytest.mark.parametrize("graded", [True, False])
@@ -119,6 +119,17 @@ def test_places_that_are_remembered_are_on_the_device_of_the_activation(fresh) -
         tensor = torch.zeros(*rows.ids.shape, 3, device=device)
         found, _ = model.placement.places(site, access, tensor, rows)
         assert found.rows.device.type == device
+
+
+def test_places_that_are_remembered_are_those_of_an_activation_with_these_tokens(fresh) -> None:
+    """An activation with other axes is refused after one that had tokens, as before it."""
+    model, site = fresh("gpt2"), block_output(1, pos=1)
+    access, rows = model.access(site), model.batch([as_row(IDS)])
+    odd = torch.zeros(1, len(IDS) + 1, 3)
+    for _ in range(2):
+        with pytest.raises(InterventionError, match="1 positions more than the 5 tokens"):
+            model.placement.places(site, access, odd, rows)
+        model.placement.places(site, access, odd[:, 1:], rows)
 
 
 def test_places_found_in_inference_mode_serve_autograd_later(fresh) -> None:
