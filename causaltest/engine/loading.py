@@ -261,6 +261,27 @@ _NO_NUMBERS = (
 )
 
 
+def vocabulary(network: nn.Module) -> int | None:
+    """Return how many tokens a network has embeddings for; None where that is not plain.
+
+    Placeholders of other media may lie beyond them.
+    """
+    getter = getattr(network, "get_input_embeddings", None)
+    try:
+        table = None if getter is None else getter()
+    except (NotImplementedError, AttributeError):
+        return None
+    if type(table) is not nn.Embedding:
+        return None
+    config = getattr(network, "config", None)
+    beyond = [
+        each + 1
+        for name, each in (vars(config) if hasattr(config, "__dict__") else {}).items()
+        if name.endswith(("_token_id", "_token_index")) and isinstance(each, int)
+    ]
+    return max([table.num_embeddings, *beyond])
+
+
 def fingerprint(network: nn.Module) -> str:
     """Return a hash of all weights and buffers that are saved with the model.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from causaltest.engine.company import Company
 from causaltest.engine.forwarding import Call, Forward
 from causaltest.engine.given import Given
 from causaltest.engine.hooks import Operation, Side, attached
-from causaltest.engine.loading import Entrance, fingerprint, load_network
+from causaltest.engine.loading import Entrance, fingerprint, load_network, vocabulary
 from causaltest.engine.output import Output
 from causaltest.engine.placement import Placement
 from causaltest.engine.prompts import Batch, Prompts, Row, batch
@@ -102,7 +102,7 @@ class Model(Asking):
             )
         self.network = network
         self.name = name or type(network).__name__
-        self.prompts = Prompts(tokenizer, self.name)
+        self.prompts = Prompts(tokenizer, self.name, known=partial(vocabulary, network))
         self.placement = Placement(self)
         self._forward = forward
         self._call = Call(network, forward, self.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -53,11 +53,16 @@ class Prompts:
         A transformers tokenizer, or None for a model that takes token ids.
     name
         What to call the model in messages.
+    known
+        Returns how many tokens the network has numbers for; None where that is not known.
     """
 
-    def __init__(self, tokenizer: Any, name: str) -> None:
+    def __init__(
+        self, tokenizer: Any, name: str, *, known: Callable[[], int | None] = lambda: None
+    ) -> None:
         self.tokenizer = tokenizer
         self.name = name
+        self._vocabulary = known
         self._ids: dict[Prompt, tuple[int, ...]] = {}
         self._offsets: dict[str, tuple[tuple[int, int], ...]] = {}
         self._answers: dict[tuple[Prompt, str], int] = {}
@@ -68,7 +73,9 @@ class Prompts:
         Raises
         ------
         ModelError
-            The prompt is text and the model has no tokenizer, or the prompt is empty.
+            The prompt is text and the model has no tokenizer.
+        PairError
+            The prompt is empty, or holds what the model has no token for.
         """
         known = self._ids.get(prompt)
         if known is None:
@@ -84,11 +91,41 @@ class Prompts:
                     "give prompts as token ids, or pass a tokenizer to Model(...)"
                 )
             ids = tuple(self.tokenizer(prompt)["input_ids"])
+            self._check_words(prompt, ids)
         else:
             ids = tuple(prompt)
         if not ids:
             raise PairError(f"the prompt {prompt!r} has no tokens")
+        size = self._vocabulary()
+        if size is not None and max(ids) >= size:
+            text = isinstance(prompt, str)
+            told = "does this tokenizer belong to it?" if text else "give other token ids"
+            raise PairError(
+                f"the prompt {prompt!r} holds token {max(ids)}, but {self.name} has tokens "
+                f"0-{size - 1}; {told}"
+            )
         return ids
+
+    def _check_words(self, prompt: str, ids: tuple[int, ...]) -> None:
+        """Refuse a prompt of which the model would read a part as nothing in particular."""
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        if unknown not in ids or self.tokenizer.unk_token in prompt:
+            return
+        # Some tokenizers begin every prompt with that very token.
+        if unknown not in self.tokenizer(prompt, add_special_tokens=False)["input_ids"]:
+            return
+        unread, meant = "", ""
+        if getattr(self.tokenizer, "is_fast", False):
+            spans = self.tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
+            found = zip(ids, spans, strict=True)
+            unread = next(prompt[a:b] for each, (a, b) in found if each == unknown and b > a)
+            meant = did_you_mean(unread, self.tokenizer.get_vocab())
+        raise PairError(
+            f"the prompt {prompt!r} holds {f'{unread!r}, ' if unread else 'text '}for which "
+            f"{self.name} has no token{meant}\n"
+            f"it would be read as {self.tokenizer.unk_token}, as any other unknown text; write "
+            "that where it is meant"
+        )
 
     def text(self, prompt: Prompt) -> str:
         """Return a prompt for readers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def letters(real_models: Path) -> Model:
 def bert_tokenizer() -> PreTrainedTokenizerFast:
     """Return a WordPiece tokenizer that lower-cases and sets [CLS] and [SEP]."""
     special = "[PAD] [UNK] [CLS] [SEP] [MASK]"
-    words = "the cat sat on a mat . lil ##y ran run ##ning is land ##land"
+    words = "the cat sat on a mat . lil ##y ran run ##ning is land ##land ,"
     vocabulary = {word: index for index, word in enumerate(f"{special} {words}".split())}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -140,6 +141,45 @@ def test_an_empty_prompt_is_refused() -> None:
     """A text without tokens is no prompt."""
     with pytest.raises(PairError, match="the prompt '' has no tokens"):
         Prompts(bytes_tokenizer(), "bytes").ids("")
+
+
+def test_text_without_a_token_is_refused() -> None:
+    """What the model would read as nothing in particular is named, with the nearest word it has."""
+    prompts = Prompts(bert_tokenizer(), "bert")
+    message = (
+        "the prompt 'The cet sat' holds 'cet', for which bert has no token; did you mean 'cat'?\n"
+        "it would be read as [UNK], as any other unknown text; write that where it is meant"
+    )
+    with pytest.raises(PairError) as refused:
+        prompts.ids("The cet sat")
+    assert str(refused.value) == message
+    assert prompts.ids("The [UNK] sat") == (2, 5, 1, 7, 3)
+    assert prompts.ids("The cat sat") == (2, 5, 6, 7, 3)
+
+
+def test_a_tokenizer_that_begins_with_its_unknown_token() -> None:
+    """OPT's first token is also the one for unknown text, and stands for none there."""
+    tokenizer = bert_tokenizer()
+    tokenizer.unk_token = "[CLS]"
+    assert Prompts(tokenizer, "opt").ids("The cat") == (2, 5, 6, 3)
+
+
+def test_tokens_beyond_the_network_are_refused() -> None:
+    """Token ids, and those of another model's tokenizer, that have no embedding."""
+    network = torch.nn.Module()
+    table = torch.nn.Embedding(12, 4)
+    network.get_input_embeddings = lambda: table  # type: ignore[assignment]
+    prompts = Model(network, tokenizer=bert_tokenizer(), name="small").prompts
+    assert prompts.ids((3, 11)) == (3, 11)
+    told = "the prompt (3, 12) holds token 12, but small has tokens 0-11; give other token ids"
+    with pytest.raises(PairError, match=re.escape(told)):
+        prompts.ids((3, 12))
+    told = "'The land' holds token 18, but small has tokens 0-11; does this tokenizer belong to it?"
+    with pytest.raises(PairError, match=re.escape(told)):
+        prompts.ids("The land")
+    # A placeholder of another medium may lie beyond the embeddings.
+    network.config = SimpleNamespace(image_token_id=18, vocab_size=12)  # type: ignore[assignment]
+    assert prompts.ids("The land") == (2, 5, 18, 3)
 
 
 # Positions in text
