@@ -137,7 +137,10 @@ def _randomise(network: nn.Module) -> None:
                 continue
             noise = torch.randn(parameter.shape, generator=generator)
             gain = parameter.ndim == 1 and name.endswith("weight")
-            parameter.copy_(1 + 0.2 * noise if gain else 0.15 * noise)
+            # Convolutions of few inputs would let pictures fade on the way through many blocks.
+            kernel = parameter.ndim == 4
+            size = max(0.15, 1.5 * parameter[0].numel() ** -0.5) if kernel else 0.15
+            parameter.copy_(1 + 0.2 * noise if gain else size * noise)
 
 
 _PROMPTS: dict[str, tuple[Prompt, Prompt]] = {

@@ -206,6 +206,12 @@ TWEAKS: Mapping[str, Mapping[str, Any]] = {
     },
     "mobilevitv2": {"image_size": 64, "patch_size": ..., "width_multiplier": 0.5},
     "segformer": {"sr_ratios": [4, 2, 1, 1], "hidden_sizes": [16, 32, 40, 64]},
+    "pp_lcnet": {
+        "block_configs": [
+            [[3, 16, 16, 1, False]], [[3, 16, 24, 2, False]], [[3, 24, 24, 1, False]],
+            [[5, 24, 32, 2, True]], [[5, 32, 32, 1, True]],
+        ]
+    },
     "siglip2": {"vision_config": {"num_patches": 16}},
     "shieldgemma2": {"yes_token_index": 11, "no_token_index": 12},
     "pp_formulanet": {
@@ -223,7 +229,13 @@ TWEAKS: Mapping[str, Mapping[str, Any]] = {
         "word_timestamp_config": {"blank_token_id": 63},
     },
     "hunyuan_vl": _SECTIONS,
-    "qwen4_exp": {"text_config": _HYBRID},
+    "qwen4_exp": {
+        "text_config": {
+            "layer_types": ["linear_attention", "indexed_attention"], "indexer_n_heads": 4,
+            "indexer_kv_heads": 1, "indexer_head_dim": 16, "indexer_budget": 16,
+            "indexer_compress_ratio": 4,
+        }
+    },
     "diffusion_gemma": {
         "canvas_length": 8,
         "text_config": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32},

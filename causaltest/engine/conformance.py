@@ -96,11 +96,12 @@ class Report:
 def conformance(model: Model, prompts: tuple[Prompt, Prompt] | None = None) -> Report:
     """Try on a model everything that the engine promises.
 
-    Edits of an activation by itself leave the logits bit-equal; the other prompt's whole residual
-    stream gives the other prompt's logits; all heads together are the whole component; what
-    enters a projection gives what leaves it; each edit changes the logits; an edit leaves the
-    tokens before it as they were if the model is causal (which is measured); a prompt in a padded
-    batch gets the answer that it gets alone; the network is left as found.
+    The two prompts give different logits; edits of an activation by itself leave these bit-equal;
+    the other prompt's whole residual stream gives the other prompt's logits; all heads together
+    are the whole component; what enters a projection gives what leaves it; each edit changes the
+    logits; an edit leaves the tokens before it as they were if the model is causal (which is
+    measured); a prompt in a padded batch gets the answer that it gets alone; the network is left
+    as found.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def conformance(model: Model, prompts: tuple[Prompt, Prompt] | None = None) -> R
     checks: list[Check] = []
     trial = Trial(model, *_prompts(model, prompts))
     if architecture.blocks:
-        for each in (_identity, _effects, _streams, _heads, _projections, _causality):
+        for each in (_differing, _identity, _effects, _streams, _heads, _projections, _causality):
             checks.extend(each(trial))
     checks.extend(_padding(trial))
     checks.append(_as_found(model, before))
@@ -166,6 +167,14 @@ def _prompts(model: Model, prompts: tuple[Prompt, Prompt] | None) -> tuple[Promp
         for start in (0, max(1, spread // 2))
     )
     return base, source
+
+
+def _differing(trial: Trial) -> Iterator[Check]:
+    """Edits of a model that answers both prompts alike could not be seen."""
+    off, size = distance(trial.plain(trial.source), trial.plain(trial.base))
+    status: Status = "passed" if off > trial.bound * size else "failed"
+    detail = f"they differ by {off:.2g}, logits reach {size:.2g}"
+    yield Check("the two prompts give different logits", "model", status, detail)
 
 
 def _identity(trial: Trial) -> Iterator[Check]:

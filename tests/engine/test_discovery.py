@@ -366,6 +366,23 @@ def test_a_stack_that_reaches_nothing_fails() -> None:
     assert all(check.subject.startswith("first.") for check in report.failures)
 
 
+def test_a_model_that_answers_all_prompts_alike_does_not_conform() -> None:
+    """Where two prompts differ by rounding alone, edits that change no more show nothing."""
+
+    class Fading(Stacked):
+        """Lets next to nothing of the prompt through."""
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return 1 + 1e-6 * super().forward(ids)
+
+    torch.manual_seed(4)
+    report = conformance(Model(Fading(lambda: Block(softly)).eval(), name="fading"))
+    assert [check.property for check in report.failures] == [
+        "the two prompts give different logits"
+    ]
+    assert "logits reach 1" in report.failures[0].detail
+
+
 class Reading(nn.Module):
     """Answers by one stack, which reads the keys and values of the last block of another."""
 
