@@ -274,6 +274,12 @@ class Alignment:
         check_variables(self.origin.variables, on)
         for seen in (self.origin.train, self.origin.dev):
             seen.check(on, what=self._what, by=self.origin.by, ids=self._causal.model.prompts.ids)
+        learned, here = self.origin.model_sha256, self._causal.model.sha256
+        if learned != here:
+            self._causal._note(  # noqa: SLF001
+                f"{self._what} was learned with other weights ({learned[:8]}) than those it is "
+                f"judged with ({here[:8]})"
+            )
 
     # What follows serves the methods above
 

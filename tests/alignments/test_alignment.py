@@ -262,6 +262,26 @@ def test_it_is_not_judged_on_what_it_was_learned_from(alignment, split):
         alignment.controls("random directions", on=split[0])
 
 
+def test_other_weights_than_it_was_learned_with_are_told(alignment, equality, split):
+    """A network that was changed since is not what the directions were found in."""
+    told = "an alignment of left was learned with other weights ("
+    equality.trail.clear()
+    alignment.accuracy(on=split[2])
+    assert not [note for note in equality.trail.notes if note.startswith(told)]
+    weight = equality.model.network.out.weight
+    before = weight.detach().clone()
+    try:
+        weight.data[0, 0] += 1.0
+        alignment.accuracy(on=split[2])
+        now = Model(equality.model.network).sha256
+    finally:
+        weight.data.copy_(before)
+    learned = alignment.origin.model_sha256
+    expected = f"{told}{learned[:8]}) than those it is judged with ({now[:8]})"
+    assert expected in equality.trail.notes
+    equality.trail.clear()
+
+
 def test_other_data_is_refused_by_name(alignment, equality, split, pairs_of):
     """Pairs without the label, or in which another variable is exchanged, do not fit."""
     train, dev, test = split
