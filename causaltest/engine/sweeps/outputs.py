@@ -14,8 +14,11 @@ from causaltest.engine.prompts import Row
 from causaltest.sites import Pos
 
 
-class Unread(Exception):  # noqa: N818 - a signal, not an error
-    """Raised where a metric reads logits that it did not read in the base run."""
+class Unread(BaseException):
+    """Raised where a metric reads logits that it did not read in the base run.
+
+    No Exception: a metric that catches what goes wrong in it is not to catch this.
+    """
 
 
 class Noting(Output):

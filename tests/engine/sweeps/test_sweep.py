@@ -34,7 +34,7 @@ from causaltest.interventions import (
     subtract,
     zero_ablate,
 )
-from causaltest.metrics import log_probability, logit_diff
+from causaltest.metrics import as_metric, log_probability, logit_diff
 from causaltest.pairs import Pair, Pairs
 from causaltest.sites import (
     Site,
@@ -342,7 +342,28 @@ def _choosy(output: Output) -> float:
     return first if first > 0 else float(output.of([7, 9], 5).sum())
 
 
-@pytest.mark.parametrize("metric", [_whole, _wandering, _choosy, log_probability.at(4)])
+def _careful(output: Output) -> float:
+    """Give a number of its own where something goes wrong, which nothing does."""
+    try:
+        return _wandering(output)
+    except Exception:  # noqa: BLE001 - as metrics of careful users do
+        return -100.0
+
+
+def _scribbling(output: Output, _pair: Pair) -> float:
+    """Write on logits that other cells of the same prompt share."""
+    value = 0.0
+    for place in (0, "end"):
+        logits = output.at(place)
+        value += float(logits[3])
+        logits *= 2.0
+    return value
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [_whole, _wandering, _choosy, _careful, as_metric(_scribbling), log_probability.at(4)],
+)
 def test_any_metric_reads_what_it_likes(small, some_pairs, many_cells, metric):
     """All logits, other places and classes from one run to the next, and places before an edit."""
     model, pairs = small("qwen3"), some_pairs(2, same=1)
