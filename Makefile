@@ -40,7 +40,7 @@ calibrate: $(READY)
 slow: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --causal-report=none $(ARGS)
 
-# Longer than an hour on one core, so no part of `make test`.
+# Three quarters of an hour on one core, so no part of `make test`.
 conformance: $(READY)
 	@$(BIN)/python docs/make_conformance.py $(ARGS)
 
