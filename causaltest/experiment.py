@@ -147,7 +147,7 @@ class Causal(AligningOver, Controlled, CircuitParts, DoseResponse, InLooks, Swee
                 health.inert_intervention(each.intervention, each.site, each.changed, each.rows)
                 for each in scored.ledger
             ),
-            health.leaky_split(str(edit), pairs, list(self.trail.mapped.values())),
+            health.leaky_split(str(edit), pairs, list(self.trail.mapped.values()), self._ids),
         )
         if metric.normalised or metric.unit == "probability":
             base = self._scores(metric, pairs, "base")

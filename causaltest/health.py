@@ -8,10 +8,10 @@ health but an error.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from causaltest.pairs import Pairs
+from causaltest.pairs import Pair, Pairs, Prompt
 from causaltest.sites import Pos
 from causaltest.stats import Verdict
 
@@ -178,11 +178,22 @@ def inert_intervention(edit: str, site: str, changed: int, rows: int) -> Finding
     )
 
 
-def leaky_split(edit: str, pairs: Pairs, looked: Sequence[Pairs]) -> Finding | None:
-    """Look whether an edit is judged on pairs on which places were looked at for the same test."""
-    contents = {(pair.base, pair.source) for pair in pairs}
+def leaky_split(
+    edit: str, pairs: Pairs, looked: Sequence[Pairs], ids: Callable[[Prompt], tuple[int, ...]]
+) -> Finding | None:
+    """Look whether an edit is judged on pairs on which places were looked at for the same test.
+
+    A pair is the same where base and source are exchanged, and where it is written otherwise in the
+    same tokens.
+    """
+
+    def content(pair: Pair) -> frozenset[tuple[int, ...]]:
+        sides = [pair.base] if pair.source is None else [pair.base, pair.source]
+        return frozenset(map(ids, sides))
+
+    contents = set(map(content, pairs)) if looked else set()
     for seen in looked:
-        shared = sum((pair.base, pair.source) in contents for pair in seen)
+        shared = sum(content(pair) in contents for pair in seen)
         if shared:
             return Finding(
                 "leaky_split",
