@@ -53,22 +53,35 @@ class PlainRuns:
         bool
             Whether numbers of another network were forgotten.
         """
-        network = self._model.network
-        own = self._model.forwards_itself
-        now = (standing(network), precision(self._model)) if own else (object(), None)
-        changed = self._standing is not None and now != self._standing
-        self._standing = now
-        if changed:
-            changed = bool(self._found) and own
-            self._found, self._floors, self._kept = {}, {}, {}
+        changed = False
+        if self._found or self._floors or self._kept:
+            now = self._now()
+            if now != self._standing:
+                changed = bool(self._found) and self._model.forwards_itself
+                self._found, self._floors, self._kept = {}, {}, {}
+            self._standing = now
+        else:
+            self._standing = None
         self._found = {key: each for key, each in self._found.items() if key[1].is_known}
         self._floors = {key: each for key, each in self._floors.items() if key[2].is_known}
         return changed
+
+    def _now(self) -> object:
+        """Return what is equal as long as the network is the same; it takes reading all weights."""
+        if not self._model.forwards_itself:
+            return object()
+        return standing(self._model.network), precision(self._model)
+
+    def _note_network(self) -> None:
+        """Note of which network it is that numbers are remembered."""
+        if self._standing is None:
+            self._standing = self._now()
 
     def scores(self, metric: Metric, pairs: Pairs, side: Side) -> Recalled[tuple[float, ...]]:
         """Score the base or source prompt of every pair."""
         key = (pairs.sha256, metric, side)
         if key not in self._found:
+            self._note_network()
             self._found[key] = self._recall.plain(
                 metric, pairs, side, lambda: tuple(map(metric, self._outputs(pairs, side)))
             )
@@ -78,6 +91,7 @@ class PlainRuns:
         """Run prompts plainly; where outputs are small the last set's are kept for more metrics."""
         key = (repr([pairs.sha256, *(pair.id for pair in pairs)]), side)
         if key not in self._kept:
+            self._note_network()
             outputs = self._model.run([Row.of(pair, side) for pair in pairs])
             size = sum(each.logits.numel() * each.logits.element_size() for each in outputs)
             if size > _KEPT_BYTES:
@@ -98,6 +112,7 @@ class PlainRuns:
 
         key = (sites, pairs.sha256, metric)
         if key not in self._floors:
+            self._note_network()
             self._floors[key] = self._recall.floor(sites, pairs, metric, measure)
         return self._floors[key]
 
