@@ -66,11 +66,17 @@ def more_than_tokens(where: str, shape: tuple[int, ...], tokens: int) -> str:
     )
 
 
+class _Changeable(Exception):  # noqa: N818 - a signal, not an error
+    """Raised where a prompt's ids are tensors, which are the same when their numbers are not."""
+
+
 def as_row(prompt: Prompt | Pair | Row) -> Row:
     """Return a prompt, or a pair's base, as a row."""
     if isinstance(prompt, (str, tuple)):
         try:
             return _alone(prompt)
+        except _Changeable:
+            return Row(tuple(index(each) for each in prompt if not isinstance(each, str)))
         except TypeError:  # what is no token id is refused by whoever runs it
             return Row(prompt)
     if isinstance(prompt, Row):
@@ -83,8 +89,12 @@ def as_row(prompt: Prompt | Pair | Row) -> Row:
 @lru_cache(maxsize=256)
 def _alone(prompt: Prompt) -> Row:
     """Return the row of a prompt that is no part of a pair; loops ask for the same again."""
+    if isinstance(prompt, str):
+        return Row(prompt)
+    if any(isinstance(each, Tensor) for each in prompt):
+        raise _Changeable
     # Whole numbers alone, since (1.0, 2) is found here where (1, 2) is asked for.
-    return Row(prompt if isinstance(prompt, str) else tuple(map(index, prompt)))
+    return Row(tuple(map(index, prompt)))
 
 
 def as_rows(prompts: Prompt | Pair | Row | Iterable[Prompt | Pair | Row]) -> list[Row]:

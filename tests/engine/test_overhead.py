@@ -151,3 +151,12 @@ def test_rows_that_are_remembered_hold_token_ids_alone() -> None:
         row = as_row(tuple(map(int, before)))
         assert [type(each) for each in row.prompt] == [int, int]
         assert as_row(tuple(map(int, before))) is row
+
+
+def test_a_prompt_of_tensors_is_read_anew_after_they_change() -> None:
+    """A tensor stays the same object when its number is changed in place."""
+    ids = torch.tensor([3, 4, 5])
+    prompt = tuple(ids)
+    assert as_row(prompt).prompt == (3, 4, 5)  # pyright: ignore[reportArgumentType]
+    ids[1] = 9
+    assert as_row(prompt).prompt == (3, 9, 5)  # pyright: ignore[reportArgumentType]
