@@ -335,9 +335,9 @@ class _Linear:
             given = bias.detach().double()
             constant = float(given[answer] - (0.0 if against is None else given[against]))
         vector, shift = self._unnormed(states[0].double(), row)
-        factor = self.readout.factor
+        factor, scale = self.readout.factor, self.readout.scale
         total = float(logits[answer] - (0.0 if against is None else logits[against]))
-        return _Direction(factor * vector, factor * (constant + shift), total)
+        return _Direction(factor * scale * vector, factor * (constant + scale * shift), total)
 
     def _ids(
         self, output: Output, answers: tuple[str | int | None, str | int | None]

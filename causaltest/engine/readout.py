@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,6 +31,8 @@ class Readout:
         Path of the module between the last block and the unembedding; empty where there is none.
     unembedding
         Path of the module that gives the logits.
+    scale
+        What normed states are multiplied by before the unembedding.
     factor
         What the logits are multiplied by afterwards.
     cap
@@ -39,12 +41,14 @@ class Readout:
 
     norm: str
     unembedding: str
+    scale: float = 1.0
     factor: float = 1.0
     cap: float = 0.0
 
     def normed(self, network: nn.Module, states: Tensor) -> Tensor:
-        """Return residual states after the final norm."""
-        return network.get_submodule(self.norm)(states) if self.norm else states
+        """Return residual states after the final norm, as the unembedding takes them."""
+        found = network.get_submodule(self.norm)(states) if self.norm else states
+        return found * self.scale if self.scale != 1.0 else found
 
     def logits(
         self, network: nn.Module, states: Tensor, classes: Sequence[int] | None = None
@@ -105,7 +109,9 @@ def find_readout(model: Model) -> Readout:
     last = model.access(Site("block_output", layer=model.n_layers - 1))
     said: list[Tensor] = []
     ids = torch.arange(3, device=model.device)[None]
-    seen = survey(model.network, lambda given: said.append(model.forward(given, None)), ids)
+    seen = survey(
+        model.network, lambda given: said.append(model.forward(given, None)), ids, every=True
+    )
     states, logits = tensor_of(seen, last), said[0]
     unembedding = _unembedding(model.network, seen, logits)
     norm = None if not unembedding else _norm(seen, last, states, unembedding)
@@ -119,7 +125,7 @@ def find_readout(model: Model) -> Readout:
             f"looked for the network's output embeddings, and for one module that takes "
             f"{last.path}'s output and gives what {what}"
         )
-    return _finish(model, Readout(norm, unembedding), states, logits)
+    return _finish(model, replace(norm, unembedding=unembedding), states, logits)
 
 
 def _unembedding(network: nn.Module, seen: Mapping[Place, Seen], logits: Tensor) -> str:
@@ -141,7 +147,7 @@ def _unembedding(network: nn.Module, seen: Mapping[Place, Seen], logits: Tensor)
 
 def _head(
     network: nn.Module, seen: Mapping[Place, Seen], last: Access, states: Tensor, logits: Tensor
-) -> tuple[str, str] | None:
+) -> tuple[str, Readout] | None:
     """Return a module of several layers that gives the logits of each token, and the norm before.
 
     Masked language models have one: a dense layer, a norm and the output embeddings.
@@ -157,24 +163,41 @@ def _head(
         norm = _norm(seen, last, states, path)
         if norm is None:
             continue
-        alone = Readout(norm, path).logits(network, states[:, 1:2])
+        alone = replace(norm, unembedding=path).logits(network, states[:, 1:2])
         if agree(alone, logits[:, 1:2]):
             return path, norm
     return None
 
 
-def _norm(seen: Mapping[Place, Seen], last: Access, states: Tensor, unembedding: str) -> str | None:
-    """Return the path of the module in between, empty where nothing is, None where unknown."""
+def _norm(
+    seen: Mapping[Place, Seen], last: Access, states: Tensor, unembedding: str
+) -> Readout | None:
+    """Return what is in between: a module, a number, or nothing; None where it is unknown."""
     wanted = seen[unembedding, "input"].tensor
-    if wanted is None or _same(states, wanted):
-        return None if wanted is None else ""
+    if wanted is None or wanted.shape != states.shape or wanted.device != states.device:
+        return None
+    if scale := _ratio(states, wanted):
+        return Readout("", unembedding, scale=scale)
     for (path, side), found in seen.items():
-        if side != "input" or path == last.path or found.tensor is None or found.calls != 1:
+        if side != "input" or path == last.path:
             continue
-        given = seen[path, "output"].tensor
-        if given is not None and _same(found.tensor, states) and _same(given, wanted):
-            return path
+        # Of its last call: some norms run before the first block too.
+        taken, given = found.tensors[-1], seen[path, "output"].tensors[-1]
+        if taken is None or given is None or not _same(taken, states):
+            continue
+        if given.shape == wanted.shape and (scale := _ratio(given, wanted)):
+            return Readout(path, unembedding, scale=scale)
     return None
+
+
+def _ratio(one: Tensor, other: Tensor) -> float:
+    """Return by what number one tensor is to be multiplied to give another; 0 where by none."""
+    if torch.equal(one, other):
+        return 1.0
+    first, second = one.double(), other.double()
+    ratio = float((first * second).sum() / first.square().sum())
+    off = (first * ratio - second).abs().max() / second.abs().max()
+    return ratio if off <= 4 * torch.finfo(other.dtype).eps else 0.0
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -187,11 +210,11 @@ def _finish(model: Model, plain: Readout, states: Tensor, logits: Tensor) -> Rea
     options = [plain]
     if found.shape == logits.shape:
         ratio = (found.double() * logits.double()).sum() / found.double().square().sum()
-        options.append(Readout(plain.norm, plain.unembedding, factor=float(ratio)))
+        options.append(replace(plain, factor=float(ratio)))
     for name in ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap"):
         cap = getattr(getattr(model.network, "config", None), name, None)
         if isinstance(cap, (int, float)) and cap > 0:
-            options.append(Readout(plain.norm, plain.unembedding, cap=float(cap)))
+            options.append(replace(plain, cap=float(cap)))
     for option in options:
         if agree(option.finished(found), logits):
             return option

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 from causaltest.engine.model import Model
+from causaltest.engine.readout import find_readout
 from causaltest.errors import MetricError, ModelError, SiteError
 from causaltest.pairs import Pair
 from causaltest.sites import (
@@ -91,6 +92,47 @@ def test_a_factor_after_the_unembedding_is_found():
         bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     model = Model(CohereForCausalLM(config).eval(), name="cohere")
+    lens = model.logit_lens(PROMPTS)
+    last = torch.stack([output.logits[-1] for output in model.run(PROMPTS)])
+    found = torch.stack([each[-1, 0] for each in lens.logits])
+    torch.testing.assert_close(found, last, rtol=1e-5, atol=1e-5)
+    split = model.direct_logit_attribution(PROMPTS, 7)
+    torch.testing.assert_close(split.total.float(), last[:, 7], rtol=1e-5, atol=1e-5)
+
+
+def test_a_factor_before_the_unembedding_is_found():
+    """MiniCPM-3 scales what the final norm gives; lens and attribution scale it, too."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.MiniCPM3Config(
+        vocab_size=50, hidden_size=32, intermediate_size=40, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=8,
+        qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=8, dim_model_base=8,
+        scale_depth=math.sqrt(2), pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model = Model(transformers.MiniCPM3ForCausalLM(config).eval(), name="minicpm3")
+    assert find_readout(model).scale == pytest.approx(8 / 32)
+    _check_lens_and_split(model)
+
+
+def test_a_final_norm_that_runs_before_the_blocks_too_is_found():
+    """NanoChat's norm takes the embeddings first, and the last block's output in the end."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.NanoChatConfig(
+        vocab_size=50, hidden_size=32, intermediate_size=40, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, final_logit_softcapping=None,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model = Model(transformers.NanoChatForCausalLM(config).eval(), name="nanochat")
+    assert find_readout(model).norm == "model.norm"
+    _check_lens_and_split(model)
+
+
+def _check_lens_and_split(model: Model) -> None:
+    """Compare the lens at the last block, and the sum of all parts, with the model's logits."""
     lens = model.logit_lens(PROMPTS)
     last = torch.stack([output.logits[-1] for output in model.run(PROMPTS)])
     found = torch.stack([each[-1, 0] for each in lens.logits])
