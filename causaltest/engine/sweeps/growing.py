@@ -99,10 +99,26 @@ class Stream:
     def joined(self, other: Stream) -> Stream:
         """Return these rows and others behind them."""
         for lane in other.lanes:
-            lane.seats = [Seat(each.pack + len(self.states), each.first) for each in lane.seats]
+            lane.seats = [Seat(each.pack + self.count, each.first) for each in lane.seats]
         both = self.packs and other.packs and self.packs.joined(other.packs)
         states = torch.cat([self.states, other.states])
         return Stream([*self.lanes, *other.lanes], states, torch.cat([self.rows, other.rows]), both)
+
+    @property
+    def count(self) -> int:
+        """Number of packs."""
+        return len(self.states)
+
+    def piece(self, first: int, stop: int) -> Stream:
+        """Return the packs from one on and before another, and the lanes that lie in them."""
+        own = slice(first, stop)
+        lanes = [
+            replace(lane, seats=[Seat(each.pack - first, each.first) for each in lane.seats])
+            for lane in self.lanes
+            if all(first <= each.pack < stop for each in lane.seats)
+        ]
+        packs = self.packs and self.packs.among(own)
+        return Stream(lanes, self.states[own], self.rows[own], packs)
 
     def among(self, lanes: list[Lane]) -> Stream:
         """Return the packs in which some lanes lie; their rows take seats anew."""
@@ -290,17 +306,38 @@ class Walk:
         rows = stream.rows if self.base.track.pairs > 1 else None
         if stream.packs is not None:
             return stream.packs, rows
-        return Slice(slice(self.first, None), rows, len(stream.states)), rows
+        return Slice(slice(self.first, None), rows, stream.count), rows
 
     def _through(self, layer: int, stream: Stream) -> Tensor:
-        """Run rows through a block, with the edits in it."""
+        """Run rows through a block, with the edits in it: as many at once as is fast."""
+        edited = [s.pack for lane in stream.lanes if layer in lane.operations for s in lane.seats]
+        free = min(edited, default=stream.count)
+        pieces = self._pieces(stream, free)
+        found = [self._stepped(layer, piece) for piece in pieces]
+        if edited:
+            rest = stream.piece(free, stream.count)
+            found.append(self._stepped(layer, rest, self._operations(rest, layer)))
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _pieces(self, stream: Stream, stop: int) -> list[Stream]:
+        """Return the first packs of a stream, as many in each as a processor's cache holds."""
+        most = max(1, self.task.most_tokens // stream.states.shape[1])
+        if stop == stream.count <= most:
+            return [stream]
+        many = max(1, -(-stop // max(1, -(-stop // most))))  # as many in each
+        return [stream.piece(at, min(at + many, stop)) for at in range(0, stop, many)]
+
+    def _stepped(
+        self, layer: int, stream: Stream, operations: Sequence[tuple[str, Side, Operation]] = ()
+    ) -> Tensor:
+        """Run rows through a block."""
         track = self.base.track
         part, rows = self._called(stream)
         cache = None
         if self.prefix:
-            cache = behind(track, layer, self.prefix, rows, len(stream.states))
+            cache = behind(track, layer, self.prefix, rows, stream.count)
         self.work += stream.states.shape[0] * stream.states.shape[1]
-        with attached(self.task.model.network, self._operations(stream, layer)):
+        with attached(self.task.model.network, operations):
             return step(track.calls[layer], track, stream.states, part, cache)
 
     def _whole(self, stream: Stream) -> list[Out]:
@@ -364,6 +401,12 @@ class Walk:
 
     def _answered(self, stream: Stream, columns: Tensor) -> Tensor:
         """Run some columns of each pack through the last block."""
+        pieces = self._pieces(stream, stream.count)
+        asked = torch.split(columns, pieces[0].count)
+        found = [self._at_columns(*each) for each in zip(pieces, asked, strict=True)]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _at_columns(self, stream: Stream, columns: Tensor) -> Tensor:
         track = self.base.track
         call, memory = track.calls[-1], track.memory[-1]
         assert isinstance(memory, tuple)

@@ -134,7 +134,7 @@ class Packs:
             self, places=self.places.gather(1, columns), visible=self.visible.gather(1, wide)
         )
 
-    def among(self, indices: Tensor) -> Packs:
+    def among(self, indices: Tensor | slice) -> Packs:
         """Return some of the packs."""
         return Packs(*(each[indices] for each in vars(self).values()))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -14,7 +16,7 @@ OVERHEAD = 18.0
 WORTH_KEEPING = {"cpu": 1e12}
 ACCELERATED_WORTH_KEEPING = 3e14
 """Floating point operations of some seconds: what an interrupt may lose of any sweep."""
-BASE_RUNS = 50
+BASE_RUNS = 100
 """Beside so many forward passes a base run and its sources are little."""
 _PORTIONS = 20
 """How many portions a sweep is cut into at most, but for what memory asks."""
@@ -129,7 +131,7 @@ def portions(
     size = max(enough, each * len(pairs) / _PORTIONS)
     held = int(max(1, min(most, size / each))) if each else most
     held = -(-len(pairs) // -(-len(pairs) // held))  # as many in each
-    parts = max(1, round(each / size)) if size else 1
+    parts = max(1, int(each / size)) if size else 1
     groups: list[list[int]] = [[] for _ in range(parts)]
     done = 0.0
     for cell, work in works.items():
@@ -205,7 +207,8 @@ def buckets(
 
     A pass that begins at s takes all rows first edited at s or behind it and before the next pass
     begins. It runs their tokens from s on; or, where rows are packed side by side, each row's
-    tokens from its first edit on, which attend to more keys than they can see.
+    tokens from its first edit on, which attend to more keys than they can see. What is left of a
+    pack behind a long row stays empty where no row is short enough.
 
     Parameters
     ----------
@@ -227,7 +230,8 @@ def buckets(
 
     Notes
     -----
-    A block takes about 12 width^2 multiply-adds for each token, and 2 width for each token and key.
+    Other rows are taken to fill packs that are as long as the longest. A block takes about
+    12 width^2 multiply-adds for each token, and 2 width for each token and key.
 
     Examples
     --------
@@ -239,17 +243,23 @@ def buckets(
     (0,)
     """
     places = sorted(weights)
+    rows = list(accumulate((weights[place] for place in places), initial=0.0))
+    own = [weights[place] * (length - place) for place in places]
+    tokens = list(accumulate(own, initial=0.0))
     # best[i]: the least cost of all rows at places[i:], and where the first pass after it begins.
     best: list[tuple[float, int]] = [(0.0, 0)] * (len(places) + 1)
     for first in reversed(range(len(places))):
         longest = length - places[first]
         options: list[tuple[float, int]] = []
-        held = 0.0
         for stop in range(first + 1, len(places) + 1):
-            place = places[stop - 1]
-            held += weights[place] * (longest if width is None else length - place)
-            seen = 0.0 if width is None else (place + longest) / (6 * width)
-            options.append((held * (1 + seen) + overhead * layers + best[stop][0], stop))
+            last = places[stop - 1]
+            alone, seen = stop, 0.0
+            if width is not None:
+                # The rows beside which not even the shortest has room.
+                alone = min(stop, bisect_left(places, places[first] + length - last))
+                seen = (last + longest) / (6 * width)
+            run = longest * (rows[alone] - rows[first]) + tokens[stop] - tokens[alone]
+            options.append((run * (1 + seen) + overhead * layers + best[stop][0], stop))
         best[first] = min(options)
     starts: list[int] = []
     index = 0

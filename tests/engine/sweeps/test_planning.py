@@ -60,11 +60,14 @@ def _cost(starts, weights, length, layers, overhead, width=None):
     tokens = 0.0
     for place, weight in weights.items():
         start = max(s for s in starts if s <= place)
+        longest = length - start
         if width is None:
-            tokens += weight * (length - start)
-        else:
-            stop = max(p for p in weights if max(s for s in starts if s <= p) == start)
-            tokens += weight * (length - place) * (1 + (stop + length - start) / (6 * width))
+            tokens += weight * longest
+            continue
+        stop = max(p for p in weights if max(s for s in starts if s <= p) == start)
+        alone = (length - place) + (length - stop) > longest
+        taken = longest if alone else length - place
+        tokens += weight * taken * (1 + (stop + longest) / (6 * width))
     return tokens + overhead * layers * len(starts)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from causaltest.engine.model import Model
 from causaltest.engine.output import Output
 from causaltest.engine.run import score
-from causaltest.engine.sweeps import fast, prefix, sweep
+from causaltest.engine.sweeps import calling, fast, growing, prefix, sweep
 from causaltest.errors import InterventionError, PairError, SiteError
 from causaltest.interventions import (
     add,
@@ -238,6 +238,43 @@ def test_one_row_at_a_time_gives_the_same(small, some_pairs, many_cells):
     narrow = sweep(model, cells, pairs, logit_diff, memory=1)
     assert narrow.plan.rows == 1 < wide.plan.rows
     np.testing.assert_allclose(narrow.values, wide.values, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mistral", "bert"])
+def test_a_block_runs_so_many_rows_at_once_as_a_cache_holds(name, small, some_pairs, monkeypatch):
+    """Rows that fall into several calls, some with edits in the block, come out as alone."""
+    model, pairs = small(name), some_pairs(1)
+    sizes: list[int] = []
+
+    def step(call: Any, track: Any, stream: torch.Tensor, *rest: Any) -> torch.Tensor:
+        sizes.append(stream.shape[0] * stream.shape[1])
+        return calling.step(call, track, stream, *rest)
+
+    def grown() -> tuple[np.ndarray, list[int]]:
+        sizes.clear()
+        return sweep(model, cells, pairs, logit_diff, plan="growing").values, list(sizes)
+
+    tokens = len(pairs[0].base)
+    cells = grid(model, tokens) + [
+        each
+        for at in range(tokens)
+        for each in (
+            zero_ablate(mlp_output(1, pos=at)),
+            zero_ablate(mlp_output(1, pos=at)) + zero_ablate(mlp_output(2, pos=at)),
+        )
+    ]
+    monkeypatch.setattr(growing, "step", step)
+    grown()  # the first looks into the model beforehand
+    _, at_once = grown()
+    limit = 3 * tokens
+    monkeypatch.setattr("causaltest.engine.sweeps.task._TOKENS", limit)
+    monkeypatch.setattr("causaltest.engine.sweeps.task._CACHED", 1)
+    values, in_parts = grown()
+    wanted = sweep(model, cells, pairs, logit_diff, plan="loop").values
+    np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-5)
+    assert sum(size > limit for size in in_parts) < sum(size > limit for size in at_once)
+    assert len(in_parts) > len(at_once)
+    assert sum(in_parts) == sum(at_once)
 
 
 @pytest.mark.parametrize("plan", ["batched", "growing"])
