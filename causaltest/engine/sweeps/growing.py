@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -110,12 +111,13 @@ class Stream:
         return len(self.states)
 
     def piece(self, first: int, stop: int) -> Stream:
-        """Return the packs from one on and before another, and the lanes that lie in them."""
+        """Return the packs from one on and before another, where each lane has one row."""
         own = slice(first, stop)
+        taken = [(lane, lane.seats[0]) for lane in self.lanes]
         lanes = [
-            replace(lane, seats=[Seat(each.pack - first, each.first) for each in lane.seats])
-            for lane in self.lanes
-            if all(first <= each.pack < stop for each in lane.seats)
+            replace(lane, seats=[Seat(seat.pack - first, seat.first)])
+            for lane, seat in taken
+            if first <= seat.pack < stop
         ]
         packs = self.packs and self.packs.among(own)
         return Stream(lanes, self.states[own], self.rows[own], packs)
@@ -309,35 +311,27 @@ class Walk:
         return Slice(slice(self.first, None), rows, stream.count), rows
 
     def _through(self, layer: int, stream: Stream) -> Tensor:
-        """Run rows through a block, with the edits in it: as many at once as is fast."""
-        edited = [s.pack for lane in stream.lanes if layer in lane.operations for s in lane.seats]
-        free = min(edited, default=stream.count)
-        pieces = self._pieces(stream, free)
-        found = [self._stepped(layer, piece) for piece in pieces]
-        if edited:
-            rest = stream.piece(free, stream.count)
-            found.append(self._stepped(layer, rest, self._operations(rest, layer)))
+        """Run rows through a block, with the edits in it."""
+        found = [self._stepped(layer, piece) for piece in self._pieces(stream)]
         return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _pieces(self, stream: Stream, stop: int) -> list[Stream]:
-        """Return the first packs of a stream, as many in each as a processor's cache holds."""
+    def _pieces(self, stream: Stream) -> list[Stream]:
+        """Return as many packs at once as a processor's cache holds."""
         most = max(1, self.task.most_tokens // stream.states.shape[1])
-        if stop == stream.count <= most:
+        # Rows of several pairs are that few already, and an edit works on all of its pairs at once.
+        if stream.count <= most or any(len(lane.seats) > 1 for lane in stream.lanes):
             return [stream]
-        many = max(1, -(-stop // max(1, -(-stop // most))))  # as many in each
-        return [stream.piece(at, min(at + many, stop)) for at in range(0, stop, many)]
+        size = math.ceil(stream.count / math.ceil(stream.count / most))
+        return [stream.piece(first, first + size) for first in range(0, stream.count, size)]
 
-    def _stepped(
-        self, layer: int, stream: Stream, operations: Sequence[tuple[str, Side, Operation]] = ()
-    ) -> Tensor:
-        """Run rows through a block."""
+    def _stepped(self, layer: int, stream: Stream) -> Tensor:
         track = self.base.track
         part, rows = self._called(stream)
         cache = None
         if self.prefix:
             cache = behind(track, layer, self.prefix, rows, stream.count)
         self.work += stream.states.shape[0] * stream.states.shape[1]
-        with attached(self.task.model.network, operations):
+        with attached(self.task.model.network, self._operations(stream, layer)):
             return step(track.calls[layer], track, stream.states, part, cache)
 
     def _whole(self, stream: Stream) -> list[Out]:
@@ -401,7 +395,7 @@ class Walk:
 
     def _answered(self, stream: Stream, columns: Tensor) -> Tensor:
         """Run some columns of each pack through the last block."""
-        pieces = self._pieces(stream, stream.count)
+        pieces = self._pieces(stream)
         asked = torch.split(columns, pieces[0].count)
         found = [self._at_columns(*each) for each in zip(pieces, asked, strict=True)]
         return found[0] if len(found) == 1 else torch.cat(found)
