@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from causaltest.engine.applied import Applied, declared
+from causaltest.engine.applied import declared
 from causaltest.engine.hooks import Operation, Side, attached, evaluating
 from causaltest.engine.ledger import Entry
 from causaltest.engine.prompts import Batch, Row
@@ -25,112 +25,11 @@ from causaltest.engine.sweeps.planning import Strip, rows_of
 from causaltest.engine.sweeps.prefix import Held, Prefix, Reached
 from causaltest.engine.sweeps.scoring import Answers
 from causaltest.engine.sweeps.sources import Sources
+from causaltest.engine.sweeps.stream import Lane, Out, Stream
 from causaltest.engine.sweeps.strips import Placed, merged
 from causaltest.engine.sweeps.task import Part, Task
 from causaltest.engine.sweeps.under import made_under
 from causaltest.interventions import Intervention
-
-
-@dataclass(eq=False)
-class Lane:
-    """A strip on its way down the blocks.
-
-    Parameters
-    ----------
-    strip
-        The rows.
-    join
-        Where it joins: twice the block, and one more for behind it.
-    edits
-        What is done to it.
-    operations
-        Block to the operations in it.
-    seats
-        Where its rows lie.
-    """
-
-    strip: Strip
-    join: int
-    edits: list[Applied]
-    operations: dict[int, list[tuple[str, Side, Operation]]]
-    seats: list[Seat] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Out:
-    """A row that came out of the last block.
-
-    Parameters
-    ----------
-    lane, pair
-        Which row it is.
-    states
-        (tokens, width).
-    places
-        Which tokens these are.
-    """
-
-    lane: Lane
-    pair: int
-    states: Tensor
-    places: Sequence[int]
-
-
-@dataclass
-class Stream:
-    """Rows in the midst of the network.
-
-    Parameters
-    ----------
-    lanes
-        The rows.
-    states
-        (packs, columns, width).
-    rows
-        (packs,) the base run's row that each belongs to.
-    packs
-        What lies where; None where each holds one row, and all the same tokens.
-    """
-
-    lanes: list[Lane]
-    states: Tensor
-    rows: Tensor
-    packs: Packs | None
-
-    def joined(self, other: Stream) -> Stream:
-        """Return these rows and others behind them."""
-        for lane in other.lanes:
-            lane.seats = [Seat(each.pack + self.count, each.first) for each in lane.seats]
-        both = self.packs and other.packs and self.packs.joined(other.packs)
-        states = torch.cat([self.states, other.states])
-        return Stream([*self.lanes, *other.lanes], states, torch.cat([self.rows, other.rows]), both)
-
-    @property
-    def count(self) -> int:
-        """Number of packs."""
-        return len(self.states)
-
-    def piece(self, first: int, stop: int) -> Stream:
-        """Return the packs from one on and before another, where each lane has one row."""
-        own = slice(first, stop)
-        taken = [(lane, lane.seats[0]) for lane in self.lanes]
-        lanes = [
-            replace(lane, seats=[Seat(seat.pack - first, seat.first)])
-            for lane, seat in taken
-            if first <= seat.pack < stop
-        ]
-        packs = self.packs and self.packs.among(own)
-        return Stream(lanes, self.states[own], self.rows[own], packs)
-
-    def among(self, lanes: list[Lane]) -> Stream:
-        """Return the packs in which some lanes lie; their rows take seats anew."""
-        kept = sorted({seat.pack for lane in lanes for seat in lane.seats})
-        place = {pack: index for index, pack in enumerate(kept)}
-        for lane in lanes:
-            lane.seats = [Seat(place[each.pack], each.first) for each in lane.seats]
-        index = torch.tensor(kept, device=self.states.device)
-        packs = self.packs and self.packs.among(index)
-        return Stream(lanes, self.states[index], self.rows[index], packs)
 
 
 @dataclass
@@ -156,6 +55,7 @@ class Walk:
     prefix: int
     columns: int
     work: float = 0.0
+    _last: tuple[object, tuple[list[Seat], Packs, Tensor]] | None = None
 
     def run(self, strips: Sequence[Strip], answers: Answers) -> Part:
         """Run strips, and hand what comes out of the last block on to be scored."""
@@ -240,24 +140,31 @@ class Walk:
 
     def _seated(self, lanes: list[Lane], states: Tensor) -> Stream:
         """Seat rows in packs of their own, given the states of all of their tokens."""
-        tokens = self.base.track.tokens
         rows = self._rows(lanes)
         if self.first == self.prefix:
             taken = [Seat(index, 0) for index in range(len(rows))]
             stream = Stream(lanes, states[:, self.first :], rows, None)
         else:
             begins = [lane.strip.start for lane in lanes for _ in lane.strip.pairs]
-            lengths = [tokens - start for start in begins]
-            taken = seats(list(zip(rows.tolist(), lengths, strict=True)), self.columns)
-            made, owners = packs(
-                list(zip(rows.tolist(), begins, strict=True)), taken,
-                tokens=tokens, columns=self.columns, prefix=self.prefix, device=rows.device,
-            )  # fmt: skip
+            taken, made, owners = self._laid(tuple(zip(rows.tolist(), begins, strict=True)))
             stream = Stream(lanes, states[owners, made.places], made.rows, made)
         left = iter(taken)
         for lane in lanes:
             lane.seats = [next(left) for _ in lane.strip.pairs]
         return stream
+
+    def _laid(self, rows: tuple[tuple[int, int], ...]) -> tuple[list[Seat], Packs, Tensor]:
+        """Lay out rows, given row and first token of each; the next block's are mostly the same."""
+        if self._last is None or self._last[0] != rows:
+            tokens = self.base.track.tokens
+            taken = seats([(row, tokens - begin) for row, begin in rows], self.columns)
+            device = self.base.track.states[0].device
+            made = packs(
+                rows, taken,
+                tokens=tokens, columns=self.columns, prefix=self.prefix, device=device,
+            )  # fmt: skip
+            self._last = rows, (taken, *made)
+        return self._last[1]
 
     def _own(self, lane: Lane) -> slice | tuple[Tensor, Tensor]:
         """Return the index of a lane's numbers in an activation of all packs."""
