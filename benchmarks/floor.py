@@ -41,7 +41,7 @@ def products(
 
 
 def rate(width: int, rows: int = 2048, rounds: int = 15) -> float:
-    """Measure multiply-adds per second of a large product of this width, best of several."""
+    """Measure multiply-adds per second of a large product of this width, the median of several."""
     import torch
 
     left, weight = torch.randn(rows, width), torch.randn(4 * width, width)
