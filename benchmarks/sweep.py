@@ -168,7 +168,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path, pace: dict[st
     torch.set_num_threads(options.threads)
     prepare(options, folder, case)
     heads = "head" in case.sweep
-    rates: list[float] = [] if heads or options.device != "cpu" else [rate(_WIDTH)]
+    before = None if heads or options.device != "cpu" else rate(_WIDTH)
     rows: list[list[str]] = []
     ours: float | None = None
     least: float | None = None
@@ -188,9 +188,9 @@ def measure(case: Case, options: argparse.Namespace, folder: Path, pace: dict[st
         pace.setdefault(tool.label, seconds / case.cells / (case.tokens / 15))
         if ours is None:
             ours = seconds
-            # Speeds waver: the rate at the better of the moments before and behind our runs.
-            rates += [rate(_WIDTH) for _ in rates]
-            least = _products(case) / max(rates) if rates else None
+            if before is not None:
+                # Speeds waver: the rate at the better of the moments before and behind our runs.
+                least = _products(case) / max(before, rate(_WIDTH))
         given: np.ndarray = found["answer"]
         answer = given if answer is None else answer
         differs = float(np.abs(given - answer).max() / np.abs(answer).max())

@@ -219,8 +219,7 @@ class Walk:
 
     def _through(self, layer: int, stream: Stream) -> Tensor:
         """Run rows through a block, with the edits in it."""
-        found = [self._stepped(layer, piece) for piece in self._pieces(stream)]
-        return found[0] if len(found) == 1 else torch.cat(found)
+        return _in_one([self._stepped(layer, piece) for piece in self._pieces(stream)])
 
     def _pieces(self, stream: Stream) -> list[Stream]:
         """Return as many packs at once as a processor's cache holds."""
@@ -304,8 +303,7 @@ class Walk:
         """Run some columns of each pack through the last block."""
         pieces = self._pieces(stream)
         asked = torch.split(columns, pieces[0].count)
-        found = [self._at_columns(*each) for each in zip(pieces, asked, strict=True)]
-        return found[0] if len(found) == 1 else torch.cat(found)
+        return _in_one([self._at_columns(*each) for each in zip(pieces, asked, strict=True)])
 
     def _at_columns(self, stream: Stream, columns: Tensor) -> Tensor:
         track = self.base.track
@@ -352,3 +350,7 @@ def _shape_alone(rows: Sequence[Row], tokens: int, start: int) -> Batch:
 
 def _joined(stream: Stream | None, fresh: Stream) -> Stream:
     return fresh if stream is None else stream.joined(fresh)
+
+
+def _in_one(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

@@ -80,6 +80,11 @@ class Stream:
     rows: Tensor
     packs: Packs | None
 
+    @property
+    def count(self) -> int:
+        """Number of packs."""
+        return len(self.states)
+
     def joined(self, other: Stream) -> Stream:
         """Return these rows and others behind them."""
         for lane in other.lanes:
@@ -88,18 +93,13 @@ class Stream:
         states = torch.cat([self.states, other.states])
         return Stream([*self.lanes, *other.lanes], states, torch.cat([self.rows, other.rows]), both)
 
-    @property
-    def count(self) -> int:
-        """Number of packs."""
-        return len(self.states)
-
     def piece(self, first: int, stop: int) -> Stream:
         """Return the packs from one on and before another, where each lane has one row."""
         own = slice(first, stop)
-        taken = [(lane, lane.seats[0]) for lane in self.lanes]
         lanes = [
             replace(lane, seats=[Seat(seat.pack - first, seat.first)])
-            for lane, seat in taken
+            for lane in self.lanes
+            for seat in lane.seats
             if first <= seat.pack < stop
         ]
         packs = self.packs and self.packs.among(own)
