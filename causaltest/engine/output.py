@@ -43,8 +43,16 @@ class Output:
         MetricError
             The position covers several tokens.
         """
-        if self.logits.ndim == 1:
-            return self.logits
+        return self.logits if self.logits.ndim == 1 else self.logits[self.token(pos)]
+
+    def token(self, pos: Pos) -> int:
+        """Return the one token that a position means.
+
+        Raises
+        ------
+        MetricError
+            The position covers several tokens.
+        """
         found = self.model.prompts.positions(self.row, pos)
         if len(found) != 1:
             text = self.model.prompts.text(self.row.prompt)
@@ -52,7 +60,7 @@ class Output:
                 f"position {pos!r} covers {len(found)} tokens of {text!r}; a metric reads the "
                 "answer at one: use '<name>.first' or '<name>.last'"
             )
-        return self.logits[found[0]]
+        return found[0]
 
     def of(self, classes: Sequence[int], pos: Pos = "end") -> Tensor:
         """Return the logits of some classes at one position, (number of classes,).

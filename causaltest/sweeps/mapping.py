@@ -218,13 +218,13 @@ def _rounding(plan: object, scale: Sequence[float] | None) -> float:
 
 def covering(sites: Iterable[Site]) -> tuple[Site, ...]:
     """Return few sites that hold all of these: whole components at every token."""
-    whole = (
-        replace(
-            site, component=site.component.removeprefix("head_"), head=None, pos=None, dims=None
-        )
-        for site in sites
-    )
-    return tuple(dict.fromkeys(whole))
+    found: dict[tuple[object, ...], Site] = {}
+    for site in sites:
+        component = site.component.removeprefix("head_")
+        key = component, site.layer, site.path, site.side, site.stack, site.expert, site.call
+        if key not in found:
+            found[key] = replace(site, component=component, head=None, pos=None, dims=None)
+    return tuple(found.values())
 
 
 def _lines(text: str) -> list[str]:

@@ -246,7 +246,8 @@ def test_placebos_of_heads_are_other_heads_of_the_layer(instrument, pronouns):
     placebo = instrument.sweep(head_attention_value_output, placebo="head", **given)
     for pair, layer, head in itertools.product(range(4), range(3), range(4)):
         others = np.delete(grid.values[pair, layer], head)
-        assert np.abs(others - placebo.values[pair, layer, head]).min() < 1e-6
+        off = np.abs(others - placebo.values[pair, layer, head])
+        assert off.min() < 1e-5  # of logits about 10, in other batches
     again = instrument.sweep(head_attention_value_output, placebo="head", **given)
     np.testing.assert_array_equal(again.values, placebo.values)
     assert list(grid.against(placebo).significant(direction="below")) == [(2, 3)]

@@ -39,6 +39,8 @@ class Base:
         These logits, (tokens read, classes read) for each pair.
     largest
         The largest logit of any class at these tokens, of each pair.
+    ends
+        The logits of the classes read at the last token, of each pair.
     own
         Activations to be put back, where the identity control is run in a pass of its own.
     entries
@@ -53,6 +55,7 @@ class Base:
     among: Among | None
     logits: Mapping[int, Tensor]
     largest: Mapping[int, float]
+    ends: Mapping[int, Tensor]
     own: Own | None = None
     entries: tuple[Entry, ...] = ()
 
@@ -98,7 +101,7 @@ def base_runs(
         operations += own.reading.operations if own else []
     track, outputs = capture(
         task.model, batch, remember=remember, operations=operations,
-        first=None if opening is None else len(rows),
+        first=None if opening is None else opening.first,
     )  # fmt: skip
     if opening is not None:
         opening.finish()
@@ -115,12 +118,17 @@ def base_runs(
         noted.append(noting)
     among = None if everywhere or None in reads.values() else _among(noted)
     logits: dict[int, Tensor] = {}
+    ends: dict[int, Tensor] = {}
     largest: dict[int, float] = {}
+    chosen = slice(None) if among is None else list(among.chosen)
     for pair, output in zip(pairs, outputs, strict=True):
         whole = answers(output, reads[pair], None)
         largest[pair] = float(whole.abs().max()) if whole.numel() else 0.0
-        logits[pair] = whole if among is None else whole[..., list(among.chosen)]
-    return Base(tuple(pairs), track, values, plain, reads, among, logits, largest, own, entries)
+        logits[pair] = whole[..., chosen]
+        ends[pair] = answers(output, (track.tokens - 1,), None)[..., chosen]
+    return Base(
+        tuple(pairs), track, values, plain, reads, among, logits, largest, ends, own, entries
+    )
 
 
 def _among(noted: Sequence[Noting]) -> Among | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from causaltest.engine.access import take
+from causaltest.engine.access import Access, take
 from causaltest.engine.calls import Turns
 from causaltest.engine.hooks import Operation, Side
 from causaltest.engine.model import Model
@@ -75,22 +75,23 @@ class Reading:
     @property
     def operations(self) -> list[tuple[str, Side, Operation]]:
         """What reads them."""
-        found: list[tuple[str, Side, Operation]] = []
+        found: dict[tuple[str, Side], list[tuple[Site, Access, Turns]]] = {}
         for site in self._sites:
             access = self._model.access(site)
-            found.append((access.path, access.side, self._reader(site)))
-        return found
+            there = found.setdefault((access.path, access.side), [])
+            there.append((site, access, Turns(access.call)))
+        return [(path, side, self._reader(there)) for (path, side), there in found.items()]
 
-    def _reader(self, site: Site) -> Operation:
-        access = self._model.access(site)
-        turns = Turns(access.call)
+    def _reader(self, sites: Sequence[tuple[Site, Access, Turns]]) -> Operation:
+        """Return what reads all sites of one activation."""
 
         def operation(tensor: Tensor) -> None:
-            if turns.comes():
-                self._again |= site in self._read
-                tensor = for_each_row(tensor, self._rows)
-                where, counts = self._model.places(site, access, tensor, self._rows)
-                self._read[site] = take(tensor, where, access), counts
+            tensor = for_each_row(tensor, self._rows)
+            for site, access, turns in sites:
+                if turns.comes():
+                    self._again |= site in self._read
+                    where, counts = self._model.places(site, access, tensor, self._rows)
+                    self._read[site] = take(tensor, where, access), counts
 
         return operation
 

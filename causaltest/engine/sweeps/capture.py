@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -96,6 +96,22 @@ class Track:
         return self.states[0].shape[1]
 
 
+@dataclass(frozen=True)
+class First:
+    """The first rows of a pass, where operations let no others through to the logits.
+
+    Parameters
+    ----------
+    rows
+        How many.
+    outputs
+        Returns what they said, given the logits that came out.
+    """
+
+    rows: int
+    outputs: Callable[[Tensor], list[Output]]
+
+
 @contextmanager
 def understood() -> Iterator[None]:
     """Turn what blocks raise when they are called in a new way into a reason for another plan.
@@ -128,7 +144,7 @@ def capture(
     remember: bool = True,
     logits: bool = True,
     operations: Sequence[tuple[str, Side, Operation]] = (),
-    first: int | None = None,
+    first: First | None = None,
 ) -> tuple[Track, list[Output]]:
     """Run base prompts of one length and keep how each block was called.
 
@@ -145,8 +161,7 @@ def capture(
     operations
         What else is done on the way.
     first
-        How many rows are kept, from the first on, where the operations let no others through to
-        the logits.
+        The rows that are kept; None for all.
 
     Raises
     ------
@@ -155,7 +170,7 @@ def capture(
     """
     blocks = [model.network.get_submodule(path) for path in model.architecture.blocks]
     rows, tokens = batch.ids.shape
-    kept = rows if first is None else first
+    kept = rows if first is None else first.rows
     watch = _Watch(len(blocks), kept, remember=remember, logits=logits)
     handles: list[Any] = []
     outputs: list[Output] = []
@@ -169,7 +184,8 @@ def capture(
                 if first is None:
                     outputs = model.run_batch(batch, operations)
                 else:
-                    outputs = _first_answers(model, batch, operations, first)
+                    with attached(model.network, operations, evaluates=True):
+                        outputs = first.outputs(model.forward(batch.ids, None))
         finally:
             for handle in handles:
                 handle.remove()
@@ -178,18 +194,6 @@ def capture(
         raise Unfit("a block does not run once for each token")
     memory = tuple(remembered(each, rows, tokens, first=kept) for each in watch.recorders)
     return Track(tuple(calls), tuple(states), memory, rows), outputs
-
-
-def _first_answers(
-    model: Model, batch: Batch, operations: Sequence[tuple[str, Side, Operation]], first: int
-) -> list[Output]:
-    """Run a batch of prompts of one length of which the first rows alone come out."""
-    with attached(model.network, operations, evaluates=True):
-        logits = model.forward(batch.ids, None)
-    if logits.ndim != 3 or logits.shape[:2] != (first, batch.ids.shape[1]):
-        raise Unfit(f"of {first} rows logits of shape {tuple(logits.shape)} came out")
-    rows = zip(logits, batch.rows[:first], strict=True)
-    return [Output(own, row, model) for own, row in rows]
 
 
 class _Watch:

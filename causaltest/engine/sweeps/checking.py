@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor
 
 from causaltest.engine.hooks import Operation, Side
@@ -192,7 +193,9 @@ class _WithIdentity:
 
 
 def check_readout(task: Task, readout: Readout, base: Base) -> None:
-    """Make sure that the logits of a few classes come out as the network itself gives them.
+    """Make sure that logits come out as the network itself gives them.
+
+    It gave those of the last token; and others, where nothing ran beside the base runs.
 
     Parameters
     ----------
@@ -201,18 +204,20 @@ def check_readout(task: Task, readout: Readout, base: Base) -> None:
     readout
         How logits come about.
     base
-        The base runs; where a metric reads all classes, there is nothing to check.
+        The base runs.
 
     Raises
     ------
     Unfit
         They do not.
     """
-    if base.among is None:
-        return
-    for pair, wanted in base.logits.items():
-        states = base.track.states[-1][base.place[pair], list(base.reads[pair] or ())]
-        found = readout.logits(task.model.network, states, base.among.chosen)
+    chosen = None if base.among is None else base.among.chosen
+    for pair, end in base.ends.items():
+        places, wanted = [base.track.tokens - 1], end
+        if base.among is not None and (read := base.reads[pair]):
+            places, wanted = [*places, *read], torch.cat([end, base.logits[pair]])
+        states = base.track.states[-1][base.place[pair], places]
+        found = readout.logits(task.model.network, states, chosen)
         off = float((found.double() - wanted.double()).abs().max())
         check_agreement(task, off / max(1.0, base.largest[pair]))
 
@@ -297,10 +302,10 @@ def logits_beside(
     task: Task, opening: Opening, tally: Tally, base: Base
 ) -> dict[Watched, Tensor | None]:
     """Return the logits of the watched rows in the job's first pass; arguments as above."""
-    watched, identity = opening.outputs(base.reads, base.among)
-    for pair, output in identity.items():
-        tally.identity[pair] = task.metric(output)
-    tally.work += len(watched) + len(identity)
+    watched = opening.outputs(base.reads, base.among)
+    for pair in task.beside.sample.intersection(base.pairs):
+        tally.identity[pair] = base.values[pair]
+    tally.work += len(watched)
     return {row: answers(out, base.reads[row[0]], base.among) for row, out in watched.items()}
 
 

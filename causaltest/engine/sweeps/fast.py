@@ -279,8 +279,10 @@ class Fast:
 
     def _run(self, job: Job, *, everywhere: bool) -> Tally:
         tally = self.tally.part()
-        sources = Sources(self.task, tally, job.pairs, job.cells)
         known = {pair: self._known(pair, job.cells) for pair in job.pairs}
+        everywhere_known = frozenset.intersection(*map(frozenset, known.values()))
+        running = [cell for cell in job.cells if cell not in everywhere_known]
+        sources = Sources(self.task, tally, job.pairs, running)
         planned = self._planned(job, known)
         tokens = len(self.task.ids[job.pairs[0]])
         # Jobs are small: one row of each further one, else few of a long pair set would be checked.
@@ -318,14 +320,14 @@ class Fast:
         """Return what is run beside the base runs; None where that is too much for one pass."""
         if not self.together:
             return None
-        sample = sorted(self.task.beside.sample.intersection(job.pairs))
+        control = not self.task.beside.sample.isdisjoint(job.pairs)
         opening = Opening(
-            self.task, self.readout, job.pairs, sources, watched=watched, sample=sample
+            self.task, self.readout, job.pairs, sources, watched=watched, control=control
         )
         tokens = len(self.task.ids[job.pairs[0]])
         rows = len(job.pairs) + len(opening.rows)
         most = min(self.task.most_rows(tokens, answers=tokens), self.task.most_tokens // tokens)
-        return opening if len(job.pairs) < rows <= most else None
+        return opening if rows <= most else None
 
     def _walk(self, strips: Sequence[Strip], base: Base, sources: Sources) -> Walk:
         begins = [strip.start for strip in strips]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -171,6 +171,69 @@ class Partial(Output):
         raise Unread if name == "logits" else AttributeError(name)
 
 
+class Deferred(Output):
+    """An output whose logits come about where they are asked for.
+
+    Parameters
+    ----------
+    row, model
+        As for `Output`.
+    states
+        What the unembedding takes, (tokens, width).
+    last
+        The logits at the last token, (classes,).
+    unembedded
+        Gives the logits of such states.
+    """
+
+    states: Tensor
+    unembedded: Callable[[Tensor], Tensor]
+    computed: dict[int, Tensor]
+
+    def __init__(
+        self,
+        row: Row,
+        model: Model,
+        states: Tensor,
+        last: Tensor,
+        unembedded: Callable[[Tensor], Tensor],
+    ) -> None:
+        object.__setattr__(self, "row", row)
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "states", states)
+        object.__setattr__(self, "unembedded", unembedded)
+        object.__setattr__(self, "computed", {len(states) - 1: last})
+
+    def at(self, pos: Pos = "end") -> Tensor:
+        """Return the logits at one position, (classes,)."""
+        return self.at_tokens([self.token(pos)])[0]
+
+    def at_tokens(self, tokens: Sequence[int]) -> Tensor:
+        """Return the logits at some tokens, (number of tokens, classes)."""
+        missing = [token for token in tokens if token not in self.computed]
+        if missing:
+            found = self.unembedded(self.states[missing])
+            self.computed.update(zip(missing, found, strict=True))
+        return torch.stack([self.computed[token] for token in tokens])
+
+    def apart(self) -> Deferred:
+        """Return the same with logits that nobody else reads."""
+        last = self.computed[len(self.states) - 1]
+        found = Deferred(self.row, self.model, self.states, last, self.unembedded)
+        found.computed.update((at, each.clone()) for at, each in self.computed.items())
+        return found
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.computed[len(self.states) - 1].shape[-1]
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name != "logits":
+            raise AttributeError(name)
+        return self.at_tokens(range(len(self.states)))
+
+
 def answers(output: Output, read: tuple[int, ...] | None, among: Among | None) -> Tensor:
     """Return the logits of an output at the tokens and of the classes that a metric reads.
 
@@ -183,7 +246,9 @@ def answers(output: Output, read: tuple[int, ...] | None, among: Among | None) -
         assert output.among == among
         places = sorted(output.computed) if read is None else read
         return torch.stack([output.computed[place] for place in places])
-    if output.logits.ndim == 1 or read is None:
+    if isinstance(output, Deferred) and read is not None:
+        found = output.at_tokens(read)
+    elif output.logits.ndim == 1 or read is None:
         found = output.logits.clone()
     else:
         found = output.logits[list(read)]
