@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from causaltest.errors import CausaltestError, Inconclusive
 
 _PACKAGE = str(Path(__file__).parents[1])
+_STANDARD = sysconfig.get_path("stdlib")
 _FIXTURES = str(Path(__file__).parent / "__init__.py")
 
 
@@ -38,4 +40,5 @@ def _is_users(frame: types.FrameType) -> bool:
     if frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
         return False  # code that dataclasses make has no file
     path = Path(frame.f_code.co_filename)
-    return not path.is_relative_to(_PACKAGE) and "site-packages" not in path.parts
+    others = path.is_relative_to(_PACKAGE) or path.is_relative_to(_STANDARD)
+    return not others and "site-packages" not in path.parts

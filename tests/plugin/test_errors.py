@@ -40,6 +40,10 @@ def test_good(causal, strong):
             ["*PairError: *cluster*"],
         ),
         (
+            "import dataclasses; dataclasses.replace(strong[0], source=strong[0].base)",
+            ["*PairError: *base and source are equal*"],
+        ),
+        (
             "Pairs([], name='empty', cluster=None)",
             ["*PairError: *empty*"],
         ),
@@ -70,8 +74,8 @@ def test_good(causal, strong):
     ],
     ids=[
         "module path", "component", "no such component", "position name", "position index",
-        "no cluster", "empty set", "NaN metric", "inert", "few units", "site for intervention",
-        "list of pairs", "truth of an effect",
+        "no cluster", "flat pair", "empty set", "NaN metric", "inert", "few units",
+        "site for intervention", "list of pairs", "truth of an effect",
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_and_costs_only_its_test(suite, body, lines):
@@ -82,7 +86,7 @@ def test_a_mistake_is_named_and_costs_only_its_test(suite, body, lines):
     result.stdout.fnmatch_lines(lines)
     if "TypeError" not in lines[0]:
         # The failure ends in the user's own line, not in the engine's or the network's.
-        for below in ("causaltest/", "<string>", "???"):
+        for below in ("causaltest/", "<string>", "???", "dataclasses.py"):
             assert below not in result.stdout.str()
     claims = suite.claims()
     assert claims["test_good"]["verdict"] == "supported"
