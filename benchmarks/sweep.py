@@ -175,8 +175,9 @@ def measure(case: Case, options: argparse.Namespace, folder: Path, pace: dict[st
     answer: np.ndarray | None = None
     for tool in HEAD_TOOLS if heads else TOOLS:
         expected = pace.get(tool.label, 0.0) * case.cells * case.tokens / 15
-        # One run more warms up.
+        # One run more warms up. Ours is what the others are compared with.
         repeats = min(options.repeat, int(options.limit / max(expected, 1e-9)) - 1)
+        repeats = max(repeats, 1 if ours is None else 0)
         if repeats < 1:
             rows.append([tool.label, tool.kind, f"not run (about {expected:.0f} s)", *[""] * 5])
             continue
