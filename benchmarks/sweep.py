@@ -5,7 +5,7 @@
 
 Every tool is loaded, warmed up and timed in a process of its own, one after the other, on an idle
 machine with pinned threads. A variant that would take longer than `--limit` seconds, judged by a
-smaller case, is timed less often, or left out, and the table says so.
+smaller case, is timed less often, or left out (never ours), and the table says so.
 """
 
 from __future__ import annotations
