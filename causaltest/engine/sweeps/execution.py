@@ -18,6 +18,7 @@ from causaltest.engine.sweeps.beside import Beside
 from causaltest.engine.sweeps.capture import Unfit
 from causaltest.engine.sweeps.checking import causal
 from causaltest.engine.sweeps.fast import Fast
+from causaltest.engine.sweeps.heap import keep_freed_memory
 from causaltest.engine.sweeps.keeping import Finished, Keeper, packed
 from causaltest.engine.sweeps.known import known_cells
 from causaltest.engine.sweeps.plan import Choice, Job, Plan
@@ -113,6 +114,8 @@ def sweep(
     cells = tuple(cells)
     _check_asked(cells, plan, memory)
     task = Task(model, cells, pairs, metric, memory, beside or Beside(), under)
+    if model.device.type == "cpu":
+        keep_freed_memory()
     if under is not None:
         return _swept_under(task, plan, progress, keeper)
     if plan == "loop":

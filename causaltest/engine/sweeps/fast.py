@@ -341,7 +341,7 @@ class Fast:
                     group.append(tokens - strip.start)
             columns = best_length(together.values())
             check_windows(self.task.model, prefix + columns)
-        return Walk(self.task, base, self.places, sources, first, prefix, columns)
+        return Walk(self.task, base, self.places, self.joins, sources, first, prefix, columns)
 
     def _to_check(self, planned: Sequence[Sequence[Strip]]) -> list[Watched]:
         strips = [(strip, self._join(strip.cell)) for strips in planned for strip in strips]

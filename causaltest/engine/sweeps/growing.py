@@ -38,8 +38,8 @@ class Walk:
 
     Parameters
     ----------
-    task, base, places, sources
-        What is run, on what, where cells edit, and what cells put in.
+    task, base, places, joins, sources
+        What is run, on what, where cells edit, where each joins, and what cells put in.
     first, prefix
         The first and the last token at which a row begins. Keys and values of the base run stand
         in front up to the last.
@@ -50,6 +50,7 @@ class Walk:
     task: Task
     base: Base
     places: Places
+    joins: Sequence[int | None]
     sources: Sources
     first: int
     prefix: int
@@ -102,7 +103,7 @@ class Walk:
         for edit in edits:
             if self.places.layer(edit.access.path) == BEFORE:
                 edit.rows = _shape_alone(rows, tokens, 0)
-        join = self.places.join(self.task.cells[strip.cell])
+        join = self.joins[strip.cell]
         assert join is not None
         return Lane(strip, join, edits, grouped)
 

@@ -27,6 +27,8 @@ class Places:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._blocks = model.architecture.blocks
+        self._shared = len(set(self._blocks)) < len(self._blocks)
+        self._layers: dict[str, int | None] = {}
 
     @cached_property
     def _front(self) -> frozenset[str]:
@@ -47,6 +49,11 @@ class Places:
 
     def layer(self, path: str) -> int | None:
         """Return the block that holds a module, `BEFORE`, or None for one behind or beside them."""
+        if path not in self._layers:
+            self._layers[path] = self._found(path)
+        return self._layers[path]
+
+    def _found(self, path: str) -> int | None:
         for index, block in enumerate(self._blocks):
             if path == block or path.startswith(f"{block}."):
                 return index
@@ -62,13 +69,12 @@ class Places:
             something that is no part of the way from the first to the last block.
         """
         found: list[int] = []
-        shared = len(set(self._blocks)) < len(self._blocks)
         for part in cell.parts:
             for site in part.sites:
                 access = self._model.access(site)
                 layer = self.layer(access.path)
                 # Blocks that are run apart are given the masks of the usual attention.
-                if layer is None or shared or isinstance(access.side, Softmax):
+                if layer is None or self._shared or isinstance(access.side, Softmax):
                     return None
                 behind = (
                     layer != BEFORE and access.path == self._blocks[layer]

@@ -142,7 +142,10 @@ def in_front(base: Tensor, new: Tensor, start: int, rows: Tensor | None) -> Tens
     before = base[:, :, :start]
     count, heads, tokens, width = new.shape
     joined = new.new_empty(count, heads, start + tokens, width)
-    joined[:, :, :start] = before if rows is None else before[rows]
+    if rows is None:
+        joined[:, :, :start] = before
+    else:
+        torch.index_select(before, 0, rows, out=joined[:, :, :start])
     joined[:, :, start:] = new
     return joined
 

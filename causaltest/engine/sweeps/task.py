@@ -27,7 +27,7 @@ from causaltest.sites import Pos, Site
 
 _TOKENS = 1024
 """Fewer at once would read a model's weights too often."""
-_CACHED = 1 << 25
+_CACHED = 1 << 24
 """Bytes of the largest activation of a block, four times as wide as the stream."""
 
 _SAME = ("pairs", "rows", "ids", "means")
