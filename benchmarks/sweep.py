@@ -3,9 +3,10 @@
     python benchmarks/peers.py ENVIRONMENTS           # once: an environment for each peer
     python benchmarks/sweep.py --environments ENVIRONMENTS --peers ../shared/bench/peers
 
-Every tool is loaded, warmed up and timed in a process of its own, one after the other, on an idle
-machine with pinned threads. A variant that would take longer than `--limit` seconds, judged by a
-smaller case, is timed less often, or left out (never ours), and the table says so.
+Every tool is loaded, warmed up and timed in a process of its own, one after the other and in
+several rounds, on an idle machine with pinned threads. A variant that would take longer than
+`--limit` seconds, judged by a smaller case, is timed less often, or left out (never ours), and the
+table says so.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from floor import products
@@ -97,10 +98,41 @@ CASES = (
 )
 
 
+@dataclass
+class Taken:
+    """What one tool took for a case, in all rounds."""
+
+    seconds: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    memory: float = 0.0
+    spent: float = 0.0
+    answer: np.ndarray | None = None
+    failed: bool = False
+
+
+def repeats(taken: Taken, expected: float, options: argparse.Namespace, *, ours: bool) -> int:
+    """Return how often a tool is timed in the next round, beside one run that warms up.
+
+    Parameters
+    ----------
+    taken
+        What it took so far.
+    expected
+        Seconds of a run, judged by a smaller case; 0 where nothing is known.
+    options
+        `repeat` runs a round at most; all rounds together take `limit` seconds at most.
+    ours
+        What the others are compared with: run once at least.
+    """
+    one = float(np.median(taken.seconds)) if taken.seconds else expected
+    fits = int((options.limit - taken.spent) / max(one, 1e-9)) - 1
+    return max(min(options.repeat, fits), 1 if ours and not taken.seconds else 0)
+
+
 def run(
-    tool: Tool, options: argparse.Namespace, folder: Path, case: Case, repeats: int
-) -> dict[str, Any] | None:
-    """Run one tool in its own process and return what it reports; None where it failed."""
+    tool: Tool, options: argparse.Namespace, folder: Path, case: Case, *, count: int, taken: Taken
+) -> None:
+    """Time one tool in its own process."""
     python = sys.executable
     here = Path(__file__).parent
     peers = Path(options.peers).resolve()
@@ -112,7 +144,7 @@ def run(
     command = [python, str(script), "--model", str(folder / "model")]
     command += ["--pairs", str(folder / _inputs(case)), "--variant", tool.variant]
     command += ["--threads", str(options.threads), "--device", options.device]
-    command += ["--warmup", "1", "--repeat", str(repeats), "--out", str(out)]
+    command += ["--warmup", "1", "--repeat", str(count), "--out", str(out)]
     environment = {
         **os.environ,
         "PYTHONPATH": f"{here.parent}{os.pathsep}{peers}",
@@ -124,15 +156,15 @@ def run(
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.stderr.write(f"{tool.label} failed:\n{done.stderr[-1500:]}\n")
-        return None
+        taken.failed = True
+        return
     turns = [json.loads(each) for each in done.stdout.splitlines() if each.startswith("{")]
     seconds = [each for turn in turns for each in turn["seconds_all"]]
-    return {
-        "seconds": float(np.median(seconds)),
-        "rate": float(np.median([turn.get("rate", 0.0) for turn in turns])),
-        "memory": max(turn["max_rss_mb"] for turn in turns) / 1024,
-        "answer": np.load(out),
-    }
+    taken.seconds += seconds
+    taken.rates += [turn["rate"] for turn in turns if "rate" in turn]
+    taken.memory = max(taken.memory, *(turn["max_rss_mb"] / 1024 for turn in turns))
+    taken.spent += sum(seconds) + float(np.median(seconds))
+    taken.answer = np.load(out)
 
 
 def _inputs(case: Case) -> str:
@@ -168,42 +200,48 @@ def _products(case: Case) -> float:
 
 
 def measure(case: Case, options: argparse.Namespace, folder: Path, pace: dict[str, float]) -> str:
-    """Run all tools on one case and return its table."""
+    """Run all tools on one case, in rounds, and return its table."""
     prepare(options, folder, case)
-    heads = "head" in case.sweep
+    tools = HEAD_TOOLS if "head" in case.sweep else TOOLS
+    every = {tool: Taken() for tool in tools}
+    size = case.cells * case.tokens / 15
+    # A machine's speed wavers over minutes: in each round all tools have their turn.
+    for _ in range(options.rounds):
+        for tool, taken in every.items():
+            expected = pace.get(tool.label, 0.0) * size
+            count = repeats(taken, expected, options, ours=tool is tools[0])
+            if count > 0 and not taken.failed:
+                run(tool, options, folder, case, count=count, taken=taken)
+    for tool, taken in every.items():
+        if taken.seconds:
+            pace.setdefault(tool.label, float(np.median(taken.seconds)) / size)
+    return _written(case, every, pace)
+
+
+def _written(case: Case, every: Mapping[Tool, Taken], pace: Mapping[str, float]) -> str:
+    """Return the table of a case, or stop where a tool gives other numbers than ours."""
+    first = next(iter(every.values()))
+    if first.answer is None:
+        raise SystemExit(f"causaltest failed on {case}")
+    ours, largest = float(np.median(first.seconds)), float(np.abs(first.answer).max())
+    least = None
+    if first.rates and "position" in case.sweep:
+        least = _products(case) / float(np.median(first.rates))
     rows: list[list[str]] = []
-    ours: float | None = None
-    least: float | None = None
-    answer: np.ndarray | None = None
-    for tool in HEAD_TOOLS if heads else TOOLS:
-        expected = pace.get(tool.label, 0.0) * case.cells * case.tokens / 15
-        # One run more warms up. Ours is what the others are compared with.
-        repeats = min(options.repeat, int(options.limit / max(expected, 1e-9)) - 1)
-        repeats = max(repeats, 1 if ours is None else 0)
-        if repeats < 1:
-            rows.append([tool.label, tool.kind, f"not run (about {expected:.0f} s)", *[""] * 5])
+    for tool, taken in every.items():
+        if taken.answer is None:
+            expected = pace.get(tool.label, 0.0) * case.cells * case.tokens / 15
+            why = "failed" if taken.failed else f"not run (about {expected:.0f} s)"
+            rows.append([tool.label, tool.kind, why, *[""] * 5])
             continue
-        found = run(tool, options, folder, case, repeats)
-        if found is None:
-            rows.append([tool.label, tool.kind, "failed", *[""] * 5])
-            continue
-        seconds = found["seconds"]
-        pace.setdefault(tool.label, seconds / case.cells / (case.tokens / 15))
-        if ours is None:
-            ours = seconds
-            if found["rate"] and not heads:
-                least = _products(case) / found["rate"]
-        given: np.ndarray = found["answer"]
-        answer = given if answer is None else answer
-        differs = float(np.abs(given - answer).max() / np.abs(answer).max())
+        seconds = float(np.median(taken.seconds))
+        differs = float(np.abs(taken.answer - first.answer).max()) / largest
         if differs > _AGREEMENT:
             raise SystemExit(f"{tool.label} disagrees with causaltest by {differs:.2g} on {case}")
         floor = "" if least is None else f"{seconds / least:.2f}"
-        memory = f"{found['memory']:.2f}"
-        times = f"{seconds / ours:.2f}"
         rows.append(
-            [tool.label, tool.kind, f"{seconds:.3f}", str(repeats), times, floor, memory,
-             f"{differs:.0e}"]
+            [tool.label, tool.kind, f"{seconds:.3f}", str(len(taken.seconds)),
+             f"{seconds / ours:.2f}", floor, f"{taken.memory:.2f}", f"{differs:.0e}"]
         )  # fmt: skip
         print(case, *rows[-1], sep=" | ", flush=True)
     header = ["tool", "", "seconds", "runs", "x causaltest", "x floor", "GB", "difference"]
@@ -217,7 +255,8 @@ def main() -> None:
     parser.add_argument("--environments", required=True, help="folder written by peers.py")
     parser.add_argument("--peers", default="../shared/bench/peers")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of every tool")
+    parser.add_argument("--repeat", type=int, default=5, help="timed runs of a turn")
     parser.add_argument("--limit", type=float, default=150.0, help="seconds for one tool and case")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import causaltest.plugin
@@ -82,6 +84,40 @@ def test_a_case_says_what_it_measures(load):
     case = load("sweep").Case(15, 16, 7)
     assert str(case) == "layer x position, 16 pairs of 15 tokens that differ from token 7"
     assert case.cells == 16 * 12 * 15
+
+
+def test_a_slow_tool_is_timed_less_often_and_ours_always(load):
+    """Runs of all rounds, warming up included, stay within the limit; ours runs once at least."""
+    sweep = load("sweep")
+    options = argparse.Namespace(repeat=2, limit=90.0)
+    fresh = sweep.Taken()
+    assert sweep.repeats(fresh, 0.0, options, ours=False) == 2
+    assert sweep.repeats(fresh, 34.0, options, ours=False) == 1
+    assert sweep.repeats(fresh, 46.0, options, ours=False) == 0
+    assert sweep.repeats(fresh, 46.0, options, ours=True) == 1
+    once = sweep.Taken(seconds=[34.0], spent=68.0)
+    assert sweep.repeats(once, 0.0, options, ours=True) == 0
+    assert sweep.repeats(sweep.Taken(seconds=[5.0], spent=75.0), 0.0, options, ours=False) == 2
+    assert sweep.repeats(sweep.Taken(seconds=[5.0], spent=80.0), 0.0, options, ours=False) == 1
+
+
+def test_the_table_of_a_case_compares_medians_and_answers(load):
+    """Times are medians over all rounds; the floor is that of the rates measured beside ours."""
+    sweep = load("sweep")
+    case = sweep.Case(15, 1, 7)
+    answer = np.array([1.0, -2.0])
+    ours = sweep.Taken([3.0, 1.0, 2.0], [1e9, 3e9, 2e9], 0.5, 8.0, answer)
+    peer = sweep.Taken([8.0, 20.0, 9.0], [], 1.0, 50.0, answer + 1e-6)
+    every = dict(zip(sweep.TOOLS, (ours, peer, sweep.Taken()), strict=False))
+    pace = {sweep.TOOLS[2].label: 0.5}
+    lines = sweep._written(case, every, pace).splitlines()
+    times = 2.0 / (sweep._products(case) / 2e9)
+    assert lines[-3].split("|")[3:8] == [" 2.000 ", " 3 ", " 1.00 ", f" {times:.2f} ", " 0.50 "]
+    assert lines[-2].split("|")[3:6] == [" 9.000 ", " 3 ", " 4.50 "]
+    assert "not run (about 90 s)" in lines[-1]
+    peer.answer = answer + 0.1
+    with pytest.raises(SystemExit, match=r"batched plan disagrees with causaltest by 0\.05"):
+        sweep._written(case, every, pace)
 
 
 def test_reports_of_many_claims_repeat_the_example(load):
